@@ -1,0 +1,38 @@
+"""Neural style transfer for folders of photographs: streamed, batched, nothing lost.
+
+Names load on first use, so that `import stylebatch` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stylebatch.errors import StylebatchError as StylebatchError
+    from stylebatch.pipeline import Summary as Summary
+    from stylebatch.pipeline import stylize_folder as stylize_folder
+    from stylebatch.pipeline import stylize_image as stylize_image
+    from stylebatch.styles import shipped_styles as shipped_styles
+    from stylebatch.stylizer import Stylizer as Stylizer
+    from stylebatch.transnet import TransNet as TransNet
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "StylebatchError": "errors",
+    "Stylizer": "stylizer",
+    "Summary": "pipeline",
+    "TransNet": "transnet",
+    "shipped_styles": "styles",
+    "stylize_folder": "pipeline",
+    "stylize_image": "pipeline",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'stylebatch' has no attribute {name!r}")
+    return getattr(import_module(f"stylebatch.{_HOMES[name]}"), name)

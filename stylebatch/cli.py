@@ -1,0 +1,190 @@
+"""The `stylebatch` command: options, progress bars, exit codes."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stylebatch import __version__
+from stylebatch.errors import OutputError, StylebatchError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from stylebatch.pipeline import Summary
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+PATH = click.Path(path_type=Path)
+
+#: Exit codes: 0 all done, and these; an interruption is 128 + its signal.
+SOME_FAILED, BAD_USAGE = 1, 2
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Errors as one line, exit 2 for bad input and 1 for an output that failed; `--debug` shows the traceback."""
+
+    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+    @functools.wraps(function)
+    def wrapper(*args: Any, debug: bool, **options: Any) -> None:
+        try:
+            function(*args, **options)
+        except StylebatchError as error:
+            if debug:
+                raise
+            click.echo(f"Error: {printable(str(error))}", err=True)
+            sys.exit(SOME_FAILED if isinstance(error, OutputError) else BAD_USAGE)
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+    return wrapper
+
+
+def printable(text: str) -> str:
+    """File names may hold bytes that are no text; terminals want text."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def progress_bar(total: int, unit: str) -> tqdm[Any]:
+    """On stderr; in a log file it writes twice a minute."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit=unit, dynamic_ncols=True, mininterval=0.1 if sys.stderr.isatty() else 30)
+
+
+def _device_options(function: Callable[..., None]) -> Callable[..., None]:
+    function = click.option(
+        "--precision",
+        default="auto",
+        show_default=True,
+        type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+        help="Half precision where the device is faster in it.",
+    )(function)
+    return click.option(
+        "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:N or mps."
+    )(function)
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(__version__)
+def main() -> None:
+    """Put the style of a painting on photographs."""
+
+
+@main.command()
+@click.argument("source", metavar="IN", type=PATH)
+@click.argument("output", metavar="OUT", type=PATH)
+@click.option("--style", default="hosi", show_default=True, metavar="NAME|PATH", help="A shipped style or a checkpoint.")
+@click.option("--grid", is_flag=True, help="Also write original | stylized for each, as NAME_grid.jpg.")
+@click.option("--recursive/--no-recursive", default=True, show_default=True, help="Take the folders in IN too.")
+@_device_options
+@click.option("--batch-size", type=int, metavar="N", help="Photographs of one size at once.  [default: 1 on CPU, else 8]")
+@click.option("--workers", type=int, metavar="N", help="Decoding processes.  [default: by the number of cores]")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@command
+def folder(source: Path, output: Path, style: str, as_json: bool, **options: Any) -> None:
+    """Stylize the photographs in folder IN into the same tree under OUT."""
+    from stylebatch.interrupt import catch_interrupts
+    from stylebatch.pipeline import stylize_folder
+
+    with catch_interrupts() as interrupt, progress_bar(0, "img") as bar:
+
+        def show(summary: Summary) -> None:
+            bar.total = summary.total
+            bar.set_postfix_str(f"{summary.megapixels:.1f} MP, {len(summary.failures)} failed", refresh=False)
+            bar.update(summary.finished - bar.n)
+
+        summary = stylize_folder(source, output, style, progress=show, stop=interrupt, **options)
+    click.echo(json.dumps(_as_dict(summary), indent=2) if as_json else printable(_as_text(summary, output)))
+    if summary.interrupted:
+        sys.exit(interrupt.exit_code)
+    if summary.failures:
+        sys.exit(SOME_FAILED)
+
+
+@main.command()
+@click.argument("source", metavar="PHOTO", type=PATH)
+@click.argument("output", metavar="[OUT]", type=PATH, required=False)
+@click.option("--style", default="hosi", show_default=True, metavar="NAME|PATH", help="A shipped style or a checkpoint.")
+@click.option("--grid", is_flag=True, help="Also write original | stylized, as NAME_grid.jpg.")
+@_device_options
+@command
+def image(source: Path, output: Path | None, **options: Any) -> None:
+    """Stylize one PHOTO, by default into PHOTO_STYLE beside it."""
+    from stylebatch.pipeline import stylize_image
+
+    click.echo(printable(str(stylize_image(source, output, **options))))
+
+
+@main.command()
+@click.argument("photos", nargs=-1, required=True, type=PATH)
+@click.option("--style", "styles", multiple=True, metavar="NAME|PATH", help="A column; repeatable.  [default: all shipped]")
+@click.option("--epochs", type=PATH, metavar="PREFIX", help="Columns: a training's checkpoints, e.g. checkpoints/trial.")
+@click.option("--output", "-o", default="grid.png", show_default=True, type=PATH, help="The picture to write.")
+@click.option("--width", default=320, show_default=True, type=click.IntRange(32, 4096), help="Pixels of a column.")
+@_device_options
+@command
+def grid(photos: tuple[Path, ...], styles: tuple[str, ...], epochs: Path | None, **options: Any) -> None:
+    """Make a contact sheet: PHOTOS down, the original and styles across, or one style's epochs."""
+    from stylebatch.pipeline import stylize_grid
+
+    if styles and epochs:
+        raise click.UsageError("--style and --epochs exclude each other.")
+    with progress_bar(0, "img") as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        path = stylize_grid(list(photos), list(styles), epochs=epochs, progress=show, **options)
+    click.echo(printable(str(path)))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with what each style's file says of its training.")
+@command
+def styles(as_json: bool) -> None:
+    """List the shipped styles with their artworks and rights."""
+    from stylebatch.styles import shipped_styles
+
+    shipped = shipped_styles().values()
+    if as_json:
+        listing = [{"name": style.name, "path": str(style.path), **style.header} for style in shipped]
+        click.echo(json.dumps(listing, indent=2))
+        return
+    for style in shipped:
+        click.echo(f"{style.name:<12} {style.artist}, {style.artwork}, {style.year} ({style.rights})")
+
+
+def _as_dict(summary: Summary) -> dict[str, Any]:
+    return {
+        "total": summary.total,
+        "done": summary.done,
+        "failed": [{"path": failure.source, "reason": failure.reason} for failure in summary.failures],
+        "ignored": summary.ignored,
+        "megapixels": round(summary.megapixels, 3),
+        "seconds": round(summary.seconds, 3),
+        "images_per_second": round(summary.done / max(summary.seconds, 1e-9), 3),
+        "waits": {stage: round(seconds, 3) for stage, seconds in summary.waits.items()},
+        "interrupted": summary.interrupted,
+    }
+
+
+def _as_text(summary: Summary, output: Path) -> str:
+    seconds = max(summary.seconds, 1e-9)
+    lines = [f"failed: {failure.source}: {failure.reason}" for failure in summary.failures]
+    if summary.ignored:
+        shown = ", ".join(summary.ignored[:3]) + (", …" if len(summary.ignored) > 3 else "")
+        lines.append(f"not pictures: {len(summary.ignored)} ({shown})")
+    if summary.interrupted:
+        lines.append(f"interrupted: {summary.total - summary.finished} not done")
+    lines.append(
+        f"{summary.done} of {summary.total} photographs in {output}: {summary.megapixels:.1f} MP in {seconds:.1f} s, "
+        f"{summary.done / seconds:.2f} images/s, {len(summary.failures)} failed"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,61 @@
+"""Which device computes, and in which precision: one rule for training and for stylizing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from stylebatch.errors import StylebatchError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Turn "auto", "cpu", "cuda", "cuda:N" or "mps" into a device that is really there.
+
+    Raises:
+        StylebatchError: the name means nothing, or the device is missing.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise StylebatchError(f"device {name!r}: no such device; use auto, cpu, cuda, cuda:N or mps") from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise StylebatchError(f"device {name}: PyTorch finds no CUDA GPU here; use --device cpu or auto")
+        if device.index is not None and device.index >= torch.cuda.device_count():
+            raise StylebatchError(f"device {name}: this machine has {torch.cuda.device_count()} GPU(s), from cuda:0")
+    elif device.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise StylebatchError("device mps: PyTorch finds no Apple GPU here; use --device cpu or auto")
+    elif device.type != "cpu":
+        raise StylebatchError(f"device {name!r}: not supported; use auto, cpu, cuda, cuda:N or mps")
+    return device
+
+
+def pick_precision(name: str, device: torch.device) -> Precision:
+    """Turn "auto" into fp16 on CUDA, bf16 on CPUs that multiply it faster than fp32, fp32 elsewhere.
+
+    Raises:
+        StylebatchError: the name means nothing.
+    """
+    if name == "auto":
+        if device.type == "cuda":
+            return "fp16"
+        return "bf16" if device.type == "cpu" and _cpu_has_fast_bf16() else "fp32"
+    if name not in DTYPES:
+        raise StylebatchError(f"precision {name!r}: use auto, {', '.join(DTYPES)}")
+    return name
+
+
+def _cpu_has_fast_bf16() -> bool:
+    """AMX, or AMD's AVX512-BF16. Intel's AVX512-BF16 alone multiplies at half its fp32 rate (measured: 165 against 320
+    GFLOP/s on two Emerald Rapids cores); AMD's at twice."""
+    capabilities = torch.cpu.get_capabilities()
+    return bool(
+        capabilities.get("amx_bf16") or (capabilities.get("avx512_bf16") and "Intel" not in capabilities.get("cpu_name", ""))
+    )

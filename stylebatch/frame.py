@@ -1,0 +1,59 @@
+"""The thing that flows: pixels, where they come from, and what travels around the network beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class FrameInfo:
+    """Everything about a picture but its pixels.
+
+    Attributes:
+        index: its place in the source, from 0.
+        source: its name for people, a path relative to the input.
+        extra: what the medium's sink needs back from its source; nobody between looks inside.
+    """
+
+    index: int
+    source: str
+    extra: Any = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, repr=False)
+class Frame:
+    """One picture: H×W×3, RGB, uint8, on the CPU."""
+
+    info: FrameInfo
+    pixels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 3 or self.pixels.shape[2] != 3:
+            raise ValueError(f"a frame is H×W×3, not {tuple(self.pixels.shape)}")
+
+    def __repr__(self) -> str:
+        height, width, _ = self.pixels.shape
+        return f"Frame({self.info.source!r}, {width}×{height}, {self.pixels.dtype})"
+
+
+@dataclass(frozen=True, repr=False)
+class Batch:
+    """Frames of one size: `pixels` is N×H×W×3, RGB, uint8, contiguous; `infos` has N entries."""
+
+    infos: list[FrameInfo]
+    pixels: Tensor
+
+    def __repr__(self) -> str:
+        n, height, width, _ = self.pixels.shape
+        return f"Batch({n} × {width}×{height}, {self.pixels.dtype})"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that does not come through, and why."""
+
+    source: str
+    reason: str

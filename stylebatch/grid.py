@@ -1,0 +1,54 @@
+"""Side-by-side pictures and contact sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+_BACKGROUND, _INK = (255, 255, 255), (40, 40, 40)
+
+
+def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures in a row without a gap, at the height of the first; none is squashed."""
+    height = pictures[0].height
+    scaled = [_scaled(picture, height=height) for picture in pictures]
+    sheet = Image.new("RGB", (sum(picture.width for picture in scaled), height))
+    left = 0
+    for picture in scaled:
+        sheet.paste(picture, (left, 0))
+        left += picture.width
+    return sheet
+
+
+def contact_sheet(rows: Sequence[Sequence[Image.Image]], titles: Sequence[str], *, width: int = 320) -> Image.Image:
+    """A table of pictures under column titles.
+
+    Args:
+        rows: each as long as `titles`; the pictures of a row should have one shape.
+        width: pixels of a column.
+    """
+    gap, header = max(4, width // 80), max(20, width // 9)
+    font = ImageFont.load_default(size=header * 0.55)
+    scaled = [[_scaled(picture, width=width) for picture in row] for row in rows]
+    heights = [max(picture.height for picture in row) for row in scaled]
+    sheet = Image.new(
+        "RGB", (gap + len(titles) * (width + gap), header + gap + sum(height + gap for height in heights)), _BACKGROUND
+    )
+    draw = ImageDraw.Draw(sheet)
+    for column, title in enumerate(titles):
+        while len(title) > 1 and draw.textlength(title, font=font) > width:
+            title = "…" + title.lstrip("…")[1:]
+        draw.text((gap + column * (width + gap) + width / 2, header / 2 + gap), title, _INK, font, anchor="mm")
+    top = header + gap
+    for row, height in zip(scaled, heights, strict=True):
+        for column, picture in enumerate(row):
+            sheet.paste(picture, (gap + column * (width + gap), top))
+        top += height + gap
+    return sheet
+
+
+def _scaled(picture: Image.Image, *, width: int | None = None, height: int | None = None) -> Image.Image:
+    scale = width / picture.width if width else (height or picture.height) / picture.height
+    size = (width or max(1, round(picture.width * scale)), height or max(1, round(picture.height * scale)))
+    return picture.convert("RGB") if size == picture.size else picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)

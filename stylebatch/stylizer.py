@@ -1,0 +1,98 @@
+"""uint8 batch in, uint8 batch out: the one entry to a style's network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stylebatch.checkpoint import load_checkpoint
+from stylebatch.device import DTYPES, pick_device, pick_precision
+from stylebatch.styles import find_style
+from stylebatch.transnet import TransNet
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A batch on its way through the device. `result` waits for it."""
+
+    result: Callable[[], Tensor]
+
+
+class Stylizer:
+    """One style on one device.
+
+    Args:
+        style: a shipped style's name, or the path of a checkpoint.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        precision: "auto" (half where the device is faster in it), "fp32", "bf16" or "fp16". Instance statistics are
+            summed in fp32 in each, and a batch whose result is not finite is run again in fp32.
+
+    Raises:
+        StylebatchError: unknown style, unreadable checkpoint, missing device.
+    """
+
+    def __init__(self, style: str | Path = "hosi", *, device: str = "auto", precision: str = "auto") -> None:
+        self.path = find_style(str(style))
+        checkpoint = load_checkpoint(self.path)
+        self.name = str(checkpoint.metadata.get("style", self.path.stem))
+        self.device = pick_device(device)
+        self.precision = pick_precision(precision, self.device)
+        self._dtype = DTYPES[self.precision]
+        self._fp32 = checkpoint.network().to(self.device)
+        self._network: TransNet = self._fp32
+        if self.precision != "fp32":
+            self._network = checkpoint.network().to(self.device, self._dtype)
+        if self.device.type == "cuda":
+            self._network.to(memory_format=torch.channels_last)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Stylize a batch.
+
+        Args:
+            pixels: N×H×W×3, RGB, uint8, on the CPU, any size from 1×1.
+
+        Returns:
+            The same shape and dtype, contiguous, on the CPU.
+        """
+        return self.start(pixels).result()
+
+    def start(self, pixels: Tensor) -> Pending:
+        """Like a call, but on CUDA it returns while the device still computes, so that the caller can feed it the next
+        batch; pinned `pixels` are copied asynchronously. On a CPU the work is done on return."""
+        if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != torch.uint8:
+            raise ValueError(f"a batch is N×H×W×3 uint8, not {tuple(pixels.shape)} {pixels.dtype}")
+        with torch.inference_mode():
+            on_device = pixels.to(self.device, non_blocking=True)
+            stylized, finite = self._run(on_device, self._network, self._dtype)
+            if self.device.type != "cuda":
+                done = self._checked(on_device, stylized, finite)
+                return Pending(lambda: done)
+            host = torch.empty(stylized.shape, dtype=torch.uint8, pin_memory=True)
+            host.copy_(stylized, non_blocking=True)
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            event.record()
+
+        def wait() -> Tensor:
+            event.synchronize()
+            return host if finite else self._checked(on_device, stylized, finite)
+
+        return Pending(wait)
+
+    def _checked(self, pixels: Tensor, stylized: Tensor, finite: Tensor) -> Tensor:
+        if not finite and self._network is not self._fp32:
+            with torch.inference_mode():
+                stylized, _ = self._run(pixels, self._fp32, torch.float32)
+        return stylized.cpu()
+
+    @staticmethod
+    def _run(pixels: Tensor, network: TransNet, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """uint8 N×H×W×3 → uint8 N×H×W×3, and whether every value was finite. Permuted, NHWC is channels_last: no copy."""
+        y = network(pixels.permute(0, 3, 1, 2).to(dtype) / 255)
+        finite = y.isfinite().all()
+        # Rounded in fp32: bf16 would step over levels above 128.
+        y = (y.float() * 255).round().clamp_(0, 255).to(torch.uint8)
+        return y.permute(0, 2, 3, 1).contiguous(), finite

@@ -1,0 +1,105 @@
+"""TransNet, the image transformation network, and nothing else.
+
+Architecture: Johnson et al. 2016 (arXiv 1603.08155, supplementary, table 1) with the refinements of later work:
+instance normalisation (Ulyanov et al., arXiv 1607.08022) and nearest upsampling followed by a convolution
+(Odena et al. 2016) in place of transposed convolutions. Unlike Johnson's, the residual blocks end in a ReLU, the
+convolutions pad, and a sigmoid bounds the output.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+PaddingMode = Literal["zeros", "reflect"]
+
+#: The two stride-2 convolutions and the two ×2 upsamplings restore a size only when it is a multiple of this.
+SIZE_MULTIPLE = 4
+
+
+class ResBlock(nn.Module):
+    """Two 3×3 convolutions around a skip connection: N×C×H×W in, N×C×H×W out."""
+
+    def __init__(self, channels: int, padding_mode: PaddingMode) -> None:
+        super().__init__()
+        self.layer = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, 1, 1, bias=False, padding_mode=padding_mode),
+            nn.InstanceNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, 1, 1, bias=False, padding_mode=padding_mode),
+            nn.InstanceNorm2d(channels),
+        )
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.relu(self.layer(x) + x)
+        return y
+
+
+class TransNet(nn.Module):
+    """Feed-forward stylization, one network a style.
+
+    Args:
+        padding_mode: "reflect" keeps borders free of dark seams; "zeros" is what the original checkpoints were
+            trained with. The weights fit either, but look right only with the mode they were trained with.
+    """
+
+    def __init__(self, padding_mode: PaddingMode = "reflect") -> None:
+        super().__init__()
+        self.padding_mode = padding_mode
+        self.layer = nn.Sequential(
+            nn.Conv2d(3, 32, 9, 1, 4, bias=False, padding_mode=padding_mode),
+            nn.InstanceNorm2d(32),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3, 2, 1, bias=False, padding_mode=padding_mode),
+            nn.InstanceNorm2d(64),
+            nn.ReLU(),
+            nn.Conv2d(64, 128, 3, 2, 1, bias=False, padding_mode=padding_mode),
+            nn.InstanceNorm2d(128),
+            nn.ReLU(),
+            ResBlock(128, padding_mode),
+            ResBlock(128, padding_mode),
+            ResBlock(128, padding_mode),
+            ResBlock(128, padding_mode),
+            ResBlock(128, padding_mode),
+            nn.Upsample(scale_factor=2, mode="nearest"),
+            nn.Conv2d(128, 64, 3, 1, 1, bias=False, padding_mode=padding_mode),
+            nn.InstanceNorm2d(64),
+            nn.ReLU(),
+            nn.Upsample(scale_factor=2, mode="nearest"),
+            nn.Conv2d(64, 32, 3, 1, 1, bias=False, padding_mode=padding_mode),
+            nn.InstanceNorm2d(32),
+            nn.ReLU(),
+            nn.Conv2d(32, 3, 9, 1, 4, padding_mode=padding_mode),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Stylize.
+
+        Args:
+            x: N×3×H×W, RGB in [0,1], any floating dtype, H and W from 1 up.
+
+        Returns:
+            N×3×H×W, RGB in [0,1], the dtype of x. Sizes that the network cannot keep by itself are padded at the
+            bottom and right and cropped back.
+        """
+        height, width = x.shape[-2:]
+        y: Tensor = self.layer(pad_to_multiple(x))
+        return y[..., :height, :width]
+
+
+def pad_to_multiple(x: Tensor) -> Tensor:
+    """Extend N×C×H×W at the bottom and right to a size that TransNet keeps: a multiple of 4, at least 8×8.
+
+    Under 8 pixels the bottleneck would be one pixel wide, which has neither a reflection nor a variance.
+    """
+    for dim, pad in ((-1, (0, 1, 0, 0)), (-2, (0, 0, 0, 1))):
+        size = x.shape[dim]
+        extra = max(2 * SIZE_MULTIPLE, -(-size // SIZE_MULTIPLE) * SIZE_MULTIPLE) - size
+        if extra:
+            mode = "reflect" if extra < size else "replicate"
+            x = F.pad(x, [extra * side for side in pad], mode=mode)
+    return x

@@ -1,0 +1,1 @@
+"""Training of styles: one picture in, one feed-forward network out."""

@@ -1,0 +1,95 @@
+"""The `trainer` command. Its options are the fields of `FitConfig`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import click
+
+from stylebatch import __version__
+from stylebatch.cli import CONTEXT, command, printable, progress_bar
+from trainer.config import RECIPES, FitConfig, option_name
+
+if TYPE_CHECKING:
+    from trainer.fit import Progress
+
+_SHORT = {"style": ("-s",), "content": ("-c",), "out": ("-o",)}
+
+
+def _options(function: Callable[..., None]) -> Callable[..., None]:
+    """One option a field, with its type, help and default from there. Unset ones arrive as None."""
+    hints = get_type_hints(FitConfig)
+    for field in reversed(fields(FitConfig)):
+        function = click.option(*_names(field), **_settings(field, hints[field.name]))(function)
+    return function
+
+
+def _names(field: Field[Any]) -> list[str]:
+    name = option_name(field.name)
+    if isinstance(field.default, bool):
+        name += "/--no-" + name.removeprefix("--")
+    return [*_SHORT.get(field.name, ()), name]
+
+
+def _settings(field: Field[Any], hint: Any) -> dict[str, Any]:
+    help, choices = field.metadata["help"], field.metadata["choices"]
+    if field.default is MISSING:
+        return {"help": help, "type": click.Path(path_type=Path), "required": True}
+    if field.default is not None:
+        shown = field.default if not isinstance(field.default, bool) else ("on" if field.default else "off")
+        help += f"  [default: {shown}]"
+    if isinstance(field.default, bool):
+        return {"help": help, "default": None}
+    if choices:
+        return {"help": help, "type": click.Choice(choices)}
+    for kind, type in ((Path, click.Path(path_type=Path)), (int, click.INT), (float, click.FLOAT)):
+        if hint == kind or hint == kind | None:
+            return {"help": help, "type": type}
+    return {"help": help}
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(__version__)
+def main() -> None:
+    """Teach a network the style of one picture."""
+
+
+@main.command()
+@_options
+@click.option("--recipe", type=click.Choice(sorted(RECIPES)), help="A named set of defaults: the reference article's.")
+@command
+def fit(recipe: str | None, **options: Any) -> None:
+    """Train a style. Writes checkpoints, side-by-side pictures, loss curves and their numbers."""
+    from stylebatch.interrupt import catch_interrupts
+    from trainer.fit import fit
+
+    chosen = {key: value for key, value in options.items() if value is not None}
+    recipe_choices = dict(RECIPES[recipe]) if recipe else {}
+    if "steps" in chosen:
+        recipe_choices.pop("epochs", None)
+    if "checkpoint_steps" in chosen:
+        recipe_choices.pop("checkpoint_epochs", None)
+    config = FitConfig(**{**recipe_choices, **chosen})
+    with catch_interrupts() as interrupt, progress_bar(0, "step") as bar:
+
+        def show(progress: Progress) -> None:
+            bar.total = progress.steps
+            if not bar.n:
+                bar.initial = progress.step - 1
+            bar.set_postfix_str(
+                f"content {progress.content:.3g}, style {progress.style:.3g}, total {progress.total:.3g}", refresh=False
+            )
+            bar.update(progress.step - bar.n)
+
+        def say(line: str) -> None:
+            bar.write(printable(line), file=sys.stderr)
+
+        result = fit(config, progress=show, message=say, stop=interrupt)
+    click.echo(printable(str(result.checkpoint)))
+    if result.interrupted:
+        click.echo(f"stopped at step {result.step} of {result.steps}; the same command with --resume goes on", err=True)
+        sys.exit(interrupt.exit_code)

@@ -1,0 +1,68 @@
+"""The losses, as functions. Each computes in fp32, also under autocast: Gram sums overflow and round in half precision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def gram(features: Tensor) -> Tensor:
+    """Gram matrix of each image: inner products of its channels (Gatys et al. 2016, eq. 3; Johnson et al. 2016, eq. 4).
+
+    Args:
+        features: N×C×H×W, any floating dtype.
+
+    Returns:
+        N×C×C, fp32 (float64 for float64), divided by C·H·W.
+    """
+    n, c, h, w = features.shape
+    with torch.autocast(features.device.type, enabled=False):
+        flat = _at_least_fp32(features).reshape(n, c, h * w)
+        return flat @ flat.transpose(1, 2) / (c * h * w)
+
+
+def style_loss(features: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
+    """Mean squared difference of Gram matrices, summed over layers (Johnson et al. 2016, eq. 5, as a mean over entries).
+
+    Deviation: a Gram matrix belongs to one image. At batch 1 this is the formula that mixes a batch into one
+    (N·C)×(N·C) matrix; above, images of a batch do not disturb each other.
+
+    Args:
+        features: layer → N×C×H×W of the stylized images.
+        targets: layer → 1×C×C or N×C×C, the style's `gram`.
+
+    Returns:
+        A scalar, averaged over the batch.
+    """
+    return torch.stack([_mean_squared(gram(features[layer]), target) for layer, target in targets.items()]).sum()
+
+
+def content_loss(features: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of features, N×C×H×W each (Johnson et al. 2016, eq. 2). Returns a scalar."""
+    with torch.autocast(features.device.type, enabled=False):
+        return _mean_squared(features, target)
+
+
+def tv_loss(images: Tensor) -> Tensor:
+    """Total variation: squared differences of neighbouring pixels on the 0-255 scale, summed over each image.
+
+    Args:
+        images: N×3×H×W in [0,1].
+
+    Returns:
+        A scalar, averaged over the batch (Johnson et al. 2016, section 3.2; Mahendran & Vedaldi 2015 with β = 2).
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        pixels = _at_least_fp32(images) * 255
+        down, right = pixels.diff(dim=-2), pixels.diff(dim=-1)
+        return (down.square().sum() + right.square().sum()) / images.shape[0]
+
+
+def _mean_squared(a: Tensor, b: Tensor) -> Tensor:
+    return (_at_least_fp32(a) - _at_least_fp32(b)).square().mean()
+
+
+def _at_least_fp32(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
