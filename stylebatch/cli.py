@@ -50,11 +50,11 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def progress_bar(total: int, unit: str) -> tqdm[Any]:
-    """On stderr; in a log file it writes twice a minute."""
+def progress_bar(unit: str) -> tqdm[Any]:
+    """On stderr, from the first progress on; in a log file it writes twice a minute."""
     from tqdm import tqdm
 
-    return tqdm(total=total, unit=unit, dynamic_ncols=True, mininterval=0.1 if sys.stderr.isatty() else 30)
+    return tqdm(unit=unit, dynamic_ncols=True, delay=1e-6, mininterval=0.1 if sys.stderr.isatty() else 30)
 
 
 def _device_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -92,7 +92,7 @@ def folder(source: Path, output: Path, style: str, as_json: bool, **options: Any
     from stylebatch.interrupt import catch_interrupts
     from stylebatch.pipeline import stylize_folder
 
-    with catch_interrupts() as interrupt, progress_bar(0, "img") as bar:
+    with catch_interrupts() as interrupt, progress_bar("img") as bar:
 
         def show(summary: Summary) -> None:
             bar.total = summary.total
@@ -135,7 +135,7 @@ def grid(photos: tuple[Path, ...], styles: tuple[str, ...], epochs: Path | None,
 
     if styles and epochs:
         raise click.UsageError("--style and --epochs exclude each other.")
-    with progress_bar(0, "img") as bar:
+    with progress_bar("img") as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total

@@ -56,6 +56,10 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "BMP": {},
 }
 
+Image.init()
+#: Those of `FORMATS` that this Pillow was built with; MPO comes in by JPEG's door.
+_READABLE = [format for format in FORMATS if format in Image.OPEN]
+
 _AnyPath = TypeVar("_AnyPath", bound=PurePath)
 
 _SRGB = ImageCms.createProfile("sRGB")
@@ -154,8 +158,8 @@ def read_image(path: Path, index: int = 0, name: str | None = None) -> Frame:
             raise StylebatchError(f"{width}×{height} pixels: over the limit of {MAX_PIXELS // 1_000_000} megapixels")
         source_format = str(image.format)
         image.load()
-        info = _metadata(image)
         image = ImageOps.exif_transpose(image)
+        info = _metadata(image)
     colours, alpha, profile = _to_srgb(image)
     extra = ImageExtra(_output_name(name), FORMATS.get(source_format, "PNG"), alpha, profile, info)
     return Frame(FrameInfo(index, name, extra), torch.from_numpy(np.array(colours)))
@@ -291,7 +295,7 @@ def _open(path: Path) -> Image.Image:
     Image.MAX_IMAGE_PIXELS = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return Image.open(path, formats=list(FORMATS))
+        return Image.open(path, formats=_READABLE)
 
 
 def _looks_like_image(path: Path) -> bool:

@@ -74,7 +74,7 @@ def fit(recipe: str | None, **options: Any) -> None:
     if "checkpoint_steps" in chosen:
         recipe_choices.pop("checkpoint_epochs", None)
     config = FitConfig(**{**recipe_choices, **chosen})
-    with catch_interrupts() as interrupt, progress_bar(0, "step") as bar:
+    with catch_interrupts() as interrupt, progress_bar("step") as bar:
 
         def show(progress: Progress) -> None:
             bar.total = progress.steps

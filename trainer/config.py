@@ -29,7 +29,7 @@ class FitConfig:
     batch_size: int = _option(2, "Photographs a step.")
     crop_size: int = _option(256, "Side of the square training crops.")
     augment: bool = _option(True, "Random crops, flips and order; otherwise whole photographs squashed to the crop size.")
-    style_size: int | None = _option(512, "Long side of the style picture; sets the size of strokes. 0: as it is.")
+    style_size: int = _option(512, "Long side of the style picture; sets the size of strokes. 0: as it is.")
     learning_rate: float = _option(2e-3, "AdamW's (peak) learning rate.")
     schedule: str = _option("one-cycle", "Course of the learning rate.", ("one-cycle", "constant"))
     content_weight: float = _option(1.0, f"Weight of the content loss ({CONTENT_LAYER}).")
@@ -101,7 +101,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "batch_size": 3,
         "crop_size": 512,
         "augment": False,
-        "style_size": None,
+        "style_size": 0,
         "learning_rate": 1e-3,
         "schedule": "constant",
         "content_weight": 1.0,

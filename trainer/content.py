@@ -65,8 +65,8 @@ def find_photographs(folder: Path) -> tuple[list[Path], list[str]]:
     return photographs, skipped
 
 
-def load_style(path: Path, size: int | None) -> Tensor:
-    """The style picture as 1×3×H×W RGB in [0,1], its long side `size` pixels if given.
+def load_style(path: Path, size: int) -> Tensor:
+    """The style picture as 1×3×H×W RGB in [0,1], its long side `size` pixels; 0 leaves it as it is.
 
     Raises:
         StylebatchError: missing, unreadable, or under 64 px.

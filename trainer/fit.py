@@ -122,7 +122,7 @@ def fit(
     run = _Run(config, photographs, style, device, message)
     if config.resume:
         run.resume(state)
-    good = state.snapshot()
+    good = [state.snapshot()]
 
     # 5. Steps, in runs that end at the last one or at a divergence.
     while state.step < run.steps:
@@ -174,7 +174,7 @@ def fit(
                 if not _is_finite(state.network):
                     _roll_back(state, good, message)
                     break
-                good = state.snapshot()
+                good = [good[0], *good[1:][-2:], state.snapshot()]
                 checkpoint = run.save(state)
                 if stopping or state.step == run.steps:
                     return FitResult(checkpoint, state.step, run.steps, interrupted=state.step < run.steps)
@@ -302,10 +302,12 @@ def _is_finite(network: nn.Module) -> bool:
     return all(bool(parameter.isfinite().all()) for parameter in network.parameters())
 
 
-def _roll_back(state: _State, good: dict[str, Any], message: Callable[[str], None]) -> None:
+def _roll_back(state: _State, good: list[dict[str, Any]], message: Callable[[str], None]) -> None:
+    """Restore the newest good state, and forget it: if it carries the seed of the divergence, the next try is from the
+    one before."""
     diverged_at, cuts = state.step, state.rate_cuts + 1
     if cuts > MAX_RATE_CUTS:
         raise StylebatchError("the training diverges at any learning rate; check the loss weights and the style picture")
-    state.restore(good)
-    good["rate_cuts"] = state.rate_cuts = cuts
+    state.restore(good.pop() if len(good) > 1 else good[0])
+    state.rate_cuts = cuts
     message(f"diverged after step {diverged_at}: back to step {state.step}, learning rate divided by {RATE_CUT**cuts:g}")

@@ -1,0 +1,73 @@
+"""Real files for the tests, made on the spot, and the one place for tolerances."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from stylebatch.checkpoint import Checkpoint, save_pth
+from stylebatch.transnet import TransNet
+
+#: (relative, absolute) by dtype, for values of order 1.
+TOLERANCES = {torch.float64: (1e-10, 1e-12), torch.float32: (2e-4, 2e-5), torch.bfloat16: (5e-2, 2e-2)}
+#: Half precision against fp32, in dB; and how far a pixel may depend on its neighbours in a batch.
+MIN_PSNR, ONE_LEVEL = 40.0, 1
+
+
+def assert_close(actual: Tensor, expected: Tensor, dtype: torch.dtype = torch.float32) -> None:
+    relative, absolute = TOLERANCES[dtype]
+    torch.testing.assert_close(actual.double(), expected.double(), rtol=relative, atol=absolute)
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    """Of two uint8 pictures, in dB."""
+    error = (a.double() - b.double()).square().mean()
+    return float(10 * torch.log10(255**2 / error.clamp_min(1e-9)))
+
+
+requires_cuda = pytest.mark.skipif(
+    not torch.cuda.is_available() and not os.environ.get("STYLEBATCH_REQUIRE_CUDA"),
+    reason="no CUDA GPU here (STYLEBATCH_REQUIRE_CUDA=1 makes this a failure)",
+)
+
+
+def picture(width: int = 48, height: int = 32, seed: int | str = 0) -> Image.Image:
+    """A smooth, colourful RGB picture with an edge, different for each seed."""
+    rng = np.random.default_rng(zlib.crc32(str(seed).encode()))
+    y, x = np.mgrid[0:height, 0:width]
+    waves = [np.sin(x * rng.uniform(0.05, 0.4) + rng.uniform(0, 6)) + np.cos(y * rng.uniform(0.05, 0.4)) for _ in range(3)]
+    pixels = np.stack(waves, axis=-1) * 50 + 127
+    pixels[height // 2 :, width // 2 :] = rng.uniform(0, 255, 3)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a folder of photographs from relative names; the extension chooses the format."""
+
+    def make(*names: str, size: tuple[int, int] = (48, 32), folder: str = "in") -> Path:
+        root = tmp_path / folder
+        for name in names or ("a.jpg", "b.png", "nested/deep/c.jpg"):
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture(*size, seed=name).save(path)
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small style: TransNet as initialised, which costs no training and depends on every pixel."""
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp("style") / "plain_trans_net_1.pth"
+    save_pth(Checkpoint(TransNet("reflect").state_dict(), {"style": "plain", "padding_mode": "reflect"}), path)
+    return path

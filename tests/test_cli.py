@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from conftest import picture
+from PIL import Image
+
+import stylebatch.cli
+import trainer.cli
+from stylebatch.checkpoint import load_checkpoint
+
+
+def invoke(*args: object) -> Result:
+    program = trainer.cli.main if args[0] == "trainer" else stylebatch.cli.main
+    return CliRunner().invoke(program, [str(arg) for arg in args[1:]])
+
+
+def test_folder(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    source = photos()
+    result = invoke("stylebatch", "folder", source, tmp_path / "out", "--style", checkpoint, "--grid", "--device", "cpu")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("3 of 3 photographs in ")
+    assert (tmp_path / "out" / "nested" / "deep" / "c_grid.jpg").exists()
+
+
+def test_folder_with_a_broken_file_exits_1_and_names_it(
+    photos: Callable[..., Path], checkpoint: Path, tmp_path: Path
+) -> None:
+    source = photos("a.png")
+    (source / "b.jpg").write_text("no picture")
+    args = ("stylebatch", "folder", source, tmp_path / "out", "--style", checkpoint)
+    result = invoke(*args)
+    assert result.exit_code == 1
+    assert "failed: b.jpg: not an image" in result.stdout
+    result = invoke(*args, "--json")
+    assert result.exit_code == 1
+    summary = json.loads(result.stdout)
+    assert summary["done"] == 1
+    assert summary["failed"] == [{"path": "b.jpg", "reason": "not an image that can be read"}]
+    assert set(summary["waits"]) == {"load", "stylize", "save"}
+
+
+def test_a_style_from_training_to_folder(photos: Callable[..., Path], tmp_path: Path) -> None:
+    """The whole path: a picture becomes a style, the style goes on photographs."""
+    picture(96, 80, seed="style").save(tmp_path / "trial.jpg")
+    result = invoke(
+        "trainer", "fit", "--style", tmp_path / "trial.jpg", "--out", tmp_path / "checkpoints", "--steps", 2,
+        "--crop-size", 32, "--style-size", 64, "--workers", 0, "--device", "cpu",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    checkpoint = Path(result.stdout.strip())
+    assert checkpoint == tmp_path / "checkpoints" / "trial_trans_net_1.pth"
+    result = invoke("stylebatch", "folder", photos("a.jpg"), tmp_path / "out", "--style", checkpoint)
+    assert result.exit_code == 0
+    assert (tmp_path / "out" / "a.jpg").exists()
+
+
+def test_the_articles_recipe(photos: Callable[..., Path], tmp_path: Path) -> None:
+    """Its choices, on a small crop: 7 photographs in batches of 3 make 3 steps, the last partial."""
+    picture(96, 80, seed="style").save(tmp_path / "hosi.jpg")
+    content = photos(*(f"{i}.jpg" for i in range(7)))
+    result = invoke(
+        "trainer", "fit", "--style", tmp_path / "hosi.jpg", "--out", tmp_path, "--content", content, "--recipe", "article",
+        "--epochs", 2, "--checkpoint-epochs", 1, "--crop-size", 32, "--workers", 0, "--precision", "fp32",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert [epoch for epoch in range(5) if (tmp_path / f"hosi_trans_net_{epoch}.pth").exists()] == [1, 2]
+    assert len((tmp_path / "hosi_losses.csv").read_text().splitlines()) == 1 + 6
+    metadata = load_checkpoint(tmp_path / "hosi_trans_net_2.pth").metadata
+    assert metadata["padding_mode"] == "zeros"
+    config = metadata["config"]
+    assert (config["batch_size"], config["style_weight"], config["learning_rate"]) == (3, 1e5, 1e-3)
+    assert (config["vgg_input"], config["augment"], config["schedule"], config["tv_weight"]) == ("raw", False, "constant", 0)
+
+
+def test_image_grid_and_styles(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    photo = photos("a.jpg") / "a.jpg"
+    result = invoke("stylebatch", "image", photo, tmp_path / "b.png", "--style", checkpoint)
+    assert (result.exit_code, result.stdout.strip()) == (0, str(tmp_path / "b.png"))
+    sheet = tmp_path / "sheet.png"
+    assert invoke("stylebatch", "grid", photo, "--style", checkpoint, "-o", sheet, "--width", 64).exit_code == 0
+    with Image.open(sheet) as image:
+        assert image.width == 2 * 64 + 3 * 4
+    result = invoke("stylebatch", "styles")
+    assert "hosi" in result.stdout
+    assert "The Starry Night" in result.stdout
+    listing = json.loads(invoke("stylebatch", "styles", "--json").stdout)
+    assert {"name", "artwork", "artist", "year", "rights"} <= set(listing[0])
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("stylebatch", "folder", "none", "out"), "Error: none: no such folder of photographs"),
+        (("stylebatch", "folder", "empty", "out"), "no photographs in it"),
+        (("stylebatch", "folder", "in", "in/out"), "the output lies inside the input"),
+        (("stylebatch", "folder", "in", "out", "--style", "nobody"), "style 'nobody': unknown; choose from hosi"),
+        (("stylebatch", "folder", "in", "out", "--style", "in/a.jpg"), "give a .pth or .safetensors file"),
+        (("stylebatch", "folder", "in", "out", "--batch-size", "0"), "must be at least 1"),
+        (("stylebatch", "folder", "in", "out", "--device", "gpu"), "no such device"),
+        (("stylebatch", "folder", "in", "out", "--precision", "int8"), "Invalid value"),
+        (("stylebatch", "folder", "in"), "Missing argument 'OUT'"),
+        (("stylebatch", "foldr", "in", "out"), "No such command 'foldr'"),
+        (("stylebatch", "image", "none.jpg"), "no such photograph"),
+        (("stylebatch", "image", "in/broken.jpg"), "not an image"),
+        (("stylebatch", "grid"), "Missing argument"),
+        (("stylebatch", "grid", "in/a.jpg", "--style", "hosi", "--epochs", "x"), "exclude each other"),
+        (("trainer", "fit"), "Missing option '-s' / '--style'"),
+        (("trainer", "fit", "--style", "none.jpg"), "no such style picture"),
+        (("trainer", "fit", "--style", "in/broken.jpg"), "cannot be read as a style picture"),
+        (("trainer", "fit", "--style", "in/a.jpg", "--style-size", "0"), "too small for a style"),
+        (("trainer", "fit", "--style", "in/a.jpg", "--content", "empty"), "no content photographs"),
+        (("trainer", "fit", "--style", "in/a.jpg", "--steps", "0"), "--steps 0: must be at least 1"),
+        (("trainer", "fit", "--style", "in/a.jpg", "--style-weight", "-1"), "must be at least 0"),
+        (("trainer", "fit", "--style", "in/a.jpg", "--init", "nobody"), "unknown; choose from"),
+        (("trainer", "fit", "--style", "in/a.jpg", "--vgg", "nothing.pth"), "no such file"),
+    ],
+)
+def test_wrongly_typed(
+    args: tuple[str, ...], message: str, photos: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos("a.jpg")
+    (tmp_path / "in" / "broken.jpg").write_text("no picture")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    result = invoke(*args)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_debug_shows_the_traceback() -> None:
+    result = invoke("stylebatch", "folder", "none", "out", "--debug")
+    assert result.exit_code == 1
+    assert type(result.exception).__name__ == "StylebatchError"
+
+
+@pytest.mark.parametrize("program", ["stylebatch", "trainer"])
+def test_help_is_quick_and_loads_nothing_heavy(program: str) -> None:
+    code = f"import {program}.cli, sys; sys.argv = ['{program}', '--help']; {program}.cli.main(standalone_mode=False); " + (
+        "print([m for m in ('torch', 'cv2', 'av', 'numpy', 'PIL') if m in sys.modules])"
+    )
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        seconds.append(time.perf_counter() - start)
+    assert result.stdout.rstrip().endswith("[]")
+    assert min(seconds) < 0.3
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_folder_ends_cleanly(
+    number: signal.Signals, code: int, photos: Callable[..., Path], checkpoint: Path, tmp_path: Path
+) -> None:
+    """The whole process group gets the signal, as from a terminal: workers too."""
+    source = photos(*(f"{i}.png" for i in range(200)), size=(200, 160))
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "stylebatch.cli", "folder", str(source), str(out), "--style", str(checkpoint)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not any(out.glob("*.png")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, number)
+    stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "interrupted" in stdout
+    written = sorted(path.name for path in out.iterdir())
+    assert 0 < len(written) < 200
+    for name in written:
+        Image.open(out / name).load()
+        assert name.endswith(".png")

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import assert_close, picture, requires_cuda
+from PIL import Image
+
+from stylebatch.checkpoint import load_checkpoint, save_pth
+from stylebatch.errors import StylebatchError
+from trainer.config import FitConfig
+from trainer.fit import fit
+from trainer.losses import content_loss, gram, style_loss, tv_loss
+from trainer.vgg import VGG16
+
+
+@pytest.fixture
+def settings(tmp_path: Path, photos: Callable[..., Path]) -> dict[str, Any]:
+    """A training that takes a second: small crops of three small photographs."""
+    picture(96, 80, seed="style").save(tmp_path / "paint.png")
+    return {
+        "style": tmp_path / "paint.png", "content": photos("a.jpg", "b.png", "c.jpg", size=(80, 70)),
+        "out": tmp_path / "checkpoints", "steps": 5, "crop_size": 32, "style_size": 0, "checkpoint_steps": 2,
+        "workers": 0, "device": "cpu", "precision": "fp32",
+    }  # fmt: skip
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(path).model
+
+
+def same(a: Path, b: Path) -> bool:
+    return all(torch.equal(tensor, weights(b)[key]) for key, tensor in weights(a).items())
+
+
+def losses(path: Path) -> list[dict[str, float]]:
+    with path.open() as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def test_what_it_leaves(settings: dict[str, Any]) -> None:
+    told: list[Any] = []
+    result = fit(FitConfig(**settings), progress=told.append)
+    out = settings["out"]
+    assert result.checkpoint == out / "paint_trans_net_3.pth"  # 2 steps an epoch: step 5 lies in the third
+    assert {path.name for path in out.iterdir()} == {
+        *(f"paint_trans_net_{epoch}.pth" for epoch in (1, 2, 3)), *(f"paint_fuse_{epoch}.jpg" for epoch in (1, 2, 3)),
+        *(f"paint_{loss}_loss.png" for loss in ("content", "style", "total")), "paint_losses.csv",
+    }  # fmt: skip
+    rows = losses(out / "paint_losses.csv")
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5] == [progress.step for progress in told]
+    assert [row["epoch"] for row in rows] == [1, 1, 2, 2, 3]
+    assert rows[-1]["total"] == pytest.approx(told[-1].total, rel=1e-4)
+    for row in rows:
+        assert row["content"] + 5 * row["style"] + 1e-6 * row["tv"] == pytest.approx(row["total"], rel=1e-4)
+    with Image.open(out / "paint_fuse_3.jpg") as fuse:
+        assert fuse.size == (round(96 * 70 / 80) + 80 + 80, 70)
+    with Image.open(out / "paint_style_loss.png") as curve:
+        assert curve.width >= 600
+    metadata = load_checkpoint(result.checkpoint).metadata
+    assert metadata["style"] == "paint"
+    assert metadata["padding_mode"] == "reflect"
+    assert metadata["config"]["style_weight"] == 5.0
+
+
+def test_it_learns(settings: dict[str, Any]) -> None:
+    fit(FitConfig(**{**settings, "steps": 40, "learning_rate": 5e-3, "checkpoint_steps": 100}))
+    rows = losses(settings["out"] / "paint_losses.csv")
+    assert rows[-1]["style"] < 0.5 * rows[0]["style"]
+
+
+def test_first_step_is_what_the_losses_say(settings: dict[str, Any]) -> None:
+    """The CSV's first row against the losses computed here from the initial network and the first batch."""
+    from stylebatch.transnet import TransNet
+    from trainer.config import CONTENT_LAYER, STYLE_LAYERS
+    from trainer.content import content_loader, find_photographs, load_style
+
+    config = FitConfig(**{**settings, "steps": 1})
+    fit(config)
+    torch.manual_seed(config.seed)
+    network, vgg = TransNet(), VGG16()
+    photographs, _ = find_photographs(settings["content"])
+    loader = content_loader(photographs, size=32, augment=True, batch_size=2, seed=0, start=0, workers=0, pin=False)
+    images = next(iter(loader)).images / 255
+    with torch.inference_mode():
+        targets = {name: gram(f) for name, f in vgg(load_style(config.style, 0), STYLE_LAYERS).items()}
+        stylized = network(images)
+        features = vgg(stylized, STYLE_LAYERS)
+        content = content_loss(features[CONTENT_LAYER], vgg(images, [CONTENT_LAYER])[CONTENT_LAYER])
+    row = losses(settings["out"] / "paint_losses.csv")[0]
+    for name, value in (("content", content), ("style", style_loss(features, targets)), ("tv", tv_loss(stylized))):
+        assert row[name] == pytest.approx(value.item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_same_seed_same_weights(settings: dict[str, Any], workers: int, tmp_path: Path) -> None:
+    first = fit(FitConfig(**settings)).checkpoint
+    torch.rand(3)  # the caller's own random numbers do not matter
+    again = fit(FitConfig(**{**settings, "out": tmp_path / "again", "workers": workers})).checkpoint
+    other = fit(FitConfig(**{**settings, "out": tmp_path / "other", "seed": 1})).checkpoint
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_interrupted_and_resumed_is_uninterrupted(settings: dict[str, Any], tmp_path: Path) -> None:
+    whole = fit(FitConfig(**settings))
+    out = tmp_path / "parts"
+    steps: list[int] = []
+    part = fit(FitConfig(**{**settings, "out": out}), progress=lambda p: steps.append(p.step), stop=lambda: len(steps) == 3)
+    assert part.interrupted
+    assert part.step == 3
+    said: list[str] = []
+    rest = fit(FitConfig(**{**settings, "out": out, "resume": True}), message=said.append)
+    assert not rest.interrupted
+    assert "step 3" in said[0]
+    assert same(whole.checkpoint, rest.checkpoint)
+    assert (out / "paint_losses.csv").read_text() == (settings["out"] / "paint_losses.csv").read_text()
+
+
+def test_resume_of_nothing_starts_and_of_something_else_is_refused(settings: dict[str, Any]) -> None:
+    said: list[str] = []
+    fit(FitConfig(**{**settings, "steps": 1, "resume": True}), message=said.append)
+    assert "starting anew" in said[0]
+    with pytest.raises(StylebatchError, match=r"--style-weight 5\.0, not 7\.0"):
+        fit(FitConfig(**{**settings, "resume": True, "style_weight": 7.0}))
+
+
+def test_init_starts_from_a_checkpoint(settings: dict[str, Any], checkpoint: Path) -> None:
+    still = fit(FitConfig(**{**settings, "steps": 1, "learning_rate": 1e-12, "init": checkpoint})).checkpoint
+    for key, tensor in weights(still).items():
+        assert_close(tensor, weights(checkpoint)[key])
+
+
+def test_divergence_rolls_back_and_lowers_the_rate(settings: dict[str, Any]) -> None:
+    """A rate that blows the weights up beyond fp32; a thousandth of it still computes."""
+    said: list[str] = []
+    result = fit(FitConfig(**{**settings, "learning_rate": 3e18, "schedule": "constant"}), message=said.append)
+    assert result.step == 5
+    assert any("diverged" in line and "divided by 4" in line for line in said)
+    assert all(tensor.isfinite().all() for tensor in weights(result.checkpoint).values())
+    with pytest.raises(StylebatchError, match="diverges at any learning rate"):
+        fit(FitConfig(**{**settings, "learning_rate": 1e30, "schedule": "constant"}))
+
+
+def test_broken_photographs_are_told_once(settings: dict[str, Any]) -> None:
+    broken = settings["content"] / "a.jpg"
+    broken.write_bytes(broken.read_bytes()[:700])
+    said: list[str] = []
+    fit(FitConfig(**settings), message=said.append)
+    assert len([line for line in said if "a.jpg" in line]) == 1
+    for path in settings["content"].iterdir():
+        path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(StylebatchError, match=r"broken|no content"):
+        fit(FitConfig(**settings))
+
+
+def test_bf16_trains_like_fp32(settings: dict[str, Any], tmp_path: Path) -> None:
+    fit(FitConfig(**settings))
+    fit(FitConfig(**{**settings, "out": tmp_path / "half", "precision": "bf16"}))
+    full, half = losses(settings["out"] / "paint_losses.csv"), losses(tmp_path / "half" / "paint_losses.csv")
+    assert half[0]["total"] == pytest.approx(full[0]["total"], rel=0.02)
+    assert half[-1]["total"] == pytest.approx(full[-1]["total"], rel=0.2)
+
+
+@requires_cuda
+def test_fp16_with_loss_scaling_on_cuda(settings: dict[str, Any]) -> None:
+    result = fit(FitConfig(**{**settings, "steps": 40, "device": "cuda", "precision": "fp16", "checkpoint_steps": 100}))
+    rows = losses(settings["out"] / "paint_losses.csv")
+    assert rows[-1]["style"] < rows[0]["style"]
+    assert load_checkpoint(result.checkpoint).training["scaler"]["scale"] > 0
+
+
+def test_article_checkpoints_resume_nothing_of_ours(settings: dict[str, Any], checkpoint: Path) -> None:
+    settings["out"].mkdir()
+    save_pth(load_checkpoint(checkpoint), settings["out"] / "paint_trans_net_30.pth")
+    with pytest.raises(StylebatchError, match="--resume"):
+        fit(FitConfig(**{**settings, "resume": True}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "--steps 0: must be at least 1"),
+        ({"batch_size": 0}, "--batch-size"),
+        ({"crop_size": 8}, "--crop-size 8: must be at least 32"),
+        ({"learning_rate": 0.0}, "--learning-rate"),
+        ({"style_weight": -1.0}, "--style-weight"),
+        ({"tv_weight": float("nan")}, "--tv-weight"),
+        ({"content_weight": 0.0, "style_weight": 0.0}, "nothing to learn"),
+        ({"style_size": 20}, "--style-size 20"),
+        ({"padding_mode": "mirror"}, "--padding-mode 'mirror': use reflect, zeros"),
+    ],
+)
+def test_impossible_settings(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(StylebatchError, match=message):
+        FitConfig(style=Path("s.png"), **change)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_cuda_where_there_is_none(settings: dict[str, Any]) -> None:
+    with pytest.raises(StylebatchError, match="no CUDA GPU here"):
+        fit(FitConfig(**{**settings, "device": "cuda"}))

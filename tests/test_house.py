@@ -1,0 +1,75 @@
+"""Data flows one way, and so do imports."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+#: A room of stylebatch → the rooms that it may import. `trainer` may import these shared ones, nobody imports `trainer`.
+ALLOWED = {
+    "errors": set(),
+    "interrupt": set(),
+    "transnet": set(),
+    "frame": set(),
+    "grid": set(),
+    "files": {"errors"},
+    "device": {"errors"},
+    "checkpoint": {"errors", "files", "transnet"},
+    "styles": {"errors"},
+    "loader": {"frame"},
+    "images": {"errors", "files", "frame", "grid"},
+    "stylizer": {"checkpoint", "device", "styles", "transnet"},
+    "pipeline": {"errors", "files", "frame", "grid", "images", "loader", "styles", "stylizer"},
+    "cli": {"", "errors", "interrupt", "pipeline", "styles"},
+    "": {"errors", "pipeline", "styles", "stylizer", "transnet"},
+}
+TRAINER_MAY = {"", "checkpoint", "cli", "device", "errors", "files", "grid", "interrupt", "styles", "transnet"}
+SOLE_USERS = {"click": {"stylebatch/cli.py", "trainer/cli.py"}, "tqdm": {"stylebatch/cli.py"}, "av": set(), "cv2": set()}
+
+FILES = sorted([*ROOT.glob("stylebatch/**/*.py"), *ROOT.glob("trainer/**/*.py")])
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(str(node.module))
+    return found
+
+
+def room(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts[1:]
+    return ".".join(part for part in parts if part != "__init__")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path: Path) -> None:
+    used = imports(path)
+    ours = {name.partition(".")[2] for name in used if name.split(".")[0] == "stylebatch"}
+    if path.is_relative_to(ROOT / "stylebatch"):
+        assert not any(name.split(".")[0] == "trainer" for name in used)
+        assert ours <= ALLOWED[room(path)]
+    else:
+        assert ours <= TRAINER_MAY
+    for package, users in SOLE_USERS.items():
+        if package in {name.split(".")[0] for name in used}:
+            assert str(path.relative_to(ROOT)) in users
+
+
+def test_the_network_needs_torch_alone() -> None:
+    outside = {name.split(".")[0] for name in imports(ROOT / "stylebatch" / "transnet.py")}
+    assert outside == {"__future__", "torch", "typing"}
+
+
+def test_library_code_never_prints() -> None:
+    for path in FILES:
+        calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        assert not any(isinstance(call, ast.Name) and call.id == "print" for call in calls), path

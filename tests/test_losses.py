@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import assert_close
+from torch.nn.functional import mse_loss
+
+from trainer.losses import content_loss, gram, style_loss, tv_loss
+
+
+def test_gram_by_hand() -> None:
+    features = torch.tensor([[[[1.0, 2.0]], [[3.0, -1.0]]]])  # 1×2×1×2
+    assert_close(gram(features), torch.tensor([[[5.0, 1.0], [1.0, 10.0]]]) / 4)
+
+
+def test_losses_by_hand() -> None:
+    features = {"a": torch.tensor([[[[1.0, 2.0]], [[3.0, -1.0]]]])}
+    targets = {"a": torch.zeros(1, 2, 2)}
+    assert_close(style_loss(features, targets), torch.tensor((25 + 1 + 1 + 100) / 16 / 4))
+    assert_close(content_loss(features["a"], features["a"] + 2), torch.tensor(4.0))
+    image = torch.zeros(2, 3, 2, 2)
+    image[0, 0] = torch.tensor([[0.0, 1.0], [0.0, 0.0]])
+    assert_close(tv_loss(image), torch.tensor(2 * 255**2 / 2))
+
+
+def test_style_loss_at_batch_1_is_the_articles() -> None:
+    """There the batch is flattened into the channels: (n·c × h·w), divided by n·c·h·w."""
+    torch.manual_seed(0)
+    features = {name: torch.randn(1, c, 6, 5) for name, c in (("a", 4), ("b", 7))}
+    styles = {name: torch.randn(1, f.shape[1], 9, 8) for name, f in features.items()}
+
+    def article(x: torch.Tensor) -> torch.Tensor:
+        n, c, h, w = x.shape
+        x = x.reshape(n * c, h * w)
+        return torch.mm(x, x.t()).div(n * c * h * w)
+
+    expected = sum(mse_loss(article(features[name]), article(styles[name])) for name in features)
+    actual = style_loss(features, {name: gram(s) for name, s in styles.items()})
+    assert_close(actual, torch.as_tensor(expected))
+
+
+def test_images_of_a_batch_do_not_mix() -> None:
+    torch.manual_seed(0)
+    features = torch.randn(3, 4, 6, 5)
+    assert_close(gram(features), torch.cat([gram(image[None]) for image in features]))
+    target = {"a": gram(torch.randn(1, 4, 6, 5))}
+    alone = torch.stack([style_loss({"a": image[None]}, target) for image in features]).mean()
+    assert_close(style_loss({"a": features}, target), alone)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_features_are_summed_in_fp32(dtype: torch.dtype) -> None:
+    """Features like the loss network's: hundreds, over many pixels. Summed in half they would overflow or round."""
+    torch.manual_seed(0)
+    features = (torch.rand(2, 16, 128, 128) * 600).to(dtype)
+    target = torch.rand(1, 16, 16) * 1e4
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        values = gram(features), style_loss({"a": features}, {"a": target}), content_loss(features, features * 0.5)
+        variation = tv_loss(features / 600)
+    exact = features.double()
+    assert all(value.dtype == torch.float32 for value in (*values, variation))
+    assert_close(values[0], gram(exact))
+    assert_close(values[1] / 1e8, style_loss({"a": exact}, {"a": target.double()}) / 1e8)
+    assert_close(values[2] / 1e4, content_loss(exact, (features * 0.5).double()) / 1e4)
+    assert_close(variation / 1e9, tv_loss((features / 600).double()) / 1e9)
+
+
+def test_float64_stays_float64_and_has_right_gradients() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    target = {"a": gram(torch.rand(1, 3, 4, 5, dtype=torch.float64))}
+    other = torch.rand(2, 3, 4, 5, dtype=torch.float64)
+    assert torch.autograd.gradcheck(
+        lambda x: style_loss({"a": x}, target) + content_loss(x, other) + tv_loss(x) * 1e-6, (x,)
+    )

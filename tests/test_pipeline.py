@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ONE_LEVEL, picture
+from PIL import Image
+
+import stylebatch.loader
+from stylebatch import Stylizer, stylize_folder, stylize_image
+from stylebatch.errors import OutputError, StylebatchError
+from stylebatch.frame import Batch, Failure, Frame, FrameInfo
+from stylebatch.loader import EqualSizeBatches, load_batches
+from stylebatch.pipeline import Summary, _start, stylize_grid
+from stylebatch.styles import shipped_styles
+
+
+def run(source: Path, output: Path, checkpoint: Path, **options: object) -> Summary:
+    return stylize_folder(source, output, checkpoint, device="cpu", precision="fp32", **options)  # type: ignore[arg-type]
+
+
+def tree(root: Path) -> list[str]:
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_tree_is_mirrored_and_stylized(
+    photos: Callable[..., Path], checkpoint: Path, tmp_path: Path, workers: int
+) -> None:
+    source = photos("a.png", "b.png", "nested/deep/a.png")
+    summary = run(source, tmp_path / "out", checkpoint, workers=workers)
+    assert tree(tmp_path / "out") == ["a.png", "b.png", "nested/deep/a.png"]
+    assert (summary.total, summary.done, summary.failures) == (3, 3, [])
+    assert summary.megapixels == pytest.approx(3 * 48 * 32 / 1e6)
+    assert sum(summary.waits.values()) == pytest.approx(summary.seconds, rel=0.01)
+    stylizer = Stylizer(checkpoint, device="cpu", precision="fp32")
+    for name in tree(source):
+        pixels = torch.from_numpy(np.array(Image.open(source / name)))
+        result = torch.from_numpy(np.array(Image.open(tmp_path / "out" / name)))
+        assert (result.int() - stylizer(pixels[None])[0].int()).abs().max() <= ONE_LEVEL
+
+
+def test_mixed_sizes_in_batches_equal_one_by_one(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    for size in ((48, 32), (33, 47), (32, 48)):
+        photos(*(f"{size[0]}_{i}.png" for i in range(3)), size=size)
+    source = tmp_path / "in"
+    run(source, tmp_path / "one", checkpoint, batch_size=1)
+    run(source, tmp_path / "four", checkpoint, batch_size=4)
+    for name in tree(source):
+        one, four = (np.asarray(Image.open(tmp_path / out / name)).astype(int) for out in ("one", "four"))
+        assert np.abs(one - four).max() <= ONE_LEVEL
+
+
+def test_grid_shows_original_beside_result(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    run(photos("a.png"), tmp_path / "out", checkpoint, grid=True)
+    sheet = np.asarray(Image.open(tmp_path / "out" / "a_grid.jpg")).astype(int)
+    assert sheet.shape == (32, 96, 3)
+    result = np.asarray(Image.open(tmp_path / "out" / "a.png")).astype(int)
+    assert np.abs(sheet[:, :48] - np.asarray(picture(seed="a.png")).astype(int)).mean() < 12
+    assert np.abs(sheet[:, 48:] - result).mean() < 12
+
+
+def test_one_bad_file_is_one_line(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    source = photos("a.png", "c.png")
+    (source / "b.jpg").write_text("no picture")
+    (source / "notes.txt").write_text("text")
+    summary = run(source, tmp_path / "out", checkpoint)
+    assert tree(tmp_path / "out") == ["a.png", "c.png"]
+    assert [failure.source for failure in summary.failures] == ["b.jpg"]
+    assert summary.ignored == ["notes.txt"]
+
+
+def test_stop_finishes_what_is_in_flight(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    source = photos(*(f"{i}.png" for i in range(6)))
+    seen: list[int] = []
+    summary = run(source, tmp_path / "out", checkpoint, progress=lambda s: seen.append(s.done), stop=lambda: len(seen) >= 2)
+    assert summary.interrupted
+    assert 1 <= summary.done < 6
+    assert len(tree(tmp_path / "out")) == summary.done
+
+
+class _Sizes:
+    """A source of given sizes whose frames are made when asked for."""
+
+    def __init__(self, sizes: list[tuple[int, int]]) -> None:
+        self.sizes = sizes
+        self.asked = 0
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def size(self, index: int) -> tuple[int, int]:
+        self.asked += 1
+        return self.sizes[index]
+
+    def __getitem__(self, index: int) -> Frame | Failure:
+        width, height = self.sizes[index]
+        if width == 13:
+            return Failure(str(index), "unlucky")
+        return Frame(FrameInfo(index, str(index)), torch.full((height, width, 3), index, dtype=torch.uint8))
+
+
+def test_batches_have_one_size_and_lose_nothing() -> None:
+    sizes = [((i % 3 + 1) * 8, 8) for i in range(50)] + [(13, 8)]
+    loads = list(load_batches(_Sizes(sizes), batch_size=4, workers=0, pin=False))
+    batches = [batch for load in loads for batch in load.batches]
+    for batch in batches:
+        assert len(batch.infos) == len(batch.pixels) <= 4
+        for info, pixels in zip(batch.infos, batch.pixels, strict=True):
+            assert (pixels == info.index).all()
+            assert sizes[info.index] == (pixels.shape[1], pixels.shape[0])
+    assert sorted(info.index for batch in batches for info in batch.infos) == list(range(50))
+    assert [failure.source for load in loads for failure in load.failures] == ["50"]
+    assert sum(len(batch.infos) == 4 for batch in batches) >= 11
+
+
+def test_wrong_size_hints_still_give_true_batches() -> None:
+    class Liar(_Sizes):
+        def size(self, _: int) -> tuple[int, int]:
+            return (8, 8)
+
+    loads = list(load_batches(Liar([(8, 8), (16, 8), (8, 8)]), batch_size=3, workers=0, pin=False))
+    assert [tuple(batch.pixels.shape) for batch in loads[0].batches] == [(2, 8, 8, 3), (1, 8, 16, 3)]
+
+
+def test_the_sampler_looks_only_so_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stylebatch.loader, "LOOK_AHEAD", 10)
+    source = _Sizes([(index + 8, 8) for index in range(1000)])
+    indices = iter(EqualSizeBatches(source, 4))
+    assert next(indices) == [0]
+    assert source.asked == 10
+    assert sorted([0, *(index for group in indices for index in group)]) == list(range(1000))
+
+
+def test_large_pictures_go_alone() -> None:
+    groups = list(EqualSizeBatches(_Sizes([(3000, 1000)] * 3 + [(1000, 1000)] * 5), 4))
+    assert groups == [[0], [1], [2], [3, 4, 5, 6], [7]]
+
+
+def test_a_batch_that_does_not_fit_goes_one_by_one(checkpoint: Path) -> None:
+    """A device that runs out of memory at more than one picture, and one that always does."""
+
+    class Small(Stylizer):
+        room = 1
+
+        def start(self, pixels: torch.Tensor):  # type: ignore[no-untyped-def]
+            if len(pixels) > self.room:
+                raise RuntimeError("not enough memory: you tried to allocate 1 TB\nmore of it")
+            return super().start(pixels)
+
+    stylizer = Small(checkpoint, device="cpu", precision="fp32")
+    batch = Batch([FrameInfo(i, str(i)) for i in range(3)], torch.randint(0, 255, (3, 8, 8, 3), dtype=torch.uint8))
+    started = _start(batch, stylizer)
+    assert [len(one.batch.infos) for one in started] == [1, 1, 1]
+    assert not any(isinstance(one.pending, Failure) for one in started)
+    stylizer.room = 0
+    failures = [one.pending for one in _start(batch, stylizer)]
+    assert [failure.source for failure in failures if isinstance(failure, Failure)] == ["0", "1", "2"]
+    assert isinstance(failures[0], Failure)
+    assert failures[0].reason == "8×8 could not be stylized: not enough memory: you tried to allocate 1 TB"
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "message"),
+    [
+        ("none", "out", "no such folder"),
+        ("empty", "out", "no photographs in it"),
+        ("in", "in", "the same folder"),
+        ("in", "in/out", "lies inside the input"),
+        ("in/nested", "in", "lies inside the output"),
+        ("in", "in/../in/./x", "lies inside the input"),
+        ("in", "file", "is a file"),
+    ],
+)
+def test_bad_folders(
+    photos: Callable[..., Path], checkpoint: Path, tmp_path: Path, source: str, output: str, message: str
+) -> None:
+    photos()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    before = tree(tmp_path)
+    with pytest.raises(StylebatchError, match=message):
+        run(tmp_path / source, tmp_path / output, checkpoint)
+    assert tree(tmp_path) == before
+
+
+def test_bad_numbers_and_styles(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    source = photos()
+    with pytest.raises(StylebatchError, match="batch size 0: must be at least 1"):
+        run(source, tmp_path / "out", checkpoint, batch_size=0)
+    with pytest.raises(StylebatchError, match="workers -1"):
+        run(source, tmp_path / "out", checkpoint, workers=-1)
+    with pytest.raises(StylebatchError, match=f"choose from .*{next(iter(shipped_styles()))}"):
+        stylize_folder(source, tmp_path / "out", "nobody")
+    with pytest.raises(StylebatchError, match="no such checkpoint file"):
+        stylize_folder(source, tmp_path / "out", "none.pth")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_read_only_output(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir(mode=0o500)
+    with pytest.raises(OutputError, match="cannot be written"):
+        run(photos(), tmp_path / "out", checkpoint)
+
+
+def test_an_output_that_cannot_be_written_ends_the_run(
+    photos: Callable[..., Path], checkpoint: Path, tmp_path: Path
+) -> None:
+    """A file where the output's folder should be."""
+    source = photos("nested/a.jpg")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "nested").touch()
+    with pytest.raises(OutputError, match=r"nested/a\.jpg: cannot be written"):
+        run(source, tmp_path / "out", checkpoint)
+
+
+def test_one_image(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    photo = photos("a.jpg") / "a.jpg"
+    path = stylize_image(photo, None, checkpoint, device="cpu")
+    assert path == photo.with_name("a_plain.jpg")
+    path = stylize_image(photo, tmp_path / "x.png", checkpoint, device="cpu", grid=True)
+    with Image.open(path) as image:
+        assert (image.format, image.size) == ("PNG", (48, 32))
+    assert (tmp_path / "x_grid.jpg").exists()
+    for output, message in ((photo, "same file"), (tmp_path / "x.xyz", "use .jpg")):
+        with pytest.raises(StylebatchError, match=message):
+            stylize_image(photo, output, checkpoint, device="cpu")
+    with pytest.raises(StylebatchError, match="no such photograph"):
+        stylize_image(tmp_path / "none.jpg", None, checkpoint)
+
+
+def test_contact_sheets(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    root = photos("a.jpg", "b.jpg", size=(64, 40))
+    for epoch in (30, 60, 150):
+        (tmp_path / f"t_trans_net_{epoch}.pth").write_bytes(checkpoint.read_bytes())
+    sheet = stylize_grid(
+        [root / "a.jpg", root / "b.jpg"], [], epochs=tmp_path / "t", output=tmp_path / "sheet.png", width=64, device="cpu"
+    )
+    with Image.open(sheet) as image:
+        assert image.width == 4 * 64 + 5 * 4  # original, 30, 60, 150
+        assert image.height > 2 * 40
+        originals = image.crop((4, image.height - 44, 68, image.height - 4))
+        assert np.abs(np.asarray(originals, dtype=int) - np.asarray(Image.open(root / "b.jpg"), dtype=int)).max() == 0
+    with pytest.raises(StylebatchError, match="no checkpoints"):
+        stylize_grid([root / "a.jpg"], [], epochs=tmp_path / "none", output=tmp_path / "x.png")

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import MIN_PSNR, ONE_LEVEL, picture, psnr, requires_cuda
+from torch import Tensor
+
+from stylebatch import Stylizer
+from stylebatch.checkpoint import load_checkpoint, save_pth
+from stylebatch.device import pick_device, pick_precision
+from stylebatch.errors import StylebatchError
+
+
+def batch(*seeds: int, size: tuple[int, int] = (60, 44)) -> Tensor:
+    return torch.stack([torch.from_numpy(np.array(picture(*size, seed=seed))) for seed in seeds])
+
+
+@pytest.fixture(scope="module")
+def stylizer(checkpoint: Path) -> Stylizer:
+    return Stylizer(checkpoint, device="cpu", precision="fp32")
+
+
+def test_it_is_the_network_on_0_to_1(stylizer: Stylizer, checkpoint: Path) -> None:
+    pixels = batch(1, 2)
+    with torch.inference_mode():
+        y = load_checkpoint(checkpoint).network()(pixels.permute(0, 3, 1, 2).float() / 255)
+    expected = (y * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    actual = stylizer(pixels)
+    assert actual.dtype == torch.uint8
+    assert actual.is_contiguous()
+    assert (actual.int() - expected.int()).abs().max() <= ONE_LEVEL
+    assert stylizer.name == "plain"
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (13, 9), (64, 48), (500, 1)])
+def test_any_size(stylizer: Stylizer, size: tuple[int, int]) -> None:
+    assert stylizer(batch(1, size=size)).shape == (1, size[1], size[0], 3)
+
+
+def test_a_picture_does_not_depend_on_its_neighbours(stylizer: Stylizer) -> None:
+    together = stylizer(batch(1, 2, 3))
+    for index, seed in enumerate((1, 2, 3)):
+        alone = stylizer(batch(seed))[0]
+        assert (together[index].int() - alone.int()).abs().max() <= ONE_LEVEL
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_stays_close(precision: str) -> None:
+    pixels = batch(1, size=(128, 96))
+    half = Stylizer("hosi", device="cpu", precision=precision)(pixels)
+    assert psnr(half, Stylizer("hosi", device="cpu", precision="fp32")(pixels)) >= MIN_PSNR
+
+
+def test_what_overflows_in_half_is_run_again_in_fp32(checkpoint: Path, tmp_path: Path) -> None:
+    """A first layer that leaves fp16's range. The normalisation behind it takes the scale out again: fp32 is fine."""
+    loud = load_checkpoint(checkpoint)
+    loud.model["layer.0.weight"] *= 1e6
+    save_pth(loud, tmp_path / "loud.pth")
+    pixels = batch(1)
+    half = Stylizer(tmp_path / "loud.pth", device="cpu", precision="fp16")
+    full = Stylizer(tmp_path / "loud.pth", device="cpu", precision="fp32")
+    assert torch.equal(half(pixels), full(pixels))
+    assert half(pixels).float().std() > 1
+
+
+@requires_cuda
+def test_cuda_fp16() -> None:
+    gpu, cpu = Stylizer("hosi", device="cuda"), Stylizer("hosi", device="cpu", precision="fp32")
+    assert gpu.precision == "fp16"
+    pixels = batch(1, 2, size=(256, 192))
+    assert psnr(gpu(pixels.pin_memory()), cpu(pixels)) >= MIN_PSNR
+
+
+def test_bad_batches(stylizer: Stylizer) -> None:
+    for pixels in (batch(1)[0], batch(1).float(), batch(1).permute(0, 3, 1, 2)):
+        with pytest.raises(ValueError, match="N×H×W×3 uint8"):
+            stylizer(pixels)
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [("gpu", "no such device"), ("cuda:99", "no CUDA GPU here|this machine has"), ("meta", "not supported")],
+)
+def test_bad_devices(device: str, message: str) -> None:
+    with pytest.raises(StylebatchError, match=message):
+        pick_device(device)
+
+
+def test_precision_follows_the_device() -> None:
+    assert pick_precision("auto", torch.device("cuda")) == "fp16"
+    assert pick_precision("auto", torch.device("cpu")) in ("fp32", "bf16")
+    assert pick_precision("auto", torch.device("mps")) == "fp32"
+    assert pick_precision("bf16", torch.device("cpu")) == "bf16"
+    with pytest.raises(StylebatchError, match="use auto, fp32, bf16, fp16"):
+        pick_precision("int8", torch.device("cpu"))
