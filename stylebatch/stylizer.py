@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stylebatch.checkpoint import load_checkpoint
-from stylebatch.device import DTYPES, pick_device, pick_precision
+from stylebatch.device import DTYPES, keep_freed_memory, pick_device, pick_precision
 from stylebatch.styles import find_style
 from stylebatch.transnet import TransNet
 
@@ -48,6 +48,8 @@ class Stylizer:
             self._network = checkpoint.network().to(self.device, self._dtype)
         if self.device.type == "cuda":
             self._network.to(memory_format=torch.channels_last)
+        elif self.device.type == "cpu":
+            keep_freed_memory()
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Stylize a batch.

@@ -54,7 +54,7 @@ def test_a_style_from_training_to_folder(photos: Callable[..., Path], tmp_path: 
     picture(96, 80, seed="style").save(tmp_path / "trial.jpg")
     result = invoke(
         "trainer", "fit", "--style", tmp_path / "trial.jpg", "--out", tmp_path / "checkpoints", "--steps", 2,
-        "--crop-size", 32, "--style-size", 64, "--workers", 0, "--device", "cpu",
+        "--crop-size", 32, "--style-size", 80, "--workers", 0, "--device", "cpu",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     checkpoint = Path(result.stdout.strip())
@@ -166,7 +166,8 @@ def test_interrupted_folder_ends_cleanly(
     """The whole process group gets the signal, as from a terminal: workers too."""
     source = photos(*(f"{i}.png" for i in range(200)), size=(200, 160))
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "stylebatch.cli", "folder", str(source), str(out), "--style", str(checkpoint)]
+    program = "from stylebatch.cli import main; main()"
+    command = [sys.executable, "-c", program, "folder", str(source), str(out), "--style", str(checkpoint)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 60
     while not any(out.glob("*.png")) and time.monotonic() < deadline:

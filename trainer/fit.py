@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_pth
-from stylebatch.device import DTYPES, pick_device, pick_precision
+from stylebatch.device import DTYPES, keep_freed_memory, pick_device, pick_precision
 from stylebatch.errors import StylebatchError
 from stylebatch.styles import find_style
 from stylebatch.transnet import TransNet
@@ -113,6 +113,9 @@ def fit(
     autocast = torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
     state = _initial_state(config, device, use_scaler=precision == "fp16")
     vgg = VGG16(config.vgg, config.vgg_input).to(device)  # type: ignore[arg-type]
+
+    if device.type == "cpu":
+        keep_freed_memory()
 
     # 3. What the style's Gram matrices are.
     with torch.no_grad():

@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""Turn a trained checkpoint into a shipped style: fp16 safetensors with artwork and training in the header.
+
+    scripts/ship_style.py checkpoints/hosi_trans_net_6.pth --artwork "The Starry Night" --artist "Vincent van Gogh" \
+        --year 1889 --rights "public domain" --photographs "BSDS500 (research use), 400 photographs"
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_safetensors
+from stylebatch.styles import FOLDER
+
+#: Where a training lay on a disk says nothing about the style.
+_PRIVATE = ("style", "content", "out", "init", "resume", "workers", "device")
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--artwork", required=True)
+@click.option("--artist", required=True)
+@click.option("--year", required=True)
+@click.option("--rights", required=True)
+@click.option("--photographs", required=True, help="What the network was trained with.")
+def main(checkpoint: Path, **artwork: str) -> None:
+    trained = load_checkpoint(checkpoint)
+    config = {key: value for key, value in trained.metadata["config"].items() if key not in _PRIVATE}
+    metadata = {
+        **trained.metadata,
+        **artwork,
+        "config": config,
+        "loss_network": "VGG-16, original Caffe release (CC BY 4.0)",
+    }
+    path = FOLDER / f"{trained.metadata['style']}.safetensors"
+    save_safetensors(Checkpoint(trained.model, metadata), path)
+    click.echo(path)
+
+
+if __name__ == "__main__":
+    main()
