@@ -9,9 +9,8 @@ from PIL import Image, ImageDraw, ImageFont
 _BACKGROUND, _INK = (255, 255, 255), (40, 40, 40)
 
 
-def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Pictures in a row without a gap, at the height of the first; none is squashed."""
-    height = pictures[0].height
+def side_by_side(pictures: Sequence[Image.Image], height: int) -> Image.Image:
+    """Pictures in a row without a gap, all at one height; none is squashed."""
     scaled = [_scaled(picture, height=height) for picture in pictures]
     sheet = Image.new("RGB", (sum(picture.width for picture in scaled), height))
     left = 0

@@ -254,7 +254,8 @@ def grid_path(output: _AnyPath) -> _AnyPath:
 
 def write_grid(output: Path, original: Tensor, stylized: Tensor) -> None:
     """Write original | stylized beside `output`."""
-    sheet = side_by_side([Image.fromarray(original.numpy()), Image.fromarray(stylized.numpy())])
+    pictures = [Image.fromarray(pixels.numpy()) for pixels in (original, stylized)]
+    sheet = side_by_side(pictures, pictures[0].height)
     with atomic_write(grid_path(output)) as file:
         sheet.save(file, format="JPEG", quality=90)
 

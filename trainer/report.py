@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylebatch.files import atomic_write
+from stylebatch.grid import side_by_side
 
 COLUMNS = ("step", "epoch", "content", "style", "tv", "total", "learning_rate")
 
@@ -42,22 +43,13 @@ def save_curves(history: Sequence[Sequence[float]], folder: Path, name: str) -> 
 
 
 def save_fuse(images: Sequence[Tensor], path: Path) -> None:
-    """Write pictures side by side at the height of the second: style, content, result.
+    """Write style, content and result side by side, at the height of the result.
 
     Args:
-        images: 1×3×H×W RGB in [0,1] each; they are scaled to one height, none is squashed.
+        images: 1×3×H×W RGB in [0,1] each.
     """
     pictures = [to_image(image) for image in images]
-    height = pictures[1].height
-    pictures = [
-        picture.resize((max(1, round(picture.width * height / picture.height)), height), Image.Resampling.LANCZOS)
-        for picture in pictures
-    ]
-    sheet = Image.new("RGB", (sum(picture.width for picture in pictures), height))
-    left = 0
-    for picture in pictures:
-        sheet.paste(picture, (left, 0))
-        left += picture.width
+    sheet = side_by_side(pictures, pictures[-1].height)
     with atomic_write(path) as file:
         sheet.save(file, format="JPEG", quality=92)
 
