@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stylebatch.errors import StylebatchError as StylebatchError
+    from stylebatch.images import ImageOptions as ImageOptions
+    from stylebatch.jobs import stylize_folder as stylize_folder
+    from stylebatch.jobs import stylize_image as stylize_image
     from stylebatch.pipeline import Summary as Summary
-    from stylebatch.pipeline import stylize_folder as stylize_folder
-    from stylebatch.pipeline import stylize_image as stylize_image
     from stylebatch.styles import shipped_styles as shipped_styles
     from stylebatch.stylizer import Stylizer as Stylizer
     from stylebatch.transnet import TransNet as TransNet
@@ -23,10 +24,11 @@ _HOMES = {
     "StylebatchError": "errors",
     "Stylizer": "stylizer",
     "Summary": "pipeline",
+    "ImageOptions": "images",
     "TransNet": "transnet",
     "shipped_styles": "styles",
-    "stylize_folder": "pipeline",
-    "stylize_image": "pipeline",
+    "stylize_folder": "jobs",
+    "stylize_image": "jobs",
 }
 
 __all__ = sorted(_HOMES)

@@ -17,6 +17,7 @@ from stylebatch.errors import OutputError, StylebatchError
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from stylebatch.images import ImageOptions
     from stylebatch.pipeline import Summary
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -70,6 +71,33 @@ def _device_options(function: Callable[..., None]) -> Callable[..., None]:
     )(function)
 
 
+def _image_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The fields of `ImageOptions`, which owns their defaults: what is not given arrives as None or False."""
+    options = [
+        click.option("--format", metavar="NAME", help="jpg, png, webp, tiff, bmp or avif.  [default: the photograph's]"),
+        click.option("--quality", type=int, metavar="N", help="1 to 100, for JPEG, WebP and AVIF.  [default: 95]"),
+        click.option("--size", type=int, metavar="PX", help="Long side that the network sees; larger strokes, less time."),
+        click.option("--keep-work-size", is_flag=True, help="Leave the result at --size instead of the original size."),
+        click.option("--preserve-color", is_flag=True, help="Brightness from the painting, colours from the photograph."),
+        click.option("--strip-metadata", is_flag=True, help="Drop EXIF, XMP, resolution and file times."),
+        click.option("--allow-truncated", is_flag=True, help="Take what is there of a file that breaks off."),
+        click.option("--max-megapixels", type=int, metavar="N", help="Refuse larger pictures by header.  [default: 512]"),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _as_image_options(options: dict[str, Any]) -> ImageOptions:
+    """Take the fields of `ImageOptions` out of a command's options."""
+    from dataclasses import fields
+
+    from stylebatch.images import ImageOptions
+
+    given = {field.name: options.pop(field.name) for field in fields(ImageOptions)}
+    return ImageOptions(**{name: value for name, value in given.items() if value is not None})
+
+
 @click.group(context_settings=CONTEXT)
 @click.version_option(__version__)
 def main() -> None:
@@ -82,6 +110,9 @@ def main() -> None:
 @click.option("--style", default="hosi", show_default=True, metavar="NAME|PATH", help="A shipped style or a checkpoint.")
 @click.option("--grid", is_flag=True, help="Also write original | stylized for each, as NAME_grid.jpg.")
 @click.option("--recursive/--no-recursive", default=True, show_default=True, help="Take the folders in IN too.")
+@click.option("--follow-links", is_flag=True, help="Follow symbolic links that lead out of IN.")
+@click.option("--overwrite", is_flag=True, help="Do everything again, also what is done and unchanged.")
+@_image_options
 @_device_options
 @click.option("--batch-size", type=int, metavar="N", help="Photographs of one size at once.  [default: 1 on CPU, else 8]")
 @click.option("--workers", type=int, metavar="N", help="Decoding processes.  [default: by the number of cores]")
@@ -90,7 +121,7 @@ def main() -> None:
 def folder(source: Path, output: Path, style: str, as_json: bool, **options: Any) -> None:
     """Stylize the photographs in folder IN into the same tree under OUT."""
     from stylebatch.interrupt import catch_interrupts
-    from stylebatch.pipeline import stylize_folder
+    from stylebatch.jobs import stylize_folder
 
     with catch_interrupts() as interrupt, progress_bar("img") as bar:
 
@@ -99,11 +130,12 @@ def folder(source: Path, output: Path, style: str, as_json: bool, **options: Any
             bar.set_postfix_str(f"{summary.megapixels:.1f} MP, {len(summary.failures)} failed", refresh=False)
             bar.update(summary.finished - bar.n)
 
-        summary = stylize_folder(source, output, style, progress=show, stop=interrupt, **options)
+        image_options = _as_image_options(options)
+        summary = stylize_folder(source, output, style, options=image_options, progress=show, stop=interrupt, **options)
     click.echo(json.dumps(_as_dict(summary), indent=2) if as_json else printable(_as_text(summary, output)))
     if summary.interrupted:
         sys.exit(interrupt.exit_code)
-    if summary.failures:
+    if summary.failures or summary.aborted:
         sys.exit(SOME_FAILED)
 
 
@@ -112,13 +144,14 @@ def folder(source: Path, output: Path, style: str, as_json: bool, **options: Any
 @click.argument("output", metavar="[OUT]", type=PATH, required=False)
 @click.option("--style", default="hosi", show_default=True, metavar="NAME|PATH", help="A shipped style or a checkpoint.")
 @click.option("--grid", is_flag=True, help="Also write original | stylized, as NAME_grid.jpg.")
+@_image_options
 @_device_options
 @command
 def image(source: Path, output: Path | None, **options: Any) -> None:
     """Stylize one PHOTO, by default into PHOTO_STYLE beside it."""
-    from stylebatch.pipeline import stylize_image
+    from stylebatch.jobs import stylize_image
 
-    click.echo(printable(str(stylize_image(source, output, **options))))
+    click.echo(printable(str(stylize_image(source, output, options=_as_image_options(options), **options))))
 
 
 @main.command()
@@ -131,7 +164,7 @@ def image(source: Path, output: Path | None, **options: Any) -> None:
 @command
 def grid(photos: tuple[Path, ...], styles: tuple[str, ...], epochs: Path | None, **options: Any) -> None:
     """Make a contact sheet: PHOTOS down, the original and styles across, or one style's epochs."""
-    from stylebatch.pipeline import stylize_grid
+    from stylebatch.jobs import stylize_grid
 
     if styles and epochs:
         raise click.UsageError("--style and --epochs exclude each other.")
@@ -164,6 +197,7 @@ def styles(as_json: bool) -> None:
 def _as_dict(summary: Summary) -> dict[str, Any]:
     return {
         "total": summary.total,
+        "skipped": summary.skipped,
         "done": summary.done,
         "failed": [{"path": failure.source, "reason": failure.reason} for failure in summary.failures],
         "ignored": summary.ignored,
@@ -172,6 +206,7 @@ def _as_dict(summary: Summary) -> dict[str, Any]:
         "images_per_second": round(summary.done / max(summary.seconds, 1e-9), 3),
         "waits": {stage: round(seconds, 3) for stage, seconds in summary.waits.items()},
         "interrupted": summary.interrupted,
+        "aborted": summary.aborted,
     }
 
 
@@ -181,8 +216,12 @@ def _as_text(summary: Summary, output: Path) -> str:
     if summary.ignored:
         shown = ", ".join(summary.ignored[:3]) + (", …" if len(summary.ignored) > 3 else "")
         lines.append(f"not pictures: {len(summary.ignored)} ({shown})")
-    if summary.interrupted:
-        lines.append(f"interrupted: {summary.total - summary.finished} not done")
+    if summary.aborted:
+        lines.append(f"stopped: {summary.aborted}")
+    if summary.interrupted or summary.aborted:
+        lines.append(f"{summary.total - summary.finished} not done; the same command goes on")
+    if summary.skipped:
+        lines.append(f"{summary.skipped} done before, unchanged")
     lines.append(
         f"{summary.done} of {summary.total} photographs in {output}: {summary.megapixels:.1f} MP in {seconds:.1f} s, "
         f"{summary.done / seconds:.2f} images/s, {len(summary.failures)} failed"

@@ -70,6 +70,8 @@ def keep_freed_memory() -> None:
 def _cpu_has_fast_bf16() -> bool:
     """AMX, or AMD's AVX512-BF16. Intel's AVX512-BF16 alone multiplies at half its fp32 rate (measured: 165 against 320
     GFLOP/s on two Emerald Rapids cores); AMD's at twice."""
+    if not hasattr(torch.cpu, "get_capabilities"):  # older PyTorch
+        return False
     capabilities = torch.cpu.get_capabilities()
     return bool(
         capabilities.get("amx_bf16") or (capabilities.get("avx512_bf16") and "Intel" not in capabilities.get("cpu_name", ""))

@@ -8,4 +8,12 @@ class StylebatchError(Exception):
 
 
 class OutputError(StylebatchError):
-    """The output cannot be written: a full disk, a read-only folder."""
+    """The output cannot be written.
+
+    Attributes:
+        fatal: nor can anything else: the disk is full, broken or read-only.
+    """
+
+    def __init__(self, message: str, *, fatal: bool = False) -> None:
+        super().__init__(message)
+        self.fatal = fatal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -37,7 +38,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise  # an encoder's complaint about the data, not about the disk
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        fatal = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}", fatal=fatal) from error
     finally:
         if temp is not None:
             Path(temp).unlink(missing_ok=True)

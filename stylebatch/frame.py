@@ -25,7 +25,7 @@ class FrameInfo:
 
 @dataclass(frozen=True, repr=False)
 class Frame:
-    """One picture: H×W×3, RGB, uint8, on the CPU."""
+    """One picture: H×W×3, RGB, uint8 or uint16, on the CPU."""
 
     info: FrameInfo
     pixels: Tensor
@@ -41,7 +41,7 @@ class Frame:
 
 @dataclass(frozen=True, repr=False)
 class Batch:
-    """Frames of one size: `pixels` is N×H×W×3, RGB, uint8, contiguous; `infos` has N entries."""
+    """Frames of one size and depth: `pixels` is N×H×W×3, RGB, uint8 or uint16, contiguous; `infos` has N entries."""
 
     infos: list[FrameInfo]
     pixels: Tensor

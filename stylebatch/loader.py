@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeAlias
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -18,51 +20,66 @@ BATCH_PIXELS = 4_000_000
 LOOK_AHEAD = 256
 
 
+_Sample: TypeAlias = Frame | Failure | list[Frame]
+
+
 class Source(Protocol):
-    """Pictures by index, decoded on demand in any process."""
+    """Pictures by index, decoded on demand in any process; an animation is all of its frames."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int, /) -> Frame | Failure: ...
+    def __getitem__(self, index: int, /) -> Frame | Failure | list[Frame]: ...
 
     def size(self, index: int, /) -> tuple[int, int] | None:
         """Width and height by a quick look, None if that fails. A hint: what decoding gives counts."""
 
+    def name(self, index: int, /) -> str:
+        """What a failure calls it."""
+
 
 @dataclass(frozen=True)
 class Load:
-    """What one request to a worker brought: mostly one batch, more if sizes were not as hinted."""
+    """What one request to a worker brought: mostly one batch, more if sizes were not as hinted or pictures move."""
 
+    indices: list[int]
     batches: list[Batch]
     failures: list[Failure]
 
     def pin_memory(self) -> Load:
-        return Load([Batch(batch.infos, batch.pixels.pin_memory()) for batch in self.batches], self.failures)
+        pinned = [Batch(batch.infos, batch.pixels.pin_memory()) for batch in self.batches]
+        return Load(self.indices, pinned, self.failures)
 
 
 class EqualSizeBatches(Sampler[list[int]]):
     """Indices in groups of one size, no more than `batch_size`, in nearly the order of the source.
 
     Padding pictures to share a batch would change their instance statistics, so only equal sizes meet. Sizes are read
-    `LOOK_AHEAD` files ahead: memory does not grow with their number.
+    `LOOK_AHEAD` files ahead. `handed_out` lists what the workers have been given.
     """
 
-    def __init__(self, source: Source, batch_size: int) -> None:
+    def __init__(self, source: Source, batch_size: int, indices: Sequence[int] | None = None) -> None:
         self.source = source
         self.batch_size = batch_size
+        self.indices = range(len(source)) if indices is None else indices
+        self.handed_out: list[int] = []
 
     def __iter__(self) -> Iterator[list[int]]:
+        for group in self._groups():
+            self.handed_out += group
+            yield group
+
+    def _groups(self) -> Iterator[list[int]]:
         if self.batch_size == 1:
-            yield from ([index] for index in range(len(self.source)))
+            yield from ([index] for index in self.indices)
             return
         waiting: dict[tuple[int, int] | None, list[int]] = {}
         count = 0
-        for index in range(len(self.source)):
+        for index in self.indices:
             size = self.source.size(index)
             group = waiting.setdefault(size, [])
             group.append(index)
             count += 1
-            if len(group) == self._room(size):
+            if size is None or len(group) == _room(size, self.batch_size):
                 yield waiting.pop(size)
                 count -= len(group)
             elif count == LOOK_AHEAD:
@@ -71,41 +88,89 @@ class EqualSizeBatches(Sampler[list[int]]):
                 count -= len(group)
         yield from waiting.values()
 
-    def _room(self, size: tuple[int, int] | None) -> int:
-        if size is None:
-            return 1
-        return max(1, min(self.batch_size, BATCH_PIXELS // (size[0] * size[1])))
+
+def load_batches(source: Source, *, batch_size: int, workers: int, pin: bool) -> Iterator[Load]:
+    """Go over the whole source once; pinned for asynchronous copies if asked.
+
+    When the system kills a worker, which it does to whoever asks for too much memory, what was with the workers is decoded
+    again one by one: the picture that does it once more becomes a failure, the rest goes on.
+    """
+    waiting = dict.fromkeys(range(len(source)))
+    while waiting:
+        sampler = EqualSizeBatches(source, batch_size, list(waiting))
+        try:
+            for load in _loader(source, sampler, batch_size, workers, pin):
+                for index in load.indices:
+                    del waiting[index]
+                yield load
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            if not _tells_of_a_dead_worker(error):
+                raise
+            for index in [index for index in sampler.handed_out if index in waiting]:
+                del waiting[index]
+                yield _load_alone(source, index, pin)
 
 
-def load_batches(source: Source, *, batch_size: int, workers: int, pin: bool) -> DataLoader[Load]:
-    """Iterate over the whole source once, as `Load`s; pinned for asynchronous copies if asked."""
-    return DataLoader(
+def _load_alone(source: Source, index: int, pin: bool) -> Load:
+    try:
+        return next(iter(_loader(source, [[index]], 1, 1, pin)))
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if not _tells_of_a_dead_worker(error):
+            raise
+        reason = "the process that decoded it was killed; it may take more memory than there is"
+        return Load([index], [], [Failure(source.name(index), reason)])
+
+
+def _tells_of_a_dead_worker(error: Exception) -> bool:
+    """The loader says so, or finds the worker's end of a transfer closed. A source's own errors come as failures."""
+    return not isinstance(error, RuntimeError) or str(error).startswith("DataLoader worker")
+
+
+def _loader(source: Source, batches: Iterable[list[int]], batch_size: int, workers: int, pin: bool) -> Iterator[Load]:
+    loader: DataLoader[Load] = DataLoader(
         _Samples(source),  # type: ignore[arg-type]
-        batch_sampler=EqualSizeBatches(source, batch_size),
-        collate_fn=_collate,
+        batch_sampler=batches,
+        collate_fn=partial(_collate, batch_size=batch_size),
         num_workers=workers,
         pin_memory=pin,
         worker_init_fn=_start_worker,
     )
+    loads = iter(loader)
+    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        # PyTorch's handler would raise the death of a worker out of whatever line the main thread is at. Without it the
+        # loader itself notices, when it waits for that worker.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    return loads
 
 
-class _Samples(Dataset[Frame | Failure]):
+class _Samples(Dataset[tuple[int, _Sample]]):
     def __init__(self, source: Source) -> None:
         self.source = source
 
-    def __getitem__(self, index: int) -> Frame | Failure:
-        return self.source[index]
+    def __getitem__(self, index: int) -> tuple[int, _Sample]:
+        return index, self.source[index]
 
 
-def _collate(samples: list[Frame | Failure]) -> Load:
-    groups: dict[tuple[int, ...], list[Frame]] = {}
-    for sample in samples:
-        if isinstance(sample, Frame):
-            groups.setdefault(tuple(sample.pixels.shape), []).append(sample)
-    return Load(
-        [Batch([f.info for f in frames], torch.stack([f.pixels for f in frames])) for frames in groups.values()],
-        [sample for sample in samples if isinstance(sample, Failure)],
-    )
+def _collate(samples: list[tuple[int, _Sample]], *, batch_size: int) -> Load:
+    groups: dict[tuple[object, ...], list[Frame]] = {}
+    for _, sample in samples:
+        if not isinstance(sample, Failure):
+            for frame in sample if isinstance(sample, list) else [sample]:
+                groups.setdefault((frame.pixels.shape, frame.pixels.dtype), []).append(frame)
+    batches = []
+    for frames in groups.values():
+        height, width, _ = frames[0].pixels.shape
+        room = _room((width, height), batch_size)
+        for first in range(0, len(frames), room):
+            some = frames[first : first + room]
+            batches.append(Batch([frame.info for frame in some], torch.stack([frame.pixels for frame in some])))
+    failures = [sample for _, sample in samples if isinstance(sample, Failure)]
+    return Load([index for index, _ in samples], batches, failures)
+
+
+def _room(size: tuple[int, int], batch_size: int) -> int:
+    """How many pictures of one width and height share a batch."""
+    return max(1, min(batch_size, BATCH_PIXELS // (size[0] * size[1])))
 
 
 def _start_worker(_: int) -> None:

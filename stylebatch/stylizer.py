@@ -1,4 +1,4 @@
-"""uint8 batch in, uint8 batch out: the one entry to a style's network."""
+"""Batch in, batch out, in the depth that it has: the one entry to a style's network."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ class Stylizer:
         """Stylize a batch.
 
         Args:
-            pixels: N×H×W×3, RGB, uint8, on the CPU, any size from 1×1.
+            pixels: N×H×W×3, RGB, uint8 or uint16, on the CPU, any size from 1×1. 16 bits are always computed in fp32:
+                half precision has fewer steps than they.
 
         Returns:
             The same shape and dtype, contiguous, on the CPU.
@@ -65,15 +66,18 @@ class Stylizer:
     def start(self, pixels: Tensor) -> Pending:
         """Like a call, but on CUDA it returns while the device still computes, so that the caller can feed it the next
         batch; pinned `pixels` are copied asynchronously. On a CPU the work is done on return."""
-        if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != torch.uint8:
-            raise ValueError(f"a batch is N×H×W×3 uint8, not {tuple(pixels.shape)} {pixels.dtype}")
+        if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype not in (torch.uint8, torch.uint16):
+            raise ValueError(f"a batch is N×H×W×3 uint8 or uint16, not {tuple(pixels.shape)} {pixels.dtype}")
         with torch.inference_mode():
             on_device = pixels.to(self.device, non_blocking=True)
-            stylized, finite = self._run(on_device, self._network, self._dtype)
+            if pixels.dtype == torch.uint16:
+                stylized, finite = self._run(on_device, self._fp32, torch.float32)
+            else:
+                stylized, finite = self._run(on_device, self._network, self._dtype)
             if self.device.type != "cuda":
                 done = self._checked(on_device, stylized, finite)
                 return Pending(lambda: done)
-            host = torch.empty(stylized.shape, dtype=torch.uint8, pin_memory=True)
+            host = torch.empty(stylized.shape, dtype=stylized.dtype, pin_memory=True)
             host.copy_(stylized, non_blocking=True)
             event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
@@ -92,9 +96,10 @@ class Stylizer:
 
     @staticmethod
     def _run(pixels: Tensor, network: TransNet, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """uint8 N×H×W×3 → uint8 N×H×W×3, and whether every value was finite. Permuted, NHWC is channels_last: no copy."""
-        y = network(pixels.permute(0, 3, 1, 2).to(dtype) / 255)
+        """The same shape and dtype, and whether every value was finite. Permuted, NHWC is channels_last: no copy."""
+        top = torch.iinfo(pixels.dtype).max
+        y = network(pixels.permute(0, 3, 1, 2).to(dtype) / top)
         finite = y.isfinite().all()
         # Rounded in fp32: bf16 would step over levels above 128.
-        y = (y.float() * 255).round().clamp_(0, 255).to(torch.uint8)
+        y = (y.float() * top).round().clamp_(0, top).to(pixels.dtype)
         return y.permute(0, 2, 3, 1).contiguous(), finite

@@ -41,7 +41,7 @@ requires_cuda = pytest.mark.skipif(
 
 def picture(width: int = 48, height: int = 32, seed: int | str = 0) -> Image.Image:
     """A smooth, colourful RGB picture with an edge, different for each seed."""
-    rng = np.random.default_rng(zlib.crc32(str(seed).encode()))
+    rng = np.random.default_rng(zlib.crc32(os.fsencode(str(seed))))
     y, x = np.mgrid[0:height, 0:width]
     waves = [np.sin(x * rng.uniform(0.05, 0.4) + rng.uniform(0, 6)) + np.cos(y * rng.uniform(0.05, 0.4)) for _ in range(3)]
     pixels = np.stack(waves, axis=-1) * 50 + 127

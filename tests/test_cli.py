@@ -17,6 +17,7 @@ from PIL import Image
 import stylebatch.cli
 import trainer.cli
 from stylebatch.checkpoint import load_checkpoint
+from stylebatch.manifest import NAME
 
 
 def invoke(*args: object) -> Result:
@@ -41,12 +42,14 @@ def test_folder_with_a_broken_file_exits_1_and_names_it(
     result = invoke(*args)
     assert result.exit_code == 1
     assert "failed: b.jpg: not an image" in result.stdout
-    result = invoke(*args, "--json")
+    result = invoke(*args, "--json", "--overwrite")
     assert result.exit_code == 1
     summary = json.loads(result.stdout)
     assert summary["done"] == 1
     assert summary["failed"] == [{"path": "b.jpg", "reason": "not an image that can be read"}]
     assert set(summary["waits"]) == {"load", "stylize", "save"}
+    again = json.loads(invoke(*args, "--json").stdout)
+    assert (again["skipped"], again["done"], len(again["failed"])) == (1, 0, 1)
 
 
 def test_a_style_from_training_to_folder(photos: Callable[..., Path], tmp_path: Path) -> None:
@@ -176,7 +179,7 @@ def test_interrupted_folder_ends_cleanly(
     stdout, _ = process.communicate(timeout=60)
     assert process.returncode == code
     assert "interrupted" in stdout
-    written = sorted(path.name for path in out.iterdir())
+    written = sorted(path.name for path in out.iterdir() if path.name != NAME)
     assert 0 < len(written) < 200
     for name in written:
         Image.open(out / name).load()

@@ -21,14 +21,24 @@ ALLOWED = {
     "checkpoint": {"errors", "files", "transnet"},
     "styles": {"errors"},
     "loader": {"frame"},
-    "images": {"errors", "files", "frame", "grid"},
+    "colour": set(),
+    "deep": {"colour"},
+    "codec": {"colour", "deep", "errors", "files", "frame"},
+    "images": {"codec", "colour", "errors", "files", "frame", "grid"},
     "stylizer": {"checkpoint", "device", "styles", "transnet"},
-    "pipeline": {"errors", "files", "frame", "grid", "images", "loader", "styles", "stylizer"},
-    "cli": {"", "errors", "interrupt", "pipeline", "styles"},
-    "": {"errors", "pipeline", "styles", "stylizer", "transnet"},
+    "manifest": {"errors", "files"},
+    "pipeline": {"errors", "frame", "images", "loader", "stylizer"},
+    "jobs": {"colour", "errors", "files", "frame", "grid", "images", "manifest", "pipeline", "styles", "stylizer"},
+    "cli": {"", "errors", "images", "interrupt", "jobs", "pipeline", "styles"},
+    "": {"errors", "images", "jobs", "pipeline", "styles", "stylizer", "transnet"},
 }
 TRAINER_MAY = {"", "checkpoint", "cli", "device", "errors", "files", "grid", "interrupt", "styles", "transnet"}
-SOLE_USERS = {"click": {"stylebatch/cli.py", "trainer/cli.py"}, "tqdm": {"stylebatch/cli.py"}, "av": set(), "cv2": set()}
+SOLE_USERS = {
+    "click": {"stylebatch/cli.py", "trainer/cli.py"},
+    "tqdm": {"stylebatch/cli.py"},
+    "av": set(),
+    "cv2": {"stylebatch/colour.py", "stylebatch/deep.py"},
+}
 
 FILES = sorted([*ROOT.glob("stylebatch/**/*.py"), *ROOT.glob("trainer/**/*.py")])
 

@@ -1,28 +1,64 @@
 from __future__ import annotations
 
+import io
+import os
+import socket
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from conftest import picture
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, ImageDraw, ImageFile
 
 from stylebatch.errors import StylebatchError
-from stylebatch.frame import Failure
-from stylebatch.images import ImageExtra, ImageSource, find_images, output_names, read_image, write_image
+from stylebatch.frame import Failure, Frame
+from stylebatch.images import (
+    ImageExtra,
+    ImageOptions,
+    ImageSink,
+    ImageSource,
+    Saved,
+    find_images,
+    grid_path,
+    output_names,
+    read_image,
+    write_image,
+)
+from stylebatch.stylizer import Stylizer
 
 
-def roundtrip(path: Path, out: Path) -> Image.Image:
+def roundtrip(path: Path, out: Path, options: ImageOptions = ImageOptions()) -> Image.Image:  # noqa: B008 (frozen)
     """Decode and encode with untouched pixels, as an identity network would."""
-    frame = read_image(path)
+    frame = read_image(path, options=options)
     target = out / frame.info.extra.output
-    write_image(frame.pixels, frame.info.extra, target)
+    write_image(frame.pixels, frame.info.extra, target, options)
     image = Image.open(target)
     image.load()
     return image
+
+
+def paint(root: Path, names: list[str], out: Path, options: ImageOptions, *, grid: bool = False) -> list[Any]:
+    """All frames from a source to a sink, unchanged."""
+    source, sink = ImageSource(root, names, options), ImageSink(out, options=options, grid=grid)
+    for index in range(len(source)):
+        loaded = source[index]
+        assert not isinstance(loaded, Failure), loaded
+        for frame in loaded if isinstance(loaded, list) else [loaded]:
+            sink.add(frame.info, frame.pixels, frame.pixels)
+    sink.close()
+    return list(sink.outcomes())
+
+
+def save_animation(path: Path, *, frames: int = 3, **options: Any) -> list[Image.Image]:
+    pictures = [picture(seed=seed) for seed in range(frames)]
+    durations = [100 * (number + 1) for number in range(frames)]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=durations, loop=4, **options)
+    return pictures
 
 
 def difference(a: Any, b: Any) -> float:
@@ -55,11 +91,11 @@ def test_orientation_is_applied_and_cleared(orientation: int, tmp_path: Path) ->
     exif[ExifTags.Base.Orientation] = orientation
     exif[ExifTags.Base.Artist] = "somebody"
     picture(48, 32).save(tmp_path / "a.png", exif=exif)
-    source = ImageSource(tmp_path, ["a.png"])
     frame = read_image(tmp_path / "a.png")
     turned = orientation >= 5
     assert tuple(frame.pixels.shape) == ((48, 32, 3) if turned else (32, 48, 3))
-    assert source.size(0) == ((32, 48) if turned else (48, 32))
+    picture(48, 32).save(tmp_path / "hint.jpg", exif=exif)
+    assert ImageSource(tmp_path, ["hint.jpg"]).size(0) == ((32, 48) if turned else (48, 32))
     back = roundtrip(tmp_path / "a.png", tmp_path / "out")
     assert back.getexif().get(ExifTags.Base.Orientation, 1) == 1
     assert back.getexif()[ExifTags.Base.Artist] == "somebody"
@@ -78,8 +114,10 @@ def test_modes(mode: str, tmp_path: Path) -> None:
     original.save(tmp_path / f"a{suffix}")
     frame = read_image(tmp_path / f"a{suffix}")
     assert frame.pixels.shape == (32, 48, 3)
-    expected = picture().convert("L") if mode == "I;16" else original
-    assert difference(frame.pixels, expected.convert("RGB")) < 1
+    if mode == "I;16":
+        assert difference(frame.pixels, values[..., None].repeat(3, axis=2)) == 0
+    else:
+        assert difference(frame.pixels, original.convert("RGB")) < 1
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
@@ -127,7 +165,7 @@ def test_jpeg_is_written_without_chroma_subsampling(tmp_path: Path) -> None:
     assert all(layer[1:3] == (1, 1) for layer in back.layer)  # type: ignore[attr-defined]
 
 
-def test_broken_files_are_failures_with_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_files_are_failures_with_reasons(tmp_path: Path) -> None:
     picture(200, 150).save(tmp_path / "whole.jpg")
     whole = (tmp_path / "whole.jpg").read_bytes()
     (tmp_path / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
@@ -142,10 +180,14 @@ def test_broken_files_are_failures_with_reasons(tmp_path: Path, monkeypatch: pyt
     reasons = [failure.reason for failure in failures if isinstance(failure, Failure)]
     for reason, words in zip(reasons, ("truncated", "not an image", "not an image", "vanished"), strict=True):
         assert words in reason
-    monkeypatch.setattr("stylebatch.images.MAX_PIXELS", 10_000)
-    too_large = ImageSource(tmp_path, ["whole.jpg"])[0]
+    picture(1200, 900).save(tmp_path / "large.jpg")
+    too_large = ImageSource(tmp_path, ["large.jpg"], ImageOptions(max_megapixels=1))[0]
     assert isinstance(too_large, Failure)
-    assert "200×150 pixels: over the limit" in too_large.reason
+    assert too_large.reason == "1200×900 pixels: over the limit of 1 megapixels"
+    half = ImageSource(tmp_path, ["truncated.jpg"], ImageOptions(allow_truncated=True))[0]
+    assert isinstance(half, Frame)
+    assert difference(half.pixels[:40], np.asarray(picture(200, 150))[:40]) < 5
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
 def test_finding(photos: Callable[..., Path]) -> None:
@@ -154,14 +196,80 @@ def test_finding(photos: Callable[..., Path]) -> None:
     (root / "notes.txt").write_text("text")
     (root / "loop").symlink_to(root)
     (root / "link.jpg").symlink_to(root / "B.JPG")
-    (root / "out_of_it.jpg").symlink_to("/etc/hostname")
-    pictures, others = find_images(root)
+    pictures, others, failures = find_images(root)
     assert pictures == ["B.JPG", "a b/ü.png", "link.jpg", "nested/c.webp", "no_extension"]
     assert others == [".hidden.jpg", "notes.txt"]
+    assert failures == []
     assert find_images(root, recursive=False)[0] == ["B.JPG", "link.jpg", "no_extension"]
 
 
-def test_outputs_never_clash() -> None:
+def test_what_only_looks_like_a_picture_is_told_without_opening_it(photos: Callable[..., Path]) -> None:
+    root = photos("a.jpg")
+    os.mkfifo(root / "fifo.jpg")
+    os.mkfifo(root / "fifo")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(root / "socket.png"))
+    (root / "folder.tif").mkdir()
+    picture().save(root / "folder.tif" / "b.png")
+    (root / "round.gif").symlink_to(root / "round.gif")
+    (root / "broken.webp").symlink_to(root / "nothing")
+    outside = photos("c.jpg", "deep/d.jpg", folder="outside")
+    (outside / "back").symlink_to(root)
+    (root / "out.jpg").symlink_to(outside / "c.jpg")
+    (root / "album").symlink_to(outside)
+    (root / "same album").symlink_to(outside)
+    pictures, others, failures = find_images(root)
+    assert pictures == ["a.jpg", "folder.tif/b.png"]
+    assert others == ["album", "fifo", "same album"]
+    assert [(failure.source, failure.reason) for failure in failures] == [
+        ("broken.webp", "broken symbolic link"),
+        ("fifo.jpg", "is a FIFO, not a file"),
+        ("out.jpg", "is a symbolic link out of the folder; --follow-links takes it"),
+        ("round.gif", "symbolic links in a circle"),
+        ("socket.png", "is a socket, not a file"),
+    ]
+    for name in ("fifo.jpg", "folder.tif", "socket.png"):
+        failure = ImageSource(root, [name])[0]
+        assert isinstance(failure, Failure)
+        assert failure.reason.startswith("is a ")
+    assert find_images(root, follow_links=True)[0] == [
+        "a.jpg", "album/c.jpg", "album/deep/d.jpg", "folder.tif/b.png", "out.jpg",
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
+def test_what_may_not_be_read(photos: Callable[..., Path]) -> None:
+    root = photos("a.jpg", "closed/b.jpg")
+    (root / "a.jpg").chmod(0)
+    (root / "closed").chmod(0)
+    assert find_images(root)[2] == [Failure("closed", "no permission to read the folder")]
+    assert ImageSource(root, ["a.jpg"])[0] == Failure("a.jpg", "no permission to read it")
+    (root / "closed").chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    "name", [os.fsdecode(b"caf\xe9.png"), "a'b\"c.png", "line\nbreak.png", "😀.png", "ü" * 125 + "x.png", "n" * 251 + ".png"]
+)
+def test_any_name(name: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    picture().save(tmp_path / "plain.png")
+    (tmp_path / "plain.png").rename(tmp_path / "in" / name)
+    assert find_images(tmp_path / "in") == ([name], [], [])
+    assert output_names([name], grid=True)[0] == name
+    for format in (None, "avif"):
+        saved = paint(tmp_path / "in", [name], tmp_path / "out", ImageOptions(format=format), grid=True)
+        assert isinstance(saved[0], Saved)
+        assert saved[0].path.exists()
+        assert grid_path(saved[0].path).exists()
+
+
+def test_outputs_never_clash(tmp_path: Path) -> None:
+    names = ["a.jpg", "b.JPEG", "c.gif", "d", "e.png"]
+    assert output_names(names, grid=False, format="jpg") == ["a.jpg", "b.JPEG", "c.jpg", "d", "e.jpg"]
+    with pytest.raises(StylebatchError, match=r"a\.jpg and a\.png would both be written to a\.png"):
+        output_names(["a.jpg", "a.png"], grid=False, format="png")
+    save_animation(tmp_path / "c.gif")
+    assert output_names(["c.gif", "c.png"], grid=False, root=tmp_path) == ["c.gif", "c.png"]
     assert output_names(["a.jpg", "b/a.jpg", "c.gif"], grid=False) == ["a.jpg", "b/a.jpg", "c.png"]
     with pytest.raises(StylebatchError, match=r"c\.gif and c\.png would both be written to c\.png"):
         output_names(["c.gif", "c.png"], grid=False)
@@ -176,3 +284,374 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_image(torch.zeros(4, 4, 3, dtype=torch.uint8), ImageExtra("a.png", "NONE"), tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="6" dc:title="Cat"/></x:xmpmeta>'
+
+
+def deep_pixels(channels: int = 3) -> Any:
+    """16 bits whose low bytes matter."""
+    rng = np.random.default_rng(0)
+    return np.linspace(0, 65535, 32 * 48).reshape(32, 48, 1).astype(np.uint16) ^ rng.integers(
+        0, 256, (32, 48, channels), dtype=np.uint16
+    )
+
+
+def save_deep(path: Path, pixels: Any, **keywords: Any) -> None:
+    order = [2, 1, 0, 3][: pixels.shape[2]]
+    assert cv2.imwrite(str(path), pixels[..., order], **keywords)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_sixteen_bits_pass_whole(suffix: str, channels: int, tmp_path: Path) -> None:
+    pixels = deep_pixels(channels)
+    if channels == 4:
+        pixels[8:24, 8:40, 3] = 65535
+    save_deep(tmp_path / f"a{suffix}", pixels)
+    frame = read_image(tmp_path / f"a{suffix}")
+    assert frame.pixels.dtype == torch.uint16
+    assert frame.info.extra.format == {".png": "PNG", ".tif": "TIFF"}[suffix]
+    shown = frame.pixels.numpy() if channels == 3 else np.dstack([frame.pixels.numpy(), frame.info.extra.alpha])
+    inside = (slice(12, 20), slice(12, 36))
+    assert (shown[inside] == pixels[inside]).all()
+    if channels == 3:
+        assert (shown == pixels).all()
+    back = roundtrip(tmp_path / f"a{suffix}", tmp_path / "out")
+    assert back.mode == {3: "RGB", 4: "RGBA"}[channels]
+    written = cv2.imread(str(tmp_path / "out" / f"a{suffix}"), cv2.IMREAD_UNCHANGED)[..., [2, 1, 0, 3][:channels]]
+    assert written.dtype == np.uint16
+    assert (written == shown).all()
+    assert difference(np.asarray(back), written >> 8) < 1  # another decoder agrees
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bits_keep_their_metadata(suffix: str, tmp_path: Path) -> None:
+    """Written by the 16-bit encoder, read by Pillow."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "somebody"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] = 400
+    info = {"exif": exif.tobytes(), "xmp": XMP.replace(b"6", b"1"), "dpi": (300.0, 300.0)}
+    extra = ImageExtra("a", {".png": "PNG", ".tif": "TIFF"}[suffix], profile=profile, info=info)
+    write_image(torch.from_numpy(deep_pixels()), extra, tmp_path / f"a{suffix}")
+    for path in (tmp_path / f"a{suffix}", tmp_path / "out" / f"a{suffix}"):
+        roundtrip(tmp_path / f"a{suffix}", tmp_path / "out")
+        with Image.open(path) as back:
+            back.load()
+            assert back.info["icc_profile"] == profile
+            assert back.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+            assert b"Cat" in back.info["xmp"]
+            assert back.getexif()[ExifTags.Base.Artist] == "somebody"
+            assert back.getexif().get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] == 400
+        assert read_image(path).pixels.numpy().tolist() == deep_pixels().tolist()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_sixteen_bits_are_turned(suffix: str, orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    extra = ImageExtra("a", {".png": "PNG", ".tif": "TIFF"}[suffix], info={"exif": exif.tobytes()})
+    write_image(torch.from_numpy(deep_pixels()), extra, tmp_path / f"a{suffix}")
+    pixels = read_image(tmp_path / f"a{suffix}").pixels.numpy()
+    assert pixels.dtype == np.uint16
+    expected = np.rot90(deep_pixels(), {3: 2, 4: 2, 5: -1, 6: -1, 7: 1, 8: 1}.get(orientation, 0))
+    mirrored = orientation in (2, 4, 5, 7)
+    assert (pixels == (expected[:, ::-1] if mirrored else expected)).all()
+    back = roundtrip(tmp_path / f"a{suffix}", tmp_path / "out")
+    assert back.size == pixels.shape[1::-1]
+    assert back.getexif().get(ExifTags.Base.Orientation, 1) == 1
+
+
+def test_sixteen_bits_become_eight_where_the_format_has_no_more(tmp_path: Path) -> None:
+    save_deep(tmp_path / "a.png", deep_pixels())
+    back = roundtrip(tmp_path / "a.png", tmp_path / "out", ImageOptions(format="webp", quality=100))
+    assert (back.format, back.mode) == ("WEBP", "RGB")
+    assert difference(back.convert("L"), np.dot(deep_pixels() / 257, [0.299, 0.587, 0.114])) < 5
+
+
+def disc(behind: int) -> Image.Image:
+    """A red disc on transparent black or white."""
+    image = Image.new("RGBA", (96, 64), (behind, behind, behind, 0))
+    ImageDraw.Draw(image).ellipse((20, 8, 68, 56), (220, 30, 20, 255))
+    return image
+
+
+def test_what_is_transparent_does_not_leak(tmp_path: Path, checkpoint: Path) -> None:
+    stylizer = Stylizer(checkpoint, device="cpu", precision="fp32")
+    results = []
+    for behind in (0, 255):
+        disc(behind).save(tmp_path / f"{behind}.png")
+        frame = read_image(tmp_path / f"{behind}.png")
+        assert difference(frame.pixels, np.broadcast_to([220, 30, 20], (64, 96, 3))) == 0
+        write_image(stylizer(frame.pixels[None])[0], frame.info.extra, tmp_path / "out.png")
+        results.append(np.asarray(Image.open(tmp_path / "out.png")))
+        assert difference(results[-1][..., 3], disc(0).getchannel("A")) == 0
+    assert difference(*results) == 0
+
+
+def test_glass_keeps_its_own_colours(tmp_path: Path) -> None:
+    original = picture()
+    original.putalpha(90)
+    original.save(tmp_path / "a.png")
+    assert difference(read_image(tmp_path / "a.png").pixels, picture()) == 0
+
+
+def test_without_alpha_paper_is_white(tmp_path: Path) -> None:
+    disc(0).save(tmp_path / "a.png")
+    back = roundtrip(tmp_path / "a.png", tmp_path / "out", ImageOptions(format="jpg"))
+    assert (back.format, back.mode, Path(back.filename).name) == ("JPEG", "RGB", "a.jpg")  # type: ignore[attr-defined]
+    assert difference(back, Image.alpha_composite(Image.new("RGBA", (96, 64), "white"), disc(0)).convert("RGB")) < 2
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".avif"])
+def test_metadata_is_kept_and_does_not_turn_the_picture_again(suffix: str, tmp_path: Path) -> None:
+    thumbnail = io.BytesIO()
+    picture(16, 12).save(thumbnail, "JPEG")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    exif[ExifTags.Base.Artist] = "somebody"
+    camera = exif.get_ifd(ExifTags.IFD.Exif)
+    camera[ExifTags.Base.ExifImageWidth], camera[ExifTags.Base.ExifImageHeight] = 48, 32
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSAltitude] = 12.5
+    raw = exif.tobytes()
+    # A second directory with the thumbnail, as cameras append it; the first one's link to it is its last 4 bytes.
+    body = bytearray(raw[6:])
+    ifd0 = struct.unpack(">I" if body[:2] == b"MM" else "<I", body[4:8])[0]
+    order = ">" if body[:2] == b"MM" else "<"
+    entries = struct.unpack_from(order + "H", body, ifd0)[0]
+    struct.pack_into(order + "I", body, ifd0 + 2 + 12 * entries, len(body))
+    at = len(body) + 2 + 12 * 2 + 4
+    body += struct.pack(order + "HHHIIHHIII", 2, 513, 4, 1, at, 514, 4, 1, len(thumbnail.getvalue()), 0)
+    raw = b"Exif\0\0" + bytes(body) + thumbnail.getvalue()
+    path = tmp_path / "a.jpg"
+    picture(48, 32).save(path, exif=raw, xmp=XMP, dpi=(300, 300))
+    with Image.open(path) as original:
+        assert original.getexif().get_ifd(ExifTags.IFD.IFD1)[513]
+    os.utime(path, ns=(10**18, 10**18 + 123_456_789))
+    back = roundtrip(path, tmp_path / "out", ImageOptions(format=suffix[1:]))
+    assert back.size == (32, 48)
+    assert back.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    assert back.getexif()[ExifTags.Base.Artist] == "somebody"
+    assert back.getexif().get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExifImageWidth] == 32
+    assert back.getexif().get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSAltitude] == 12.5
+    assert b'tiff:Orientation="1" dc:title="Cat"' in back.info["xmp"]
+    if suffix not in (".webp", ".avif"):
+        assert back.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+    written = tmp_path / "out" / f"a{suffix}"
+    assert thumbnail.getvalue()[20:] not in written.read_bytes()
+    assert written.stat().st_mtime_ns == 10**18 + 123_456_789
+
+
+def test_strip_metadata_leaves_the_profile(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "somebody"
+    picture().save(tmp_path / "a.jpg", exif=exif, xmp=XMP, dpi=(300, 300), icc_profile=profile)
+    os.utime(tmp_path / "a.jpg", (10**9, 10**9))
+    back = roundtrip(tmp_path / "a.jpg", tmp_path / "out", ImageOptions(strip_metadata=True))
+    assert back.info["icc_profile"] == profile
+    assert not {"exif", "xmp", "dpi"} & set(back.info)
+    assert (tmp_path / "out" / "a.jpg").stat().st_mtime > 10**9 + 10**8
+
+
+def test_lossless_stays_lossless(tmp_path: Path) -> None:
+    for name, keywords in (("a.webp", {"lossless": True}), ("b.tif", {"compression": "tiff_lzw"}), ("c.tif", {})):
+        picture().save(tmp_path / name, **keywords)
+        back = roundtrip(tmp_path / name, tmp_path / "out")
+        assert difference(back, picture()) == 0
+        if name != "a.webp":
+            assert back.info["compression"] == keywords.get("compression", "raw")
+    picture().save(tmp_path / "d.tif", compression="jpeg")
+    assert roundtrip(tmp_path / "d.tif", tmp_path / "out").info["compression"] == "tiff_adobe_deflate"
+
+
+def test_a_damaged_exif_is_no_reason_to_fail(tmp_path: Path) -> None:
+    picture().save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff garbage")
+    assert roundtrip(tmp_path / "a.jpg", tmp_path / "out").size == (48, 32)
+
+
+def test_preserved_colours(tmp_path: Path) -> None:
+    """Grey paint on a colourful photograph: the paint's brightness, the photograph's chroma."""
+    picture().save(tmp_path / "a.png")
+    options = ImageOptions(preserve_color=True)
+    frame = read_image(tmp_path / "a.png", options=options)
+    paint = torch.full_like(frame.pixels, 120)
+    write_image(paint, frame.info.extra, tmp_path / "out.png", options)
+    y, cb, cr = Image.open(tmp_path / "out.png").convert("YCbCr").split()
+    unclipped = ((np.asarray(Image.open(tmp_path / "out.png")) % 255) != 0).all(axis=-1)
+    assert np.abs(np.asarray(y, dtype=int) - 120)[unclipped].max() <= 1
+    for ours, theirs in zip((cb, cr), picture().convert("YCbCr").split()[1:], strict=True):
+        assert np.abs(np.asarray(ours, dtype=int) - np.asarray(theirs, dtype=int))[unclipped].max() <= 2
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_work_size(suffix: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    picture(641, 400).save(tmp_path / f"a{suffix}", exif=exif)
+    for options, size in (
+        (ImageOptions(size=64), (400, 641)),
+        (ImageOptions(size=64, keep_work_size=True), (40, 64)),
+        (ImageOptions(size=64, preserve_color=True), (400, 641)),
+        (ImageOptions(size=5000), (400, 641)),
+    ):
+        frame = read_image(tmp_path / f"a{suffix}", options=options)
+        assert max(frame.pixels.shape) == min(641, options.size or 0)
+        back = roundtrip(tmp_path / f"a{suffix}", tmp_path / "out", options)
+        assert back.size == size
+    assert difference(back, read_image(tmp_path / f"a{suffix}").pixels) < 2
+
+
+def test_work_size_keeps_alpha_and_depth(tmp_path: Path) -> None:
+    pixels = np.repeat(np.repeat(deep_pixels(4), 8, axis=0), 8, axis=1)
+    save_deep(tmp_path / "a.png", pixels)
+    options = ImageOptions(size=96)
+    assert read_image(tmp_path / "a.png", options=options).pixels.shape == (64, 96, 3)
+    roundtrip(tmp_path / "a.png", tmp_path / "out", options)
+    written = cv2.imread(str(tmp_path / "out" / "a.png"), cv2.IMREAD_UNCHANGED)
+    assert written.dtype == np.uint16
+    assert (written[..., 3] == pixels[..., 3]).all()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"format": "gif"}, {"format": "docx"}, {"quality": 0}, {"quality": 101}, {"size": 3}, {"max_megapixels": 0}],
+)
+def test_bad_options(values: dict[str, Any]) -> None:
+    with pytest.raises(StylebatchError, match=r"choose from jpg|must be"):
+        ImageOptions(**values)
+    assert ImageOptions(format=".JPG").format == ImageOptions(format="jpeg").format == "JPEG"
+
+
+def test_quality_counts(tmp_path: Path) -> None:
+    picture(200, 150).save(tmp_path / "a.jpg")
+    sizes = []
+    for quality in (30, None):
+        roundtrip(tmp_path / "a.jpg", tmp_path / "out", ImageOptions(quality=quality))
+        sizes.append((tmp_path / "out" / "a.jpg").stat().st_size)
+    assert sizes[0] < sizes[1] / 2
+
+
+@pytest.mark.parametrize(("suffix", "format"), [(".gif", None), (".png", None), (".webp", None), (".gif", "png")])
+def test_animations_keep_their_frames_and_timing(suffix: str, format: str | None, tmp_path: Path) -> None:
+    pictures = save_animation(tmp_path / f"a{suffix}", **({"lossless": True} if suffix == ".webp" else {}))
+    options = ImageOptions(format=format)
+    (saved,) = paint(tmp_path, [f"a{suffix}"], tmp_path / "out", options, grid=True)
+    assert isinstance(saved, Saved)
+    assert saved.path.suffix == (f".{format}" if format else suffix)
+    assert saved.pixels == 3 * 48 * 32
+    with Image.open(saved.path) as back:
+        assert back.n_frames == 3  # type: ignore[attr-defined]
+        assert back.info["loop"] == 4
+        for number, original in enumerate(pictures):
+            back.seek(number)
+            back.load()
+            assert back.info["duration"] == 100 * (number + 1)
+            assert difference(back.convert("RGB"), original) < (0.5 if suffix != ".gif" else 12)
+    with Image.open(grid_path(saved.path)) as sheet:
+        assert sheet.size == (96, 32)
+
+
+def test_animations_keep_their_transparency(tmp_path: Path) -> None:
+    frames = [disc(0), disc(0).transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+    for suffix in (".gif", ".png", ".webp"):
+        frames[0].save(tmp_path / f"a{suffix}", save_all=True, append_images=frames[1:], duration=100, disposal=2)
+        (saved,) = paint(tmp_path, [f"a{suffix}"], tmp_path / "out", ImageOptions())
+        with Image.open(saved.path) as back:
+            for number, frame in enumerate(frames):
+                back.seek(number)
+                alpha = back.convert("RGBA").getchannel("A")
+                assert difference(alpha, frame.getchannel("A")) < 1, (suffix, number)
+
+
+def test_animations_become_their_first_frame_where_nothing_moves(tmp_path: Path) -> None:
+    pictures = save_animation(tmp_path / "a.png")
+    (saved,) = paint(tmp_path, ["a.png"], tmp_path / "out", ImageOptions(format="bmp"))
+    assert difference(Image.open(saved.path), pictures[0]) == 0
+    assert difference(read_image(tmp_path / "a.png").pixels, pictures[0]) == 0
+    assert "loop" not in roundtrip(tmp_path / "a.png", tmp_path / "out").info
+
+
+def test_all_frames_count_against_the_limit(tmp_path: Path) -> None:
+    pictures = [picture(800, 500, seed=seed) for seed in range(3)]
+    pictures[0].save(tmp_path / "a.webp", save_all=True, append_images=pictures[1:])
+    failure = ImageSource(tmp_path, ["a.webp"], ImageOptions(max_megapixels=1))[0]
+    assert failure == Failure("a.webp", "800×500 pixels in 3 frames: over the limit of 1 megapixels")
+
+
+def test_a_failed_frame_fails_its_file_once(tmp_path: Path) -> None:
+    save_animation(tmp_path / "a.webp")
+    frames = ImageSource(tmp_path, ["a.webp"])[0]
+    assert isinstance(frames, list)
+    sink = ImageSink(tmp_path / "out")
+    sink.add(frames[0].info, frames[0].pixels, frames[0].pixels)
+    sink.fail(frames[1].info, "too large")
+    sink.fail(frames[2].info, "too large")
+    still = read_image(tmp_path / "a.webp", name="b.webp")
+    sink.add(still.info, still.pixels, still.pixels)
+    sink.close()
+    first, second = sink.outcomes()
+    assert first == Failure("a.webp", "too large")
+    assert isinstance(second, Saved)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.webp"]
+
+
+def test_heic(tmp_path: Path) -> None:
+    """With pillow-heif it is read and written as PNG, without it the reason says what is missing."""
+    try:
+        picture().save(tmp_path / "a.heic", quality=95)
+    except (KeyError, ValueError):
+        (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+        assert ImageSource(tmp_path, ["a.heic"])[0] == Failure("a.heic", "needs pillow-heif to be read")
+    else:
+        back = roundtrip(tmp_path / "a.heic", tmp_path / "out")
+        assert (back.format, Path(back.filename).name) == ("PNG", "a.png")  # type: ignore[attr-defined]
+        assert difference(back, picture()) < 8
+
+
+def test_a_profile_without_a_way_back_stays_with_its_pixels(tmp_path: Path) -> None:
+    """Sixteen bits are not converted at all, and keep theirs."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes().replace(b"mntr", b"scnr")
+    write_image(torch.from_numpy(deep_pixels()), ImageExtra("a.png", "PNG", profile=profile), tmp_path / "a.png")
+    frame = read_image(tmp_path / "a.png")
+    assert (frame.pixels.numpy() == deep_pixels()).all()
+    assert frame.info.extra.profile == profile
+    assert not frame.info.extra.convert_back
+    assert roundtrip(tmp_path / "a.png", tmp_path / "out").info["icc_profile"] == profile
+
+
+def test_grey_with_alpha(tmp_path: Path) -> None:
+    picture().convert("LA").save(tmp_path / "a.png")
+    back = roundtrip(tmp_path / "a.png", tmp_path / "out")
+    assert difference(back.convert("RGB"), picture().convert("L").convert("RGB")) == 0
+
+
+def test_deep_grey_with_a_transparent_level(tmp_path: Path) -> None:
+    grey = np.full((8, 8), 1234, np.uint16)
+    grey[2:4] = 777
+    Image.fromarray(grey).save(tmp_path / "a.png", transparency=777)
+    frame = read_image(tmp_path / "a.png")
+    assert (frame.pixels.numpy() == 1234).all()
+    assert ((frame.info.extra.alpha == 0) == (grey == 777)).all()
+    roundtrip(tmp_path / "a.png", tmp_path / "out")
+    written = cv2.imread(str(tmp_path / "out" / "a.png"), cv2.IMREAD_UNCHANGED)
+    assert (written.dtype, written.shape) == (np.uint16, (8, 8, 4))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".gif", ".bmp", ".avif", ".ppm"])
+def test_no_damage_does_more_than_fail(suffix: str, tmp_path: Path) -> None:
+    """Cut short, or with wrong bytes: a frame or a reason, never an exception, a hang or an open switch."""
+    picture().save(tmp_path / f"whole{suffix}")
+    whole = (tmp_path / f"whole{suffix}").read_bytes()
+    rng = np.random.default_rng(0)
+    for number in range(30):
+        damaged = bytearray(whole[: rng.integers(len(whole))] if number % 2 else whole)
+        for at in rng.integers(0, max(1, min(len(damaged), 300)), 3 if damaged else 0):
+            damaged[at] = rng.integers(256)
+        (tmp_path / f"a{suffix}").write_bytes(damaged)
+        options = ImageOptions(allow_truncated=number % 3 == 0, max_megapixels=2)
+        loaded = ImageSource(tmp_path, [f"a{suffix}"], options)[0]
+        assert isinstance(loaded, Frame | list) or loaded.reason
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES

@@ -14,8 +14,10 @@ import stylebatch.loader
 from stylebatch import Stylizer, stylize_folder, stylize_image
 from stylebatch.errors import OutputError, StylebatchError
 from stylebatch.frame import Batch, Failure, Frame, FrameInfo
+from stylebatch.jobs import stylize_grid
 from stylebatch.loader import EqualSizeBatches, load_batches
-from stylebatch.pipeline import Summary, _start, stylize_grid
+from stylebatch.manifest import NAME
+from stylebatch.pipeline import Summary, _start
 from stylebatch.styles import shipped_styles
 
 
@@ -24,7 +26,7 @@ def run(source: Path, output: Path, checkpoint: Path, **options: object) -> Summ
 
 
 def tree(root: Path) -> list[str]:
-    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() and path.name != NAME)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -97,6 +99,9 @@ class _Sizes:
         self.asked += 1
         return self.sizes[index]
 
+    def name(self, index: int) -> str:
+        return str(index)
+
     def __getitem__(self, index: int) -> Frame | Failure:
         width, height = self.sizes[index]
         if width == 13:
@@ -156,12 +161,10 @@ def test_a_batch_that_does_not_fit_goes_one_by_one(checkpoint: Path) -> None:
     batch = Batch([FrameInfo(i, str(i)) for i in range(3)], torch.randint(0, 255, (3, 8, 8, 3), dtype=torch.uint8))
     started = _start(batch, stylizer)
     assert [len(one.batch.infos) for one in started] == [1, 1, 1]
-    assert not any(isinstance(one.pending, Failure) for one in started)
+    assert not any(isinstance(one.pending, str) for one in started)
     stylizer.room = 0
-    failures = [one.pending for one in _start(batch, stylizer)]
-    assert [failure.source for failure in failures if isinstance(failure, Failure)] == ["0", "1", "2"]
-    assert isinstance(failures[0], Failure)
-    assert failures[0].reason == "8×8 could not be stylized: not enough memory: you tried to allocate 1 TB"
+    reasons = [one.pending for one in _start(batch, stylizer)]
+    assert reasons == ["8×8 could not be stylized: not enough memory: you tried to allocate 1 TB"] * 3
 
 
 @pytest.mark.parametrize(
@@ -205,17 +208,6 @@ def test_read_only_output(photos: Callable[..., Path], checkpoint: Path, tmp_pat
     (tmp_path / "out").mkdir(mode=0o500)
     with pytest.raises(OutputError, match="cannot be written"):
         run(photos(), tmp_path / "out", checkpoint)
-
-
-def test_an_output_that_cannot_be_written_ends_the_run(
-    photos: Callable[..., Path], checkpoint: Path, tmp_path: Path
-) -> None:
-    """A file where the output's folder should be."""
-    source = photos("nested/a.jpg")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "nested").touch()
-    with pytest.raises(OutputError, match=r"nested/a\.jpg: cannot be written"):
-        run(source, tmp_path / "out", checkpoint)
 
 
 def test_one_image(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:

@@ -35,6 +35,20 @@ def test_it_is_the_network_on_0_to_1(stylizer: Stylizer, checkpoint: Path) -> No
     assert stylizer.name == "plain"
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_sixteen_bits_stay_sixteen(checkpoint: Path, precision: str) -> None:
+    """Whatever the precision: the network's own fp32 result, to a step of 65535."""
+    pixels = (batch(1, 2).int() * 257 + torch.randint(-99, 99, (2, 44, 60, 3))).clamp(0, 65535).to(torch.uint16)
+    with torch.inference_mode():
+        y = load_checkpoint(checkpoint).network()(pixels.permute(0, 3, 1, 2).float() / 65535)
+    expected = (y * 65535).round().clamp(0, 65535).permute(0, 2, 3, 1)
+    actual = Stylizer(checkpoint, device="cpu", precision=precision)(pixels)
+    assert actual.dtype == torch.uint16
+    assert (actual.float() - expected).abs().max() <= 4
+    eight = Stylizer(checkpoint, device="cpu", precision="fp32")((pixels.int() // 257).to(torch.uint8))
+    assert (actual.float() / 257 - eight.float()).abs().mean() < 2
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (13, 9), (64, 48), (500, 1)])
 def test_any_size(stylizer: Stylizer, size: tuple[int, int]) -> None:
     assert stylizer(batch(1, size=size)).shape == (1, size[1], size[0], 3)

@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""Kill -9 the folder job at random moments, start it again, and compare the tree with an uninterrupted run's.
+
+    scripts/soak_kill.py [--files 300] [--kills 50] [--seed 0]
+
+Exits 1 if a byte differs, a file is missing or a temporary file stayed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SUFFIXES = (".jpg", ".png", ".webp", ".tif", ".bmp", ".gif")
+
+
+def make_files(root: Path, count: int, rng: random.Random) -> None:
+    """Small photographs of every format and of many sizes, some broken."""
+    for index in range(count):
+        path = root / f"{index % 7}" / f"{index:04}{SUFFIXES[index % len(SUFFIXES)]}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        size = rng.randrange(40, 160), rng.randrange(40, 160)
+        noise = np.random.default_rng(index).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).save(path)
+        if index % 25 == 24:
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def command(source: Path, output: Path) -> list[str]:
+    program = "from stylebatch.cli import main; main()"
+    return [sys.executable, "-c", program, "folder", str(source), str(output), "--grid", "--device", "cpu"]
+
+
+def tree(root: Path) -> dict[str, str]:
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=300)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    rng = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        source, whole, killed = (Path(folder, name) for name in ("in", "whole", "killed"))
+        make_files(source, options.files, rng)
+        start = time.monotonic()
+        code = subprocess.run(command(source, whole), capture_output=True).returncode
+        seconds = time.monotonic() - start
+        print(f"uninterrupted: exit {code}, {len(tree(whole))} files in {seconds:.1f} s", flush=True)
+        ended = 0
+        for kill in range(options.kills):
+            process = subprocess.Popen(command(source, killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                # Start-up takes some seconds; kills fall into it, into the work, and between.
+                process.wait(rng.uniform(0.5, 4 + 2 * seconds / options.kills))
+                ended += 1
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if kill % 10 == 9:
+                print(f"{kill + 1} starts, {len(tree(killed))} files there", flush=True)
+        rest = subprocess.run(command(source, killed), capture_output=True).returncode
+        expected, actual = tree(whole), tree(killed)
+        differing = sorted(name for name in expected.keys() | actual.keys() if expected.get(name) != actual.get(name))
+        print(f"{options.kills - ended} kills, then exit {rest}: {len(differing)} of {len(expected)} files differ")
+        for name in differing[:20]:
+            print(f"  {name}: {'differs' if name in expected and name in actual else 'only in one'}")
+        sys.exit(bool(differing) or rest != code)
+
+
+if __name__ == "__main__":
+    main()

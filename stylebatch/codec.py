@@ -1,0 +1,471 @@
+"""Picture files: what a format holds beside colours, and how to read and write it without loss."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import re
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin
+from torch import Tensor
+
+from stylebatch.colour import (
+    Pixels,
+    fill_transparent,
+    from_srgb,
+    over_white,
+    resized,
+    rgb_profile,
+    to_8_bits,
+    to_srgb,
+    upright,
+    with_colours_of,
+)
+from stylebatch.deep import TIFF_COMPRESSIONS, encode_png, encode_tiff, is_deep, read_deep, with_tags
+from stylebatch.errors import StylebatchError
+from stylebatch.files import atomic_write
+from stylebatch.frame import Frame, FrameInfo
+
+#: Pillow's formats that are read, and the one that each is written back as. The others would lose pixels: PNG.
+FORMATS = {
+    "JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WEBP", "TIFF": "TIFF", "BMP": "BMP", "AVIF": "AVIF",
+    "GIF": "PNG", "PPM": "PNG", "TGA": "PNG", "JPEG2000": "PNG", "ICO": "PNG", "SGI": "PNG", "PCX": "PNG", "DDS": "PNG",
+    "HEIF": "PNG",
+}  # fmt: skip
+#: The extensions under which a format is commonly found; the first is the one to give.
+EXTENSIONS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "WEBP": (".webp",), "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp", ".dib"), "AVIF": (".avif", ".avifs"), "GIF": (".gif",), "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "MPO": (".mpo",), "TGA": (".tga",), "JPEG2000": (".jp2", ".j2k"), "ICO": (".ico",), "HEIF": (".heic", ".heif"),
+}  # fmt: skip
+#: Files that a person would call a picture by their name: it is a failure when they cannot be read.
+PICTURE_SUFFIXES = frozenset(suffix for suffixes in EXTENSIONS.values() for suffix in suffixes)
+_READ_ONLY_SUFFIXES = frozenset(
+    suffix for format, suffixes in EXTENSIONS.items() if FORMATS[format] not in (format, "JPEG") for suffix in suffixes
+)
+#: Formats whose moving pictures keep moving.
+_ANIMATED = ("GIF", "PNG", "WEBP")
+_NO_ALPHA = ("JPEG", "BMP")
+#: A file name's limit in bytes, on every common file system.
+_LONGEST_NAME = 255
+#: What fits into one of JPEG's segments; metadata beyond that stays behind.
+_JPEG_SEGMENT = 65_000
+
+_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": 95, "subsampling": "4:4:4", "optimize": True},
+    "PNG": {"compress_level": 3},
+    "WEBP": {"quality": 95, "method": 4, "exact": False},
+    "AVIF": {"quality": 90, "subsampling": "4:4:4"},
+    "TIFF": {"compression": "tiff_adobe_deflate"},
+    "BMP": {},
+    "GIF": {},
+}
+#: What can be asked for, by extension.
+_CHOICES = {suffix[1:]: format for format in _SAVE_OPTIONS if format != "GIF" for suffix in EXTENSIONS[format]}
+
+with suppress(ImportError):  # the extra `heif`
+    importlib.import_module("pillow_heif").register_heif_opener()
+Image.init()
+#: Those of `FORMATS` that this Pillow was built with; MPO comes in by JPEG's door.
+READABLE = [format for format in FORMATS if format in Image.OPEN]
+
+#: EXIF's first directory in a TIFF also says how its pixels lie; that, thumbnails, ICC and XMP do not travel in EXIF.
+_NOT_EXIF = frozenset(
+    [*range(254, 260), 262, 266, 273, *range(277, 280), 282, 283, 284, 296, 317, *range(320, 326), 330, 338, 339, 340,
+     341, 347, *range(512, 522), *range(529, 533), 700, 34675]
+)  # fmt: skip
+_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>)\s*)[1-8]")
+
+_KINDS = (
+    (stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "FIFO"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"),
+    (stat.S_ISBLK, "device"),
+)  # fmt: skip
+
+_AnyPath = TypeVar("_AnyPath", bound=PurePath)
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """Everything that changes the pixels or bytes of an output.
+
+    Attributes:
+        format: write every picture in this one: an extension or Pillow's name, kept as Pillow's name.
+        quality: of JPEG, WebP and AVIF, 1 to 100; by default 95, AVIF 90. JPEG is always 4:4:4.
+        strip_metadata: leave out EXIF, XMP, resolution and times, but never the ICC profile.
+        preserve_color: brightness from the style, colours from the photograph.
+        size: long side in pixels that the network sees; larger photographs are scaled down for it, and back after it.
+        keep_work_size: do not scale back.
+        allow_truncated: take what there is of a file that ends too early.
+        max_megapixels: refuse files whose header promises more, over all frames.
+
+    Raises:
+        StylebatchError: a value out of range.
+    """
+
+    format: str | None = None
+    quality: int | None = None
+    strip_metadata: bool = False
+    preserve_color: bool = False
+    size: int | None = None
+    keep_work_size: bool = False
+    allow_truncated: bool = False
+    max_megapixels: int = 512
+
+    def __post_init__(self) -> None:
+        if self.format is not None:
+            format = _CHOICES.get(self.format.lower().lstrip("."))
+            if format is None:
+                raise StylebatchError(f"format {self.format}: none that is written; choose from {', '.join(_CHOICES)}")
+            object.__setattr__(self, "format", format)
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise StylebatchError(f"quality {self.quality}: must be from 1 to 100")
+        if self.size is not None and self.size < 16:
+            raise StylebatchError(f"size {self.size}: must be at least 16 pixels")
+        if self.max_megapixels < 1:
+            raise StylebatchError(f"max megapixels {self.max_megapixels}: must be at least 1")
+
+    def work_size(self, width: int, height: int) -> tuple[int, int]:
+        """What the network sees of a picture of width × height."""
+        scale = min(1.0, (self.size or width) / max(width, height)) if self.size else 1.0
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+DEFAULTS = ImageOptions()
+
+
+@dataclass(frozen=True)
+class ImageExtra:
+    """What a photograph has beside its colours.
+
+    Attributes:
+        output: where the result goes, relative to the output root.
+        format: Pillow's name of the format to write.
+        size: width and height to scale the result to, or None if it is the frame's.
+        alpha: H×W in the frame's dtype and the output's size, or None if opaque.
+        photograph: the photograph in the output's size, H×W×3, where its colours are to be preserved.
+        profile: the ICC profile to embed, or None.
+        convert_back: whether the result has to be converted from sRGB into `profile`.
+        info: EXIF (upright), XMP, resolution and an animation's loop, as Pillow's save takes them.
+        keep: by format, how the input was compressed, as Pillow's save takes it.
+        times: access and modification in nanoseconds, or None to leave the output its own.
+        frame: number in an animation of `frames`, shown for `duration` milliseconds.
+    """
+
+    output: str
+    format: str
+    size: tuple[int, int] | None = None
+    alpha: Pixels | None = field(default=None, repr=False)
+    photograph: Pixels | None = field(default=None, repr=False)
+    profile: bytes | None = field(default=None, repr=False)
+    convert_back: bool = False
+    info: dict[str, Any] = field(default_factory=dict, repr=False)
+    keep: dict[str, dict[str, Any]] = field(default_factory=dict)
+    times: tuple[int, int] | None = None
+    frame: int = 0
+    frames: int = 1
+    duration: float = 0
+
+
+def format_of(path: Path) -> str:
+    """The format to write under a name. Raises StylebatchError if its extension names none that is written."""
+    format = _CHOICES.get(path.suffix.lower()[1:])
+    if format is None:
+        known = ", ".join(EXTENSIONS[format][0] for format in dict.fromkeys(_CHOICES.values()))
+        raise StylebatchError(f"{path}: no format to write by that extension; use {known}")
+    return format
+
+
+def read_image(path: Path, index: int = 0, name: str | None = None, options: ImageOptions = DEFAULTS) -> Frame:
+    """Decode a photograph, or the first frame of an animation, as `read_frames` does."""
+    return _read(path, index, name or path.name, options, still=True)[0]
+
+
+def read_frames(path: Path, index: int = 0, name: str | None = None, options: ImageOptions = DEFAULTS) -> list[Frame]:
+    """Decode a photograph, or every frame of an animation whose output format can move: upright, RGB, at its work size.
+
+    Pixels are uint8 in sRGB where the file has a profile that leads there and back. What has 16 bits is uint16 in the
+    colours of its file, whose profile then stays attached: there is no conversion of that depth. Under transparent
+    pixels lie the colours of their neighbours. All else is in `ImageExtra`.
+
+    Raises:
+        StylebatchError: too large, or not a regular file. Pillow's and the system's errors: missing, broken, no image.
+    """
+    return _read(path, index, name or path.name, options, still=False)
+
+
+def write_image(pixels: Tensor, extra: ImageExtra, path: Path, options: ImageOptions = DEFAULTS) -> None:
+    """Encode H×W×3 uint8 or uint16 with what its source had beside its colours; atomic.
+
+    Raises:
+        StylebatchError: the file cannot be written.
+    """
+    write_frames([finished(pixels.numpy(), extra)], [extra], path, options)
+
+
+def finished(pixels: Pixels, extra: ImageExtra) -> Pixels:
+    """The network's H×W×3 at the output's size, in the colours that are wanted."""
+    if extra.size is not None:
+        pixels = resized(pixels, extra.size)
+    return pixels if extra.photograph is None else with_colours_of(pixels, extra.photograph)
+
+
+def write_frames(frames: list[Pixels], extras: list[ImageExtra], path: Path, options: ImageOptions) -> None:
+    """Encode the `finished` pixels of a photograph, or of all frames of an animation; atomic.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    data = _encode(frames, extras, options)
+    with atomic_write(path) as file:
+        file.write(data)
+        if extras[0].times is not None:
+            file.flush()  # a later write would set the time again
+            os.utime(file.name, ns=extras[0].times)
+
+
+def output_name(name: str, format: str | None, moving: bool) -> str:
+    """The name is kept, unless its extension contradicts the format, or names one that is read but not written."""
+    path = PurePosixPath(name)
+    suffix = path.suffix.lower()
+    if format is None and suffix in _READ_ONLY_SUFFIXES and not (suffix == ".gif" and moving):
+        format = "PNG"
+    if format is None or not suffix or suffix in EXTENSIONS[format]:
+        return name
+    return str(renamed(path, EXTENSIONS[format][0]))
+
+
+def renamed(path: _AnyPath, ending: str) -> _AnyPath:
+    """Another ending after the stem, which gives way where the name would be longer than file systems allow."""
+    stem = path.stem
+    while len(os.fsencode(stem + ending)) > _LONGEST_NAME:
+        stem = stem[:-1]
+    return path.with_name(stem + ending)
+
+
+def open_image(path: Path) -> Image.Image:
+    """Read the header. Pillow's own guard against large pictures is replaced by ours."""
+    if kind := irregularity(path.stat().st_mode):
+        raise StylebatchError(kind)  # to open a FIFO would be to wait for ever
+    Image.MAX_IMAGE_PIXELS = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Image.open(path, formats=READABLE)
+
+
+def is_moving(image: Image.Image) -> bool:
+    return image.format in _ANIMATED and bool(getattr(image, "is_animated", False))
+
+
+def irregularity(mode: int) -> str:
+    """What a file's mode says against reading it; empty for a regular file."""
+    return next((f"is a {kind}, not a file" for test, kind in _KINDS if test(mode)), "")
+
+
+def _read(path: Path, index: int, name: str, options: ImageOptions, *, still: bool) -> list[Frame]:
+    with _decoding(options.allow_truncated), open_image(path) as image:
+        source_format = str(image.format)
+        moving = is_moving(image)
+        output = output_name(name, options.format, moving)
+        format = options.format or FORMATS[source_format]
+        if source_format == "GIF" and moving and options.format is None and output == name:
+            format = "GIF"
+        # A PNG may begin with a picture for viewers that know no animations.
+        first = int(moving and bool(image.info.get("default_image")))
+        last = image.n_frames if moving and not still and format in _ANIMATED else first + 1  # type: ignore[attr-defined]
+        count = last - first
+        width, height = image.size
+        if width * height * count > options.max_megapixels * 1_000_000:
+            frames = f" in {count} frames" if count > 1 else ""
+            raise StylebatchError(f"{width}×{height} pixels{frames}: over the limit of {options.max_megapixels} megapixels")
+        if options.keep_work_size or not options.preserve_color:
+            image.draft(None, options.work_size(width, height))
+        status = path.stat()
+        shared = {
+            "output": output, "format": format, "keep": _compression(image, path), "frames": count,
+            "times": None if options.strip_metadata else (status.st_atime_ns, status.st_mtime_ns),
+        }  # fmt: skip
+        decoded = []
+        for number in range(first, last):
+            if number:
+                image.seek(number)
+            pixels, extra = _decode(image, path, (width, height), options, {**shared, "frame": number - first})
+            decoded.append(Frame(FrameInfo(index, name, extra), torch.from_numpy(pixels)))
+    return decoded
+
+
+def _decode(
+    image: Image.Image, path: Path, full: tuple[int, int], options: ImageOptions, shared: dict[str, Any]
+) -> tuple[Pixels, ImageExtra]:
+    """The frame at which an opened picture stands, as the network is to see it. `full` is its size before any draft."""
+    drafted = image.size != full
+    deep = is_deep(image)
+    image.load()
+    exif = _exif(image)
+    orientation = exif.pop(ExifTags.Base.Orientation, 1)
+    colours, alpha, profile, convert_back = _pixels(image)
+    if deep and (wide := read_deep(path, has_alpha=image.mode in ("RGBA", "LA"))):
+        # Pillow has decoded it first, which tells a broken file. A TIFF is turned already, by either.
+        colours, alpha = wide
+        profile, convert_back = rgb_profile(image.info.get("icc_profile")), False
+    colours = upright(colours, orientation)
+    size = (full[::-1] if orientation >= 5 else full) if drafted else (colours.shape[1], colours.shape[0])
+    work = options.work_size(*size)
+    size = work if options.keep_work_size else size
+    if alpha is not None:
+        alpha = upright(alpha, orientation)
+        colours = fill_transparent(colours, alpha)
+        alpha = resized(alpha, size)
+    pixels = resized(colours, work)
+    info = {} if options.strip_metadata else _metadata(image, exif, size)
+    if "loop" in image.info and shared["frames"] > 1:
+        info["loop"] = image.info["loop"]
+    extra = ImageExtra(
+        size=size if size != work else None,
+        alpha=alpha,
+        photograph=resized(colours, size) if options.preserve_color else None,
+        profile=profile,
+        convert_back=convert_back,
+        info=info,
+        duration=image.info.get("duration", 0),
+        **shared,
+    )
+    return pixels, extra
+
+
+def _pixels(image: Image.Image) -> tuple[Pixels, Pixels | None, bytes | None, bool]:
+    """Colours, alpha if there is any, and what `to_srgb` says of the profile."""
+    alpha = None
+    if image.mode == "I;16" and "transparency" in image.info:  # a PNG's one transparent level
+        alpha = np.where(np.asarray(image) == image.info["transparency"], 0, 65535).astype(np.uint16)
+    elif image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        with_alpha = image.convert("RGBA")
+        alpha = np.array(with_alpha.getchannel("A"))
+        image = image if image.mode == "LA" else with_alpha
+    colours, profile, convert_back = to_srgb(image)
+    return colours, alpha, profile, convert_back
+
+
+def _exif(image: Image.Image) -> Image.Exif:
+    """Without what describes the file's pixels rather than the photograph. A damaged one is no reason to fail."""
+    try:
+        exif = image.getexif()
+        for tag in _NOT_EXIF & set(exif):
+            del exif[tag]
+        exif.tobytes()
+    except Exception:
+        return Image.Exif()
+    return exif
+
+
+def _metadata(image: Image.Image, exif: Image.Exif, size: tuple[int, int]) -> dict[str, Any]:
+    """EXIF, XMP and resolution under the names that Pillow's save takes; none turns the picture or holds a thumbnail."""
+    info: dict[str, Any] = {}
+    camera = exif.get_ifd(ExifTags.IFD.Exif)
+    for tag, pixels in zip((ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight), size, strict=True):
+        if tag in camera:
+            camera[tag] = pixels
+    if len(exif):
+        info["exif"] = exif.tobytes()
+    if xmp := image.info.get("xmp"):
+        info["xmp"] = _XMP_ORIENTATION.sub(rb"\g<1>1", xmp if isinstance(xmp, bytes) else str(xmp).encode())
+    dpi = image.info.get("dpi", ())
+    if len(dpi) == 2 and all(0 < value < 65536 for value in dpi):
+        info["dpi"] = tuple(float(value) for value in dpi)
+    return info
+
+
+def _compression(image: Image.Image, path: Path) -> dict[str, dict[str, Any]]:
+    """How to write the input's own format as losslessly as it came."""
+    if image.format == "TIFF" and image.info.get("compression") in TIFF_COMPRESSIONS:
+        return {"TIFF": {"compression": image.info["compression"]}}
+    if image.format == "WEBP" and _webp_is_lossless(path):
+        return {"WEBP": {"lossless": True}}
+    return {}
+
+
+def _webp_is_lossless(path: Path) -> bool:
+    """By the name of the first chunk that holds pixels; those of an animation's frames lie in a chunk of their own."""
+    with path.open("rb") as file:
+        file.seek(12)
+        while len(header := file.read(8)) == 8:
+            kind, size = header[:4], int.from_bytes(header[4:], "little")
+            if kind == b"ANMF":
+                file.seek(16, os.SEEK_CUR)
+            elif kind in (b"VP8 ", b"VP8L"):
+                return kind == b"VP8L"
+            else:
+                file.seek(size + size % 2, os.SEEK_CUR)
+    return False
+
+
+def _encode(frames: list[Pixels], extras: list[ImageExtra], options: ImageOptions) -> bytes:
+    extra = extras[0]
+    save = {**_SAVE_OPTIONS[extra.format], **extra.keep.get(extra.format, {})}
+    if len(frames) == 1 and frames[0].dtype == np.uint16 and extra.format in ("PNG", "TIFF"):
+        pixels = frames[0] if extra.alpha is None else np.dstack([frames[0], extra.alpha])
+        if extra.format == "PNG":
+            return encode_png(pixels, extra.profile, extra.info)
+        return with_tags(encode_tiff(pixels, save["compression"]), extra.profile, extra.info)
+    if options.quality is not None and "quality" in save and "lossless" not in save:
+        save["quality"] = options.quality
+    if extra.format != "TIFF":
+        save |= _as_saved(extra.info, extra.profile, extra.format)
+    pictures = [_picture(*frame) for frame in zip(frames, extras, strict=True)]
+    if len(pictures) > 1:
+        if any(picture.mode == "RGBA" for picture in pictures):
+            pictures = [picture.convert("RGBA") for picture in pictures]
+            save["disposal"] = 2 if extra.format == "GIF" else 0
+        save |= {"save_all": True, "append_images": pictures[1:], "duration": [round(e.duration) for e in extras]}
+    buffer = io.BytesIO()
+    pictures[0].save(buffer, format=extra.format, **save)
+    return with_tags(buffer.getvalue(), extra.profile, extra.info) if extra.format == "TIFF" else buffer.getvalue()
+
+
+def _picture(pixels: Pixels, extra: ImageExtra) -> Image.Image:
+    """One frame in 8 bits and the colour space of its file."""
+    alpha = None if extra.alpha is None else to_8_bits(extra.alpha)
+    pixels = to_8_bits(pixels)
+    if alpha is not None and extra.format in _NO_ALPHA:
+        pixels = over_white(pixels, alpha)
+    if extra.convert_back and extra.profile is not None:
+        pixels = from_srgb(pixels, extra.profile)
+    picture = Image.fromarray(pixels)
+    if alpha is not None and extra.format not in _NO_ALPHA:
+        picture.putalpha(Image.fromarray(alpha))
+    return picture
+
+
+def _as_saved(info: dict[str, Any], profile: bytes | None, format: str) -> dict[str, Any]:
+    """Metadata as Pillow's save of a format takes it."""
+    saved = dict(info)
+    if format == "JPEG":
+        saved = {key: value for key, value in saved.items() if key == "dpi" or len(value) <= _JPEG_SEGMENT}
+    elif "xmp" in saved and format == "PNG":
+        chunks = PngImagePlugin.PngInfo()
+        chunks.add_itxt("XML:com.adobe.xmp", saved.pop("xmp").decode("utf-8", "replace"))
+        saved["pnginfo"] = chunks
+    return saved | ({"icc_profile": profile} if profile else {})
+
+
+@contextmanager
+def _decoding(allow_truncated: bool) -> Iterator[None]:
+    """Pillow's switch is one for the whole process: it goes back when the file is done. Its warnings would only tell what
+    a result or a failure tells."""
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = allow_truncated
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before

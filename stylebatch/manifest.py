@@ -1,0 +1,189 @@
+"""Proof of finished work, in the output folder: what each output was made from, by content.
+
+An append-only log of JSON lines rather than a database: one writer, one line a file, a torn last line is recognised and
+dropped, and no journal files lie beside the pictures. When a run ends the log is rewritten in order, so that an interrupted
+and resumed run leaves the same bytes as an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from stylebatch.errors import OutputError
+from stylebatch.files import TEMP_PREFIX, atomic_write
+
+NAME = ".stylebatch.jsonl"
+#: Raised when the same input, style and options give other pixels than before.
+FORMAT = 1
+
+
+class Manifest:
+    """The manifest of one output folder, locked while it is open. A context manager.
+
+    Args:
+        output: the output root; made if missing. Temporary files of runs that were cut off are removed.
+        source: the input root.
+        settings: whatever changes the bytes of an output; JSON values.
+
+    Raises:
+        OutputError: another run writes there, or it cannot be written.
+    """
+
+    def __init__(self, output: Path, source: Path, settings: Mapping[str, Any]) -> None:
+        self.output = output
+        self.source = source
+        self.key = hashlib.sha256(json.dumps([FORMAT, settings], sort_keys=True).encode()).hexdigest()
+        self._path = output / NAME
+        self._descriptor = _open_locked(self._path)
+        log = _read_all(self._descriptor)
+        self._records = _parse(log)
+        if log and not log.endswith(b"\n"):
+            os.write(self._descriptor, b"\n")  # after a line that was cut off
+        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="manifest")
+        _remove_temporaries(output)
+
+    def __enter__(self) -> Manifest:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._hasher.shutdown(wait=True)
+        try:
+            content = b"".join(_line(name, record) for name, record in sorted(self._records.items()))
+            if _read_all(self._descriptor) != content:
+                with atomic_write(self._path) as file:
+                    file.write(content)
+        except (OutputError, OSError):
+            pass  # the log says the same, in another order
+        finally:
+            os.close(self._descriptor)
+
+    def is_done(self, name: str) -> bool:
+        """Whether the outputs of an input are there, made from its present content with the present settings.
+
+        Size and time of the input stand for its content if they have not changed; else it is read again.
+        """
+        record = self._records.get(name)
+        if record is None or record["key"] != self.key:
+            return False
+        try:
+            if any((self.output / path).stat().st_size != size for path, size in record["outputs"].items()):
+                return False
+            size, modified = _stamp(self.source / name)
+            if size != record["size"]:
+                return False
+            if modified != record["modified"]:
+                if file_digest(self.source / name) != record["sha256"]:
+                    return False
+                self._append(name, {**record, "modified": modified})
+        except OSError:
+            return False
+        return True
+
+    def stamp(self, name: str) -> tuple[int, int] | None:
+        """Size and time of an input, to be taken before it is read; None if it is not there."""
+        try:
+            return _stamp(self.source / name)
+        except OSError:
+            return None
+
+    def add(self, name: str, outputs: list[Path], stamp: tuple[int, int] | None) -> None:
+        """Note, in the background, that `outputs` are on the disk. An input that changed since `stamp` is not noted: its
+        next run does it again."""
+        self._hasher.submit(self._add, name, outputs, stamp)
+
+    def _add(self, name: str, outputs: list[Path], stamp: tuple[int, int] | None) -> None:
+        try:
+            digest = file_digest(self.source / name)
+            if stamp is None or _stamp(self.source / name) != stamp:
+                return
+            sizes = {path.relative_to(self.output).as_posix(): path.stat().st_size for path in outputs}
+        except OSError:
+            return
+        size, modified = stamp
+        self._append(name, {"key": self.key, "modified": modified, "outputs": sizes, "sha256": digest, "size": size})
+
+    def _append(self, name: str, record: dict[str, Any]) -> None:
+        self._records[name] = record
+        os.write(self._descriptor, _line(name, record))
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _open_locked(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            if _lock(descriptor) and os.fstat(descriptor).st_ino == path.stat().st_ino:
+                return descriptor
+            os.close(descriptor)  # the run before has just put its ordered log in place of this one
+    except BlockingIOError:
+        raise OutputError(f"{path.parent}: another run is writing there; wait for it, or give another output") from None
+    except OSError as error:
+        raise OutputError(f"{path.parent}: cannot be written: {error.strerror or error}") from error
+
+
+def _lock(descriptor: int) -> bool:
+    """A record lock, which worker processes do not inherit: it ends with this process, however that dies."""
+    if sys.platform != "win32":
+        import fcntl
+
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise
+        except OSError:
+            pass  # a file system without locks
+    return True
+
+
+def _read_all(descriptor: int) -> bytes:
+    """By the locked descriptor: opening and closing the file once more would give up a POSIX lock."""
+    return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+
+
+def _parse(log: bytes) -> dict[str, dict[str, Any]]:
+    """The last record of each input; lines that are not whole are left out."""
+    records: dict[str, dict[str, Any]] = {}
+    for line in log.split(b"\n"):
+        try:
+            record = json.loads(line)
+            name = record.pop("input")
+            record["outputs"].items(), record["key"], record["size"], record["modified"], record["sha256"]
+            records[name] = record
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return records
+
+
+def _line(name: str, record: dict[str, Any]) -> bytes:
+    """One line of ASCII; names that are no text are kept by their surrogates."""
+    return json.dumps({"input": name, **record}, sort_keys=True).encode("ascii") + b"\n"
+
+
+def _remove_temporaries(output: Path) -> None:
+    for folder, _, names in os.walk(output):
+        for name in names:
+            if name.startswith(TEMP_PREFIX):
+                Path(folder, name).unlink(missing_ok=True)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,234 @@
+"""What can go wrong while a folder is done: nothing is lost, torn or left behind, and only the disk ends the run."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import picture
+from PIL import Image
+
+from stylebatch import ImageOptions, Stylizer, Summary, stylize_folder
+from stylebatch.files import TEMP_PREFIX
+from stylebatch.frame import Failure, Frame, FrameInfo
+from stylebatch.loader import load_batches
+from stylebatch.manifest import NAME
+
+
+def run(source: Path, output: Path, checkpoint: Path, **options: object) -> Summary:
+    return stylize_folder(source, output, checkpoint, device="cpu", precision="fp32", **options)  # type: ignore[arg-type]
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def command(source: Path, output: Path, checkpoint: Path) -> list[str]:
+    program = "from stylebatch.cli import main; main()"
+    return [sys.executable, "-c", program, "folder", str(source), str(output), "--style", str(checkpoint), "--device", "cpu"]
+
+
+def test_a_rerun_does_nothing_and_leaves_everything_as_it_is(
+    photos: Callable[..., Path], checkpoint: Path, tmp_path: Path
+) -> None:
+    source, out = photos(), tmp_path / "out"
+    run(source, out, checkpoint)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    again = run(source, out, checkpoint)
+    assert (again.total, again.skipped, again.done) == (3, 3, 0)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_what_changes_pixels_makes_them_anew(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    source, out = photos("a.png", "b.png"), tmp_path / "out"
+    run(source, out, checkpoint)
+    first = contents(out)
+    assert run(source, out, checkpoint, options=ImageOptions(preserve_color=True)).done == 2
+    assert contents(out)["a.png"] != first["a.png"]
+    assert run(source, out, "hosi").done == 2
+    assert run(source, out, checkpoint).done == 2
+    assert contents(out) == first
+    assert run(source, out, checkpoint, overwrite=True).done == 2
+    picture(seed="new").save(source / "a.png")
+    assert run(source, out, checkpoint).done == 1
+    assert run(source, out, checkpoint, batch_size=2, workers=0).done == 0
+
+
+def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(
+    photos: Callable[..., Path], checkpoint: Path, tmp_path: Path
+) -> None:
+    source = photos(*(f"{i}.{'jpg' if i % 2 else 'png'}" for i in range(60)), size=(120, 90))
+    run(source, tmp_path / "whole", checkpoint)
+    out, rng = tmp_path / "killed", random.Random(0)
+    for _ in range(3):
+        process = subprocess.Popen(command(source, out, checkpoint), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        deadline, before = time.monotonic() + 60, len(list(out.glob("*.*g")))
+        while len(list(out.glob("*.*g"))) <= before and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.3))
+        process.kill()
+        process.wait()
+    assert 0 < len(list(out.glob("*.*g"))) < 60
+    summary = run(source, out, checkpoint)
+    assert summary.skipped > 0
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_interrupted_and_continued_is_uninterrupted(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    source = photos(*(f"{i}.png" for i in range(8)))
+    run(source, tmp_path / "whole", checkpoint)
+    seen: list[int] = []
+    run(source, tmp_path / "parts", checkpoint, progress=lambda s: seen.append(s.done), stop=lambda: len(seen) >= 3)
+    rest = run(source, tmp_path / "parts", checkpoint)
+    assert 0 < rest.skipped < 8
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 200 kB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_ends_the_run_with_whole_files(photos: Callable[..., Path], checkpoint: Path, small_disk: Path) -> None:
+    source = photos(*(f"{i}.bmp" for i in range(20)), size=(120, 90))
+    summary = run(source, small_disk / "out", checkpoint)
+    assert summary.aborted is not None
+    assert "No space left on device" in summary.aborted
+    assert 0 < summary.done < 20
+    written = [path for path in (small_disk / "out").iterdir() if path.name != NAME]
+    assert len(written) == summary.done
+    for path in written:
+        Image.open(path).load()
+    result = subprocess.run(command(source, small_disk / "out", checkpoint), capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "stopped: " in result.stdout
+    assert "Traceback" not in result.stderr
+
+
+def test_an_output_that_cannot_be_written_is_one_line(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    """A file where the output's folder should be, and a folder where its file should be."""
+    source = photos("nested/a.jpg", "b.png", "c.png")
+    (tmp_path / "out" / "b.png" / "x").mkdir(parents=True)
+    (tmp_path / "out" / "nested").touch()
+    summary = run(source, tmp_path / "out", checkpoint)
+    assert summary.aborted is None
+    assert sorted(failure.source for failure in summary.failures) == ["b.png", "nested/a.jpg"]
+    assert all("cannot be written" in failure.reason for failure in summary.failures)
+    assert (tmp_path / "out" / "c.png").exists()
+
+
+def test_inputs_that_are_no_plain_files(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    source = photos("good.png")
+    os.mkfifo(source / "fifo.jpg")
+    (source / "dangling.jpg").symlink_to("nowhere")
+    picture().save(tmp_path / "outside.jpg")
+    (source / "outside.jpg").symlink_to(tmp_path / "outside.jpg")
+    (source / "loop").symlink_to(source)
+    (source / "device.jpg").symlink_to("/dev/zero")
+    (source / "folder.jpg").mkdir()
+    summary = run(source, tmp_path / "out", checkpoint)
+    assert summary.done == 1
+    assert sorted(failure.source for failure in summary.failures) == [
+        "dangling.jpg", "device.jpg", "fifo.jpg", "outside.jpg"
+    ]  # fmt: skip
+    followed = run(source, tmp_path / "followed", checkpoint, follow_links=True)
+    assert (tmp_path / "followed" / "outside.jpg").exists()
+    assert followed.done == 2
+
+
+class _Deadly:
+    """A source at whose third picture the process is killed, as a system out of memory does."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def size(self, _: int) -> tuple[int, int]:
+        return 8, 8
+
+    def name(self, index: int) -> str:
+        return str(index)
+
+    def __getitem__(self, index: int) -> Frame | Failure:
+        if index == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Frame(FrameInfo(index, str(index)), torch.full((8, 8, 3), index, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (3, 2)])
+def test_a_killed_worker_costs_one_picture(batch_size: int, workers: int) -> None:
+    loads = list(load_batches(_Deadly(), batch_size=batch_size, workers=workers, pin=False))
+    assert sorted(info.index for load in loads for batch in load.batches for info in batch.infos) == [0, 1, 3, 4, 5, 6, 7]
+    failures = [failure for load in loads for failure in load.failures]
+    assert [failure.source for failure in failures] == ["2"]
+    assert "killed" in failures[0].reason
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1)])
+def test_extreme_sizes(size: tuple[int, int], photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    source = photos("a.png", size=size)
+    assert run(source, tmp_path / "out", checkpoint).done == 1
+    with Image.open(tmp_path / "out" / "a.png") as image:
+        assert image.size == size
+
+
+def test_awkward_names(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    names = ["a b.jpg", "it's \"so\".jpg", "🎨.png", "line\nbreak.png", os.fsdecode(b"caf\xe9.jpg"), "x" * 251 + ".jpg",
+             "/".join("deep" for _ in range(40)) + "/a.JPG"]  # fmt: skip
+    source = photos(*names)
+    summary = run(source, tmp_path / "out", checkpoint, grid=True)
+    assert summary.failures == []
+    assert summary.done == len(names)
+    assert all((tmp_path / "out" / name).exists() for name in names)
+    assert run(source, tmp_path / "out", checkpoint, grid=True).skipped == len(names)
+
+
+def test_inputs_are_never_touched(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    source = photos()
+    before = contents(source), {path: path.stat().st_mtime_ns for path in source.rglob("*")}
+    run(source, tmp_path / "out", checkpoint, grid=True)
+    assert (contents(source), {path: path.stat().st_mtime_ns for path in source.rglob("*")}) == before
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".bmp", ".gif", ".avif"])
+def test_fuzzed_files_fail_or_come_through(suffix: str, checkpoint: Path, tmp_path: Path) -> None:
+    """Truncations and flipped bytes: each file is a failure with a reason or a whole picture, quickly."""
+    rng = random.Random(suffix)
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    picture(40, 30).save(tmp_path / f"whole{suffix}")
+    whole = (tmp_path / f"whole{suffix}").read_bytes()
+    for index in range(200):
+        data = bytearray(whole)
+        if index % 2:
+            del data[rng.randrange(len(data)) :]
+        for _ in range(rng.randrange(1, 6) if data else 0):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        (source / f"{index:03}{suffix}").write_bytes(data)
+    start = time.monotonic()
+    # A cap well under the default, so that a forged header cannot make the suite's machine compute for minutes.
+    summary = run(source, out, checkpoint, options=ImageOptions(max_megapixels=1), workers=2)
+    assert time.monotonic() - start < 60
+    assert summary.done + len(summary.failures) == 200
+    assert all(failure.reason for failure in summary.failures)
+    written = [path for path in out.rglob("*") if path.is_file() and path.name != NAME]
+    assert len(written) == summary.done
+    assert not any(path.name.startswith(TEMP_PREFIX) for path in out.rglob("*"))
+    for path in written:
+        Image.open(path).load()
+    shutil.rmtree(out)
+    assert Stylizer(checkpoint, device="cpu").name == "plain"
