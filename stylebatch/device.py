@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Literal
 
 import torch
@@ -65,6 +68,25 @@ def keep_freed_memory() -> None:
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(mmap_max, 0)
         libc.mallopt(trim_threshold, -1)
+
+
+def free_memory() -> int | None:
+    """Bytes of main memory that this process could still fill, what it keeps for itself included; None if unknown."""
+    try:
+        status = {line.split()[0]: int(line.split()[1]) * 1024 for line in _lines("/proc/meminfo")}
+        pages_of_ours = int(next(_lines("/proc/self/statm")).split()[1])
+    except (OSError, StopIteration):
+        return None
+    ours = pages_of_ours * os.sysconf("SC_PAGE_SIZE")
+    free = status["MemAvailable:"] + ours
+    with suppress(OSError, ValueError, StopIteration):  # a container's own limit
+        free = min(free, int(next(_lines("/sys/fs/cgroup/memory.max"))))
+    return free
+
+
+def _lines(path: str) -> Iterator[str]:
+    with open(path) as file:
+        yield from file
 
 
 def _cpu_has_fast_bf16() -> bool:

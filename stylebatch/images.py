@@ -44,7 +44,7 @@ from stylebatch.grid import side_by_side
 
 __all__ = [
     "ImageExtra", "ImageOptions", "ImageSink", "ImageSource", "Saved", "find_images", "format_of", "grid_path",
-    "output_names", "read_image", "write_grid", "write_image",
+    "read_image", "without_clashes", "write_grid", "write_image",
 ]  # fmt: skip
 
 _LEADS_OUT = "is a symbolic link out of the folder; --follow-links takes it"
@@ -242,26 +242,34 @@ def write_grid(output: Path, original: Tensor, stylized: Tensor) -> None:
         sheet.save(file, format="JPEG", quality=90)
 
 
-def output_names(names: list[str], *, grid: bool, format: str | None = None, root: Path | None = None) -> list[str]:
-    """Every name that a run over `names` writes.
+def without_clashes(
+    names: list[str], *, grid: bool, format: str | None = None, root: Path | None = None
+) -> tuple[list[str], list[Failure]]:
+    """The names whose outputs are theirs alone, and the others. Of several that would write one output it goes to the one
+    that has its name, else to the first; so no other file takes an output from a photograph that keeps its name.
 
     Args:
         format: as in `ImageOptions`.
         root: the folder of the names; GIFs in it are asked whether they move and so stay GIFs. Without it none does.
-
-    Raises:
-        StylebatchError: two inputs would write one output.
     """
-    owners: dict[str, str] = {}
     format = ImageOptions(format).format
+    outputs: dict[str, list[str]] = {}
+    owners: dict[str, str] = {}
     for name in names:
         moving = root is not None and format is None and name.lower().endswith(".gif") and _moves(root / name)
         output = PurePosixPath(output_name(name, format, moving))
-        for path in (output, grid_path(output)) if grid else (output,):
-            other = owners.setdefault(str(path), name)
-            if other != name:
-                raise StylebatchError(f"{other} and {name} would both be written to {path}; rename one")
-    return list(owners)
+        outputs[name] = [str(output), str(grid_path(output))] if grid else [str(output)]
+        for path in outputs[name]:
+            owners[path] = name if path == name else owners.get(path, name)
+    clear: list[str] = []
+    failures: list[Failure] = []
+    for name, paths in outputs.items():
+        lost = next((path for path in paths if owners[path] != name), None)
+        if lost is None:
+            clear.append(name)
+        else:
+            failures.append(Failure(name, f"would be written to {lost}, as {owners[lost]} is; rename one"))
+    return clear, failures
 
 
 def _walk(root: Path, recursive: bool, follow_links: bool, on_error: Callable[[OSError], None]) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,7 @@ from stylebatch.images import (
     find_images,
     format_of,
     grid_path,
-    output_names,
+    without_clashes,
 )
 from stylebatch.manifest import Manifest, file_digest
 from stylebatch.pipeline import Summary, cores, stylize
@@ -73,7 +73,8 @@ def stylize_folder(
     names, ignored, failures = find_images(source, recursive=recursive, follow_links=follow_links)
     if not names and not failures:
         raise StylebatchError(f"{source}: no photographs in it; give a folder of JPEG, PNG or other images")
-    output_names(names, grid=grid, format=options.format, root=source)
+    names, clashes = without_clashes(names, grid=grid, format=options.format, root=source)
+    failures += clashes
     stylizer = Stylizer(style, device=device, precision=precision)
     settings = {
         "style": file_digest(stylizer.path),

@@ -10,9 +10,13 @@ import torch
 from torch import Tensor
 
 from stylebatch.checkpoint import load_checkpoint
-from stylebatch.device import DTYPES, keep_freed_memory, pick_device, pick_precision
+from stylebatch.device import DTYPES, free_memory, keep_freed_memory, pick_device, pick_precision
 from stylebatch.styles import find_style
 from stylebatch.transnet import TransNet
+
+#: What the network needs at its peak for a pixel, in values: measured, 1.1 kB in fp32 (two copies of 64 channels in full
+#: size around the last upsampling, and what the convolution makes of them).
+VALUES_PER_PIXEL = 300
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,15 @@ class Stylizer:
 
     def start(self, pixels: Tensor) -> Pending:
         """Like a call, but on CUDA it returns while the device still computes, so that the caller can feed it the next
-        batch; pinned `pixels` are copied asynchronously. On a CPU the work is done on return."""
+        batch; pinned `pixels` are copied asynchronously. On a CPU the work is done on return.
+
+        Raises:
+            MemoryError: main memory is too small, which the system would answer by killing the process.
+        """
         if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype not in (torch.uint8, torch.uint16):
             raise ValueError(f"a batch is N×H×W×3 uint8 or uint16, not {tuple(pixels.shape)} {pixels.dtype}")
+        if self.device.type == "cpu":
+            _check_memory(pixels, torch.float32.itemsize if pixels.dtype == torch.uint16 else self._dtype.itemsize)
         with torch.inference_mode():
             on_device = pixels.to(self.device, non_blocking=True)
             if pixels.dtype == torch.uint16:
@@ -103,3 +113,10 @@ class Stylizer:
         # Rounded in fp32: bf16 would step over levels above 128.
         y = (y.float() * top).round().clamp_(0, top).to(pixels.dtype)
         return y.permute(0, 2, 3, 1).contiguous(), finite
+
+
+def _check_memory(pixels: Tensor, bytes_per_value: int) -> None:
+    needed = pixels.shape[0] * pixels.shape[1] * pixels.shape[2] * VALUES_PER_PIXEL * bytes_per_value
+    free = free_memory()
+    if free is not None and needed > free:
+        raise MemoryError(f"the network needs {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; use --size")

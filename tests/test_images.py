@@ -25,8 +25,8 @@ from stylebatch.images import (
     Saved,
     find_images,
     grid_path,
-    output_names,
     read_image,
+    without_clashes,
     write_image,
 )
 from stylebatch.stylizer import Stylizer
@@ -255,7 +255,7 @@ def test_any_name(name: str, tmp_path: Path) -> None:
     picture().save(tmp_path / "plain.png")
     (tmp_path / "plain.png").rename(tmp_path / "in" / name)
     assert find_images(tmp_path / "in") == ([name], [], [])
-    assert output_names([name], grid=True)[0] == name
+    assert without_clashes([name], grid=True) == ([name], [])
     for format in (None, "avif"):
         saved = paint(tmp_path / "in", [name], tmp_path / "out", ImageOptions(format=format), grid=True)
         assert isinstance(saved[0], Saved)
@@ -264,17 +264,19 @@ def test_any_name(name: str, tmp_path: Path) -> None:
 
 
 def test_outputs_never_clash(tmp_path: Path) -> None:
-    names = ["a.jpg", "b.JPEG", "c.gif", "d", "e.png"]
-    assert output_names(names, grid=False, format="jpg") == ["a.jpg", "b.JPEG", "c.jpg", "d", "e.jpg"]
-    with pytest.raises(StylebatchError, match=r"a\.jpg and a\.png would both be written to a\.png"):
-        output_names(["a.jpg", "a.png"], grid=False, format="png")
+    def lost(names: list[str], *, grid: bool = False, **options: Any) -> dict[str, str]:
+        clear, failures = without_clashes(names, grid=grid, **options)
+        assert sorted([*clear, *(failure.source for failure in failures)]) == sorted(names)
+        return {failure.source: failure.reason for failure in failures}
+
+    assert lost(["a.jpg", "b/a.jpg", "c.gif", "d"]) == {}
+    assert lost(["a.jpg", "b.JPEG", "c.gif", "d", "e.png"], format="jpg") == {}
+    assert lost(["c.gif", "c.png"]) == {"c.gif": "would be written to c.png, as c.png is; rename one"}
+    assert lost(["c.gif", "c.tga", "c.ppm"]).keys() == {"c.tga", "c.ppm"}
+    assert lost(["a.jpg", "a.png"], format="png").keys() == {"a.jpg"}
+    assert lost(["a.png", "a_grid.jpg"], grid=True).keys() == {"a.png"}
     save_animation(tmp_path / "c.gif")
-    assert output_names(["c.gif", "c.png"], grid=False, root=tmp_path) == ["c.gif", "c.png"]
-    assert output_names(["a.jpg", "b/a.jpg", "c.gif"], grid=False) == ["a.jpg", "b/a.jpg", "c.png"]
-    with pytest.raises(StylebatchError, match=r"c\.gif and c\.png would both be written to c\.png"):
-        output_names(["c.gif", "c.png"], grid=False)
-    with pytest.raises(StylebatchError, match=r"a_grid\.jpg"):
-        output_names(["a.png", "a_grid.jpg"], grid=True)
+    assert lost(["c.gif", "c.png"], root=tmp_path) == {}  # it moves, and so stays a GIF
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

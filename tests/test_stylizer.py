@@ -10,8 +10,9 @@ from torch import Tensor
 
 from stylebatch import Stylizer
 from stylebatch.checkpoint import load_checkpoint, save_pth
-from stylebatch.device import pick_device, pick_precision
+from stylebatch.device import free_memory, pick_device, pick_precision
 from stylebatch.errors import StylebatchError
+from stylebatch.stylizer import VALUES_PER_PIXEL
 
 
 def batch(*seeds: int, size: tuple[int, int] = (60, 44)) -> Tensor:
@@ -86,6 +87,16 @@ def test_cuda_fp16() -> None:
     assert gpu.precision == "fp16"
     pixels = batch(1, 2, size=(256, 192))
     assert psnr(gpu(pixels.pin_memory()), cpu(pixels)) >= MIN_PSNR
+
+
+@pytest.mark.skipif(free_memory() is None, reason="this system does not tell its memory")
+def test_what_does_not_fit_into_memory_is_refused_before_the_system_kills(stylizer: Stylizer) -> None:
+    free = free_memory()
+    assert free is not None
+    assert 10**8 < free < 10**14
+    side = int((free / (4 * VALUES_PER_PIXEL)) ** 0.5) + 2000
+    with pytest.raises(MemoryError, match=r"needs [\d.]+ GB of memory and [\d.]+ GB are free; use --size"):
+        stylizer(torch.zeros(1, 1, 1, 3, dtype=torch.uint8).expand(1, side, side, 3))
 
 
 def test_bad_batches(stylizer: Stylizer) -> None:
