@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -199,6 +199,7 @@ def _as_dict(summary: Summary) -> dict[str, Any]:
         "total": summary.total,
         "skipped": summary.skipped,
         "done": summary.done,
+        "renamed": summary.renamed,
         "failed": [{"path": failure.source, "reason": failure.reason} for failure in summary.failures],
         "ignored": summary.ignored,
         "megapixels": round(summary.megapixels, 3),
@@ -213,9 +214,10 @@ def _as_dict(summary: Summary) -> dict[str, Any]:
 def _as_text(summary: Summary, output: Path) -> str:
     seconds = max(summary.seconds, 1e-9)
     lines = [f"failed: {failure.source}: {failure.reason}" for failure in summary.failures]
+    if summary.renamed:
+        lines.append(f"in another format: {_some(f'{name} as {output}' for name, output in summary.renamed.items())}")
     if summary.ignored:
-        shown = ", ".join(summary.ignored[:3]) + (", …" if len(summary.ignored) > 3 else "")
-        lines.append(f"not pictures: {len(summary.ignored)} ({shown})")
+        lines.append(f"not pictures: {_some(summary.ignored)}")
     if summary.aborted:
         lines.append(f"stopped: {summary.aborted}")
     if summary.interrupted or summary.aborted:
@@ -227,3 +229,9 @@ def _as_text(summary: Summary, output: Path) -> str:
         f"{summary.done / seconds:.2f} images/s, {len(summary.failures)} failed"
     )
     return "\n".join(lines)
+
+
+def _some(names: Iterable[str]) -> str:
+    """How many, and the first of them."""
+    names = list(names)
+    return f"{len(names)} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"

@@ -287,6 +287,8 @@ def _read(path: Path, index: int, name: str, options: ImageOptions, *, still: bo
         if width * height * count > options.max_megapixels * 1_000_000:
             frames = f" in {count} frames" if count > 1 else ""
             raise StylebatchError(f"{width}×{height} pixels{frames}: over the limit of {options.max_megapixels} megapixels")
+        # A frame may reach beyond what the header says: Pillow looks at that while it decodes.
+        Image.MAX_IMAGE_PIXELS = options.max_megapixels * 1_000_000
         if options.keep_work_size or not options.preserve_color:
             image.draft(None, options.work_size(width, height))
         status = path.stat()
@@ -361,7 +363,7 @@ def _exif(image: Image.Image) -> Image.Exif:
         exif = image.getexif()
         for tag in _NOT_EXIF & set(exif):
             del exif[tag]
-        exif.tobytes()
+        Image.Exif().load(exif.tobytes())  # can it be written, and read again?
     except Exception:
         return Image.Exif()
     return exif
@@ -466,6 +468,9 @@ def _decoding(allow_truncated: bool) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise StylebatchError(f"{str(error).partition(',')[0]}: over the limit of megapixels") from None
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = before

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 
@@ -26,15 +27,27 @@ class Interrupt:
 def catch_interrupts() -> Iterator[Interrupt]:
     """Within the block signals only raise the flag; a second one raises KeyboardInterrupt. For the main thread."""
     interrupt = Interrupt()
+    # Two signals during one long computation call Python's handler once. The wake-up socket has a byte for each.
+    arrived, wake_up = socket.socketpair()
+    arrived.setblocking(False)
+    wake_up.setblocking(False)
+    count = 0
 
     def handle(number: int, _: FrameType | None) -> None:
-        if interrupt.signal:
+        nonlocal count
+        interrupt.signal = interrupt.signal or number
+        with suppress(BlockingIOError):
+            count += sum(byte in previous for byte in arrived.recv(4096))
+        if count > 1:
             raise KeyboardInterrupt
-        interrupt.signal = number
 
     previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    descriptor = signal.set_wakeup_fd(wake_up.fileno(), warn_on_full_buffer=False)
     try:
         yield interrupt
     finally:
+        signal.set_wakeup_fd(descriptor)
         for number, handler in previous.items():
             signal.signal(number, handler)
+        arrived.close()
+        wake_up.close()

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from stylebatch.errors import OutputError
 from stylebatch.frame import Batch, Failure
@@ -22,6 +23,7 @@ class Summary:
         total: pictures found.
         skipped: those that an earlier run had finished.
         done: those that this run finished, `megapixels` in all.
+        renamed: those of them whose format, and so whose extension, had to change, with the names of their outputs.
         failures: files that did not come through, each with the reason.
         ignored: files that are no pictures.
         seconds: wall time; `waits` says how much of it the main loop spent on each stage.
@@ -33,6 +35,7 @@ class Summary:
     skipped: int = 0
     done: int = 0
     megapixels: float = 0.0
+    renamed: dict[str, str] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -133,6 +136,8 @@ def _collect(sink: ImageSink, summary: Summary, saved: Callable[[Saved], None]) 
         if isinstance(outcome, Saved):
             summary.done += 1
             summary.megapixels += outcome.pixels / 1e6
+            if outcome.path.name != PurePath(outcome.source).name:
+                summary.renamed[outcome.source] = outcome.path.name
             saved(outcome)
         elif isinstance(outcome, OutputError):
             summary.aborted = summary.aborted or str(outcome)
