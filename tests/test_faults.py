@@ -243,7 +243,7 @@ def test_fuzzed_files_fail_or_come_through(suffix: str, checkpoint: Path, tmp_pa
     source.mkdir()
     picture(40, 30).save(tmp_path / f"whole{suffix}")
     whole = (tmp_path / f"whole{suffix}").read_bytes()
-    for index in range(200):
+    for index in range(300):
         data = bytearray(whole)
         if index % 2:
             del data[rng.randrange(len(data)) :]
@@ -254,8 +254,8 @@ def test_fuzzed_files_fail_or_come_through(suffix: str, checkpoint: Path, tmp_pa
     cap = max(peak_bytes(resource.RUSAGE_CHILDREN), peak_bytes(resource.RUSAGE_SELF) + MAX_WORKER_BYTES)
     # A cap well under the default, so that a forged header cannot make the suite's machine compute for minutes.
     summary = run(source, out, checkpoint, options=ImageOptions(max_megapixels=1), workers=2)
-    assert time.monotonic() - start < 60
-    assert summary.done + len(summary.failures) == 200
+    assert time.monotonic() - start < 20
+    assert summary.done + len(summary.failures) == 300
     assert all(failure.reason for failure in summary.failures)
     written = [path for path in out.rglob("*") if path.is_file() and path.name != NAME]
     assert len(written) == summary.done
