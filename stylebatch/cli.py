@@ -200,6 +200,7 @@ def _as_dict(summary: Summary) -> dict[str, Any]:
         "skipped": summary.skipped,
         "done": summary.done,
         "renamed": summary.renamed,
+        "partial": summary.partial,
         "failed": [{"path": failure.source, "reason": failure.reason} for failure in summary.failures],
         "ignored": summary.ignored,
         "megapixels": round(summary.megapixels, 3),
@@ -216,6 +217,8 @@ def _as_text(summary: Summary, output: Path) -> str:
     lines = [f"failed: {failure.source}: {failure.reason}" for failure in summary.failures]
     if summary.renamed:
         lines.append(f"in another format: {_some(f'{name} as {output}' for name, output in summary.renamed.items())}")
+    if summary.partial:
+        lines.append(f"first page or frame alone: {_some(f'{name}, {more} more' for name, more in summary.partial.items())}")
     if summary.ignored:
         lines.append(f"not pictures: {_some(summary.ignored)}")
     if summary.aborted:

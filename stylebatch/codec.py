@@ -159,6 +159,7 @@ class ImageExtra:
         keep: by format, how the input was compressed, as Pillow's save takes it.
         times: access and modification in nanoseconds, or None to leave the output its own.
         frame: number in an animation of `frames`, shown for `duration` milliseconds.
+        left_out: how many further pages or frames the file has, which do not come through.
     """
 
     output: str
@@ -174,6 +175,7 @@ class ImageExtra:
     frame: int = 0
     frames: int = 1
     duration: float = 0
+    left_out: int = 0
 
 
 def format_of(path: Path) -> str:
@@ -294,6 +296,7 @@ def _read(path: Path, index: int, name: str, options: ImageOptions, *, still: bo
         status = path.stat()
         shared = {
             "output": output, "format": format, "keep": _compression(image, path), "frames": count,
+            "left_out": 0 if still else _frames_in(image) - last,
             "times": None if options.strip_metadata else (status.st_atime_ns, status.st_mtime_ns),
         }  # fmt: skip
         decoded = []
@@ -303,6 +306,17 @@ def _read(path: Path, index: int, name: str, options: ImageOptions, *, still: bo
             pixels, extra = _decode(image, path, (width, height), options, {**shared, "frame": number - first})
             decoded.append(Frame(FrameInfo(index, name, extra), torch.from_numpy(pixels)))
     return decoded
+
+
+def _frames_in(image: Image.Image) -> int:
+    """Pages or moving frames of a file. A second picture in a JPEG is a preview or a depth map, in an ICO a size."""
+    if image.format not in (*_ANIMATED, "TIFF", "AVIF"):
+        return 1
+    here, frames = image.tell(), 1
+    with suppress(Exception):  # a damaged second page is no reason to lose the first
+        frames = image.n_frames  # type: ignore[attr-defined]
+        image.seek(here)
+    return max(frames, 1)
 
 
 def _decode(

@@ -132,11 +132,12 @@ def find_images(
 
 @dataclass(frozen=True)
 class Saved:
-    """A result that is safely on the disk; `pixels` counts all frames."""
+    """A result that is safely on the disk; `pixels` counts all frames, `left_out` those that the format cannot hold."""
 
     source: str
     path: Path
     pixels: int
+    left_out: int
 
 
 @dataclass
@@ -220,7 +221,8 @@ class ImageSink:
             write_frames(results, [frame.extra for frame, _, _ in frames], path, self.options)
             if self.grid:
                 write_grid(path, original, torch.from_numpy(results[0]))
-            self._outcomes.put(Saved(info.source, path, sum(pixels.shape[0] * pixels.shape[1] for pixels in results)))
+            count = sum(pixels.shape[0] * pixels.shape[1] for pixels in results)
+            self._outcomes.put(Saved(info.source, path, count, info.extra.left_out))
         except OutputError as error:
             self._outcomes.put(error if error.fatal else Failure(info.source, str(error)))
         except Exception as error:  # an encoder's refusal concerns this picture alone

@@ -24,6 +24,7 @@ class Summary:
         skipped: those that an earlier run had finished.
         done: those that this run finished, `megapixels` in all.
         renamed: those of them whose format, and so whose extension, had to change, with the names of their outputs.
+        partial: those of them that have further pages or frames, with their number, of which only the first was done.
         failures: files that did not come through, each with the reason.
         ignored: files that are no pictures.
         seconds: wall time; `waits` says how much of it the main loop spent on each stage.
@@ -36,6 +37,7 @@ class Summary:
     done: int = 0
     megapixels: float = 0.0
     renamed: dict[str, str] = field(default_factory=dict)
+    partial: dict[str, int] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -138,6 +140,8 @@ def _collect(sink: ImageSink, summary: Summary, saved: Callable[[Saved], None]) 
             summary.megapixels += outcome.pixels / 1e6
             if outcome.path.name != PurePath(outcome.source).name:
                 summary.renamed[outcome.source] = outcome.path.name
+            if outcome.left_out:
+                summary.partial[outcome.source] = outcome.left_out
             saved(outcome)
         elif isinstance(outcome, OutputError):
             summary.aborted = summary.aborted or str(outcome)

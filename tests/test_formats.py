@@ -10,7 +10,8 @@ import pytest
 from conftest import picture
 from PIL import ExifTags, Image, ImageCms
 
-from stylebatch.images import read_image, write_image
+from stylebatch.frame import Frame
+from stylebatch.images import ImageSink, ImageSource, Saved, read_image, write_image
 
 pytest.importorskip("pillow_heif")
 
@@ -113,3 +114,20 @@ def test_xmp(suffix: str, tmp_path: Path) -> None:
 def test_resolution(suffix: str, tmp_path: Path) -> None:
     picture(64, 64).save(tmp_path / f"a{suffix}", dpi=(300, 300))
     assert through(tmp_path / f"a{suffix}").info["dpi"] == pytest.approx((300, 300), abs=0.1)
+
+
+@pytest.mark.parametrize(("suffix", "left_out"), [(".tif", 2), (".avif", 2), (".gif", 0), (".webp", 0), (".png", 0)])
+def test_what_is_left_out_is_told(suffix: str, left_out: int, tmp_path: Path) -> None:
+    """Three pages or frames; a format that moves keeps them."""
+    first, *others = [picture(64, 64, seed=seed) for seed in range(3)]
+    first.save(tmp_path / f"a{suffix}", save_all=True, append_images=others)
+    frames = ImageSource(tmp_path, [f"a{suffix}"])[0]
+    assert isinstance(frames, list) == (left_out == 0)
+    sink = ImageSink(tmp_path / "out")
+    for frame in frames if isinstance(frames, list) else [frames]:
+        assert isinstance(frame, Frame)
+        sink.add(frame.info, frame.pixels, frame.pixels)
+    sink.close()
+    (saved,) = sink.outcomes()
+    assert isinstance(saved, Saved)
+    assert saved.left_out == left_out
