@@ -72,7 +72,7 @@ def article_network(style: str, side: int) -> dict[str, float]:
 
 
 def folder(style: str, precision: str, source: Path) -> dict[str, float]:
-    from stylebatch.pipeline import stylize_folder
+    from stylebatch.jobs import stylize_folder
 
     with tempfile.TemporaryDirectory() as output:
         summary = stylize_folder(source, output, style, precision=precision)
