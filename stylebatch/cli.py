@@ -75,7 +75,7 @@ def _image_options(function: Callable[..., None]) -> Callable[..., None]:
     """The fields of `ImageOptions`, which owns their defaults: what is not given arrives as None or False."""
     options = [
         click.option("--format", metavar="NAME", help="jpg, png, webp, tiff, bmp or avif.  [default: the photograph's]"),
-        click.option("--quality", type=int, metavar="N", help="1 to 100, for JPEG, WebP and AVIF.  [default: 95]"),
+        click.option("--quality", type=int, metavar="N", help="1 to 100, for JPEG, WebP and AVIF.  [default: 95, AVIF 90]"),
         click.option("--size", type=int, metavar="PX", help="Long side that the network sees; larger strokes, less time."),
         click.option("--keep-work-size", is_flag=True, help="Leave the result at --size instead of the original size."),
         click.option("--preserve-color", is_flag=True, help="Brightness from the painting, colours from the photograph."),

@@ -51,3 +51,8 @@ def catch_interrupts() -> Iterator[Interrupt]:
             signal.signal(number, handler)
         arrived.close()
         wake_up.close()
+
+
+def ignore_interrupts(_worker: int = 0) -> None:
+    """For worker processes: Ctrl-C reaches every process of a terminal, and the main one decides what it means."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from stylebatch.frame import Batch, Failure, Frame
+from stylebatch.interrupt import ignore_interrupts
 
 #: Frames share a batch up to so many pixels; larger ones go alone. A megapixel takes half a gigabyte on its way.
 BATCH_PIXELS = 4_000_000
@@ -133,7 +134,7 @@ def _loader(source: Source, batches: Iterable[list[int]], batch_size: int, worke
         collate_fn=partial(_collate, batch_size=batch_size),
         num_workers=workers,
         pin_memory=pin,
-        worker_init_fn=_start_worker,
+        worker_init_fn=ignore_interrupts,
     )
     loads = iter(loader)
     if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
@@ -171,8 +172,3 @@ def _collate(samples: list[tuple[int, _Sample]], *, batch_size: int) -> Load:
 def _room(size: tuple[int, int], batch_size: int) -> int:
     """How many pictures of one width and height share a batch."""
     return max(1, min(batch_size, BATCH_PIXELS // (size[0] * size[1])))
-
-
-def _start_worker(_: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the main one decides what it means."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -21,7 +21,7 @@ ALLOWED = {
     "device": {"errors"},
     "checkpoint": {"errors", "files", "transnet"},
     "styles": {"errors"},
-    "loader": {"frame"},
+    "loader": {"frame", "interrupt"},
     "colour": set(),
     "deep": {"colour"},
     "codec": {"colour", "deep", "errors", "files", "frame"},

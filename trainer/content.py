@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from stylebatch.errors import StylebatchError
+from stylebatch.interrupt import ignore_interrupts
 from trainer.config import MIN_STYLE_SIZE
 
 #: Freely licensed photographs that the package carries; LICENSES.md there names their authors.
@@ -162,7 +162,7 @@ def content_loader(
         collate_fn=_collate,
         num_workers=workers,
         pin_memory=pin,
-        worker_init_fn=_quiet_worker,
+        worker_init_fn=ignore_interrupts,
     )
 
 
@@ -170,11 +170,6 @@ def _collate(samples: list[tuple[Tensor | None, list[str]]]) -> Batch:
     images = [image for image, _ in samples if image is not None]
     skipped = [line for _, lines in samples for line in lines]
     return Batch(torch.stack(images) if images else torch.empty(0), skipped)
-
-
-def _quiet_worker(_: int) -> None:
-    """Ctrl-C reaches every process of the terminal; the main one decides what it means."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _open_rgb(path: Path, at_least: int = 0) -> Image.Image:
