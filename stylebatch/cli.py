@@ -66,6 +66,13 @@ def _device_options(function: Callable[..., None]) -> Callable[..., None]:
         type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
         help="Half precision where the device is faster in it.",
     )(function)
+    function = click.option(
+        "--backend",
+        default="auto",
+        show_default=True,
+        type=click.Choice(["auto", "torch", "openvino"]),
+        help="What computes: OpenVINO on CPUs, PyTorch elsewhere.",
+    )(function)
     return click.option(
         "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:N or mps."
     )(function)

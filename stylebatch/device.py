@@ -70,6 +70,11 @@ def keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, -1)
 
 
+def cores() -> int:
+    """Cores that this process may use, which containers and schedulers limit."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def free_memory() -> int | None:
     """Bytes of main memory that this process could still fill, what it keeps for itself included; None if unknown."""
     try:

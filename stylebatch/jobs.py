@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylebatch.colour import to_8_bits
+from stylebatch.device import cores
 from stylebatch.errors import StylebatchError
 from stylebatch.files import atomic_write
 from stylebatch.frame import Failure, Frame
@@ -25,7 +26,7 @@ from stylebatch.images import (
     without_clashes,
 )
 from stylebatch.manifest import Manifest, file_digest
-from stylebatch.pipeline import Summary, cores, stylize
+from stylebatch.pipeline import Summary, stylize
 from stylebatch.styles import epoch_checkpoints, shipped_styles
 from stylebatch.stylizer import Stylizer
 
@@ -42,6 +43,7 @@ def stylize_folder(
     overwrite: bool = False,
     device: str = "auto",
     precision: str = "auto",
+    backend: str = "auto",
     batch_size: int | None = None,
     workers: int | None = None,
     progress: Callable[[Summary], None] = lambda _: None,
@@ -75,10 +77,11 @@ def stylize_folder(
         raise StylebatchError(f"{source}: no photographs in it; give a folder of JPEG, PNG or other images")
     names, clashes = without_clashes(names, grid=grid, format=options.format, root=source)
     failures += clashes
-    stylizer = Stylizer(style, device=device, precision=precision)
+    stylizer = Stylizer(style, device=device, precision=precision, backend=backend)
     settings = {
         "style": file_digest(stylizer.path),
         "precision": stylizer.precision,
+        "backend": stylizer.backend,
         "grid": grid,
         "options": asdict(options),
     }
@@ -109,6 +112,7 @@ def stylize_image(
     grid: bool = False,
     device: str = "auto",
     precision: str = "auto",
+    backend: str = "auto",
 ) -> Path:
     """Stylize one photograph; the format is that of `output`'s extension, else the photograph's.
 
@@ -126,7 +130,7 @@ def stylize_image(
     if output:
         options = replace(options, format=format_of(Path(output)))
     frames = _read(source, options)
-    stylizer = Stylizer(style, device=device, precision=precision)
+    stylizer = Stylizer(style, device=device, precision=precision, backend=backend)
     written = Path(frames[0].info.extra.output)
     path = Path(output) if output else source.with_name(f"{written.stem}_{stylizer.name}{written.suffix}")
     if path.resolve() == source.resolve():
@@ -153,6 +157,7 @@ def stylize_grid(
     width: int = 320,
     device: str = "auto",
     precision: str = "auto",
+    backend: str = "auto",
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Path:
     """Write a contact sheet: a row for each photograph, the original first, then a column for each style.
@@ -173,7 +178,7 @@ def stylize_grid(
     rows = [[_picture(frame.pixels)] for frame in frames]
     format = format_of(output)
     for done, style in enumerate(columns.values()):
-        stylizer = Stylizer(style, device=device, precision=precision)
+        stylizer = Stylizer(style, device=device, precision=precision, backend=backend)
         for row, frame in enumerate(frames):
             rows[row].append(_picture(stylizer(frame.pixels[None])[0]))
             progress(done * len(frames) + row + 1, len(columns) * len(frames))

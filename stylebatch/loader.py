@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from stylebatch.frame import Batch, Failure, Frame
 from stylebatch.interrupt import ignore_interrupts
 
-#: Frames share a batch up to so many pixels; larger ones go alone. A megapixel takes half a gigabyte on its way.
+#: Frames share a batch up to so many pixels; larger ones go alone. A megapixel takes a third of a gigabyte on its way.
 BATCH_PIXELS = 4_000_000
 #: Files whose sizes the sampler knows ahead while it looks for equal ones.
 LOOK_AHEAD = 256

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
+from stylebatch.device import cores
 from stylebatch.errors import OutputError
 from stylebatch.frame import Batch, Failure
 from stylebatch.images import ImageSink, Saved
@@ -161,8 +161,3 @@ class _Clock:
         self._summary.waits[stage] += now - self._last
         self._summary.seconds = now - self._start
         self._last = now
-
-
-def cores() -> int:
-    """Cores that this process may use, which containers and schedulers limit."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,14 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from stylebatch.backends import Backend, BackendName, load_backend, pick_backend
 from stylebatch.checkpoint import load_checkpoint
-from stylebatch.device import DTYPES, free_memory, keep_freed_memory, pick_device, pick_precision
+from stylebatch.device import Precision, keep_freed_memory, pick_device, pick_precision
+from stylebatch.stages import as_stages
 from stylebatch.styles import find_style
-from stylebatch.transnet import TransNet
 
-#: What the network needs at its peak for a pixel, in values: measured, 1.1 kB in fp32 (two copies of 64 channels in full
-#: size around the last upsampling, and what the convolution makes of them).
-VALUES_PER_PIXEL = 300
+#: Batches of more pixels are swept. A constant, not what memory happens to be free: a picture's result has to be the same
+#: tomorrow, to the last bit.
+SWEEP_PIXELS = 6_000_000
 
 
 @dataclass(frozen=True)
@@ -34,25 +35,25 @@ class Stylizer:
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: "auto" (half where the device is faster in it), "fp32", "bf16" or "fp16". Instance statistics are
             summed in fp32 in each, and a batch whose result is not finite is run again in fp32.
+        backend: "auto" (OpenVINO on CPUs where it is installed), "torch" or "openvino".
 
     Raises:
-        StylebatchError: unknown style, unreadable checkpoint, missing device.
+        StylebatchError: unknown style, unreadable checkpoint, missing device or backend.
     """
 
-    def __init__(self, style: str | Path = "hosi", *, device: str = "auto", precision: str = "auto") -> None:
+    def __init__(
+        self, style: str | Path = "hosi", *, device: str = "auto", precision: str = "auto", backend: str = "auto"
+    ) -> None:
         self.path = find_style(str(style))
         checkpoint = load_checkpoint(self.path)
         self.name = str(checkpoint.metadata.get("style", self.path.stem))
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
-        self._dtype = DTYPES[self.precision]
-        self._fp32 = checkpoint.network().to(self.device)
-        self._network: TransNet = self._fp32
-        if self.precision != "fp32":
-            self._network = checkpoint.network().to(self.device, self._dtype)
-        if self.device.type == "cuda":
-            self._network.to(memory_format=torch.channels_last)
-        elif self.device.type == "cpu":
+        self.backend = pick_backend(backend, self.device)
+        self._stages = as_stages(checkpoint.network())
+        self._backends: dict[tuple[BackendName, Precision], Backend] = {}
+        self._backend(self.backend, self.precision)
+        if self.device.type == "cpu":
             keep_freed_memory()
 
     def __call__(self, pixels: Tensor) -> Tensor:
@@ -73,50 +74,31 @@ class Stylizer:
 
         Raises:
             MemoryError: main memory is too small, which the system would answer by killing the process.
+            torch.OutOfMemoryError: the device's memory is too small for so many pictures at once.
         """
         if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype not in (torch.uint8, torch.uint16):
             raise ValueError(f"a batch is N×H×W×3 uint8 or uint16, not {tuple(pixels.shape)} {pixels.dtype}")
-        if self.device.type == "cpu":
-            _check_memory(pixels, torch.float32.itemsize if pixels.dtype == torch.uint16 else self._dtype.itemsize)
-        with torch.inference_mode():
-            on_device = pixels.to(self.device, non_blocking=True)
-            if pixels.dtype == torch.uint16:
-                stylized, finite = self._run(on_device, self._fp32, torch.float32)
-            else:
-                stylized, finite = self._run(on_device, self._network, self._dtype)
-            if self.device.type != "cuda":
-                done = self._checked(on_device, stylized, finite)
-                return Pending(lambda: done)
-            host = torch.empty(stylized.shape, dtype=stylized.dtype, pin_memory=True)
-            host.copy_(stylized, non_blocking=True)
-            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            event.record()
+        name: BackendName = self.backend
+        if self.device.type == "cpu" and pixels.shape[0] * pixels.shape[1] * pixels.shape[2] > SWEEP_PIXELS:
+            name = "sweep"
+        precision: Precision = "fp32" if pixels.dtype == torch.uint16 else self.precision
+        try:
+            result = self._backend(name, precision).start(pixels)
+        except torch.OutOfMemoryError:
+            if len(pixels) > 1:
+                raise
+            name = "sweep"
+            result = self._backend(name, precision).start(pixels)
 
-        def wait() -> Tensor:
-            event.synchronize()
-            return host if finite else self._checked(on_device, stylized, finite)
+        def checked() -> Tensor:
+            stylized, finite = result()
+            if not finite and precision != "fp32":
+                stylized, _ = self._backend(name, "fp32").start(pixels)()
+            return stylized
 
-        return Pending(wait)
+        return Pending(checked)
 
-    def _checked(self, pixels: Tensor, stylized: Tensor, finite: Tensor) -> Tensor:
-        if not finite and self._network is not self._fp32:
-            with torch.inference_mode():
-                stylized, _ = self._run(pixels, self._fp32, torch.float32)
-        return stylized.cpu()
-
-    @staticmethod
-    def _run(pixels: Tensor, network: TransNet, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """The same shape and dtype, and whether every value was finite. Permuted, NHWC is channels_last: no copy."""
-        top = torch.iinfo(pixels.dtype).max
-        y = network(pixels.permute(0, 3, 1, 2).to(dtype) / top)
-        finite = y.isfinite().all()
-        # Rounded in fp32: bf16 would step over levels above 128.
-        y = (y.float() * top).round().clamp_(0, top).to(pixels.dtype)
-        return y.permute(0, 2, 3, 1).contiguous(), finite
-
-
-def _check_memory(pixels: Tensor, bytes_per_value: int) -> None:
-    needed = pixels.shape[0] * pixels.shape[1] * pixels.shape[2] * VALUES_PER_PIXEL * bytes_per_value
-    free = free_memory()
-    if free is not None and needed > free:
-        raise MemoryError(f"the network needs {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; use --size")
+    def _backend(self, name: BackendName, precision: Precision) -> Backend:
+        if (name, precision) not in self._backends:
+            self._backends[name, precision] = load_backend(name, self._stages, self.device, precision)
+        return self._backends[name, precision]

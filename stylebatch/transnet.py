@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 PaddingMode = Literal["zeros", "reflect"]
 
@@ -91,15 +91,20 @@ class TransNet(nn.Module):
         return y[..., :height, :width]
 
 
-def pad_to_multiple(x: Tensor) -> Tensor:
-    """Extend N×C×H×W at the bottom and right to a size that TransNet keeps: a multiple of 4, at least 8×8.
+def pad_to_multiple(x: Tensor, dims: tuple[int, int] = (-2, -1)) -> Tensor:
+    """Extend height and width at the bottom and right to sizes that TransNet keeps: multiples of 4, at least 8.
 
     Under 8 pixels the bottleneck would be one pixel wide, which has neither a reflection nor a variance.
+
+    Args:
+        x: any dtype and layout.
+        dims: which dimensions are height and width.
     """
-    for dim, pad in ((-1, (0, 1, 0, 0)), (-2, (0, 0, 0, 1))):
+    for dim in dims:
         size = x.shape[dim]
-        extra = max(2 * SIZE_MULTIPLE, -(-size // SIZE_MULTIPLE) * SIZE_MULTIPLE) - size
-        if extra:
-            mode = "reflect" if extra < size else "replicate"
-            x = F.pad(x, [extra * side for side in pad], mode=mode)
+        padded = max(2 * SIZE_MULTIPLE, -(-size // SIZE_MULTIPLE) * SIZE_MULTIPLE)
+        if padded > size:
+            index = torch.arange(padded, device=x.device)
+            beyond = 2 * (size - 1) - index if padded < 2 * size else torch.full_like(index, size - 1)
+            x = x.index_select(dim, torch.where(index < size, index, beyond))
     return x

@@ -26,10 +26,15 @@ ALLOWED = {
     "deep": {"colour"},
     "codec": {"colour", "deep", "errors", "files", "frame"},
     "images": {"codec", "colour", "errors", "files", "frame", "grid"},
-    "stylizer": {"checkpoint", "device", "styles", "transnet"},
+    "stages": {"transnet"},
+    "backends": {"backends.openvino", "backends.pytorch", "backends.sweep", "device", "errors", "stages"},
+    "backends.openvino": {"backends", "device", "stages", "transnet"},
+    "backends.pytorch": {"backends", "device", "stages", "transnet"},
+    "backends.sweep": {"backends", "backends.pytorch", "device", "stages", "transnet"},
+    "stylizer": {"backends", "checkpoint", "device", "stages", "styles"},
     "manifest": {"errors", "files"},
-    "pipeline": {"errors", "frame", "images", "loader", "stylizer"},
-    "jobs": {"colour", "errors", "files", "frame", "grid", "images", "manifest", "pipeline", "styles", "stylizer"},
+    "pipeline": {"device", "errors", "frame", "images", "loader", "stylizer"},
+    "jobs": {"colour", "device", "errors", "files", "frame", "grid", "images", "manifest", "pipeline", "styles", "stylizer"},
     "cli": {"", "errors", "images", "interrupt", "jobs", "pipeline", "styles"},
     "": {"errors", "images", "jobs", "pipeline", "styles", "stylizer", "transnet"},
 }
@@ -38,6 +43,7 @@ SOLE_USERS = {
     "click": {"stylebatch/cli.py", "trainer/cli.py"},
     "tqdm": {"stylebatch/cli.py"},
     "av": set(),
+    "openvino": {"stylebatch/backends/openvino.py"},
     "cv2": {"stylebatch/colour.py", "stylebatch/deep.py"},
 }
 

@@ -5,14 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import MIN_PSNR, ONE_LEVEL, picture, psnr, requires_cuda
+from conftest import MIN_PSNR, ONE_LEVEL, STEPS_OF_65535, picture, psnr, requires_cuda
 from torch import Tensor
 
 from stylebatch import Stylizer
-from stylebatch.checkpoint import load_checkpoint, save_pth
-from stylebatch.device import free_memory, pick_device, pick_precision
+from stylebatch.checkpoint import load_checkpoint
+from stylebatch.device import pick_device, pick_precision
 from stylebatch.errors import StylebatchError
-from stylebatch.stylizer import VALUES_PER_PIXEL
 
 
 def batch(*seeds: int, size: tuple[int, int] = (60, 44)) -> Tensor:
@@ -45,7 +44,7 @@ def test_sixteen_bits_stay_sixteen(checkpoint: Path, precision: str) -> None:
     expected = (y * 65535).round().clamp(0, 65535).permute(0, 2, 3, 1)
     actual = Stylizer(checkpoint, device="cpu", precision=precision)(pixels)
     assert actual.dtype == torch.uint16
-    assert (actual.float() - expected).abs().max() <= 4
+    assert (actual.float() - expected).abs().max() <= STEPS_OF_65535
     eight = Stylizer(checkpoint, device="cpu", precision="fp32")((pixels.int() // 257).to(torch.uint8))
     assert (actual.float() / 257 - eight.float()).abs().mean() < 2
 
@@ -55,30 +54,11 @@ def test_any_size(stylizer: Stylizer, size: tuple[int, int]) -> None:
     assert stylizer(batch(1, size=size)).shape == (1, size[1], size[0], 3)
 
 
-def test_a_picture_does_not_depend_on_its_neighbours(stylizer: Stylizer) -> None:
-    together = stylizer(batch(1, 2, 3))
-    for index, seed in enumerate((1, 2, 3)):
-        alone = stylizer(batch(seed))[0]
-        assert (together[index].int() - alone.int()).abs().max() <= ONE_LEVEL
-
-
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_stays_close(precision: str) -> None:
     pixels = batch(1, size=(128, 96))
     half = Stylizer("hosi", device="cpu", precision=precision)(pixels)
     assert psnr(half, Stylizer("hosi", device="cpu", precision="fp32")(pixels)) >= MIN_PSNR
-
-
-def test_what_overflows_in_half_is_run_again_in_fp32(checkpoint: Path, tmp_path: Path) -> None:
-    """A first layer that leaves fp16's range. The normalisation behind it takes the scale out again: fp32 is fine."""
-    loud = load_checkpoint(checkpoint)
-    loud.model["layer.0.weight"] *= 1e6
-    save_pth(loud, tmp_path / "loud.pth")
-    pixels = batch(1)
-    half = Stylizer(tmp_path / "loud.pth", device="cpu", precision="fp16")
-    full = Stylizer(tmp_path / "loud.pth", device="cpu", precision="fp32")
-    assert torch.equal(half(pixels), full(pixels))
-    assert half(pixels).float().std() > 1
 
 
 @requires_cuda
@@ -87,16 +67,6 @@ def test_cuda_fp16() -> None:
     assert gpu.precision == "fp16"
     pixels = batch(1, 2, size=(256, 192))
     assert psnr(gpu(pixels.pin_memory()), cpu(pixels)) >= MIN_PSNR
-
-
-@pytest.mark.skipif(free_memory() is None, reason="this system does not tell its memory")
-def test_what_does_not_fit_into_memory_is_refused_before_the_system_kills(stylizer: Stylizer) -> None:
-    free = free_memory()
-    assert free is not None
-    assert 10**8 < free < 10**14
-    side = int((free / (4 * VALUES_PER_PIXEL)) ** 0.5) + 2000
-    with pytest.raises(MemoryError, match=r"needs [\d.]+ GB of memory and [\d.]+ GB are free; use --size"):
-        stylizer(torch.zeros(1, 1, 1, 3, dtype=torch.uint8).expand(1, side, side, 3))
 
 
 def test_bad_batches(stylizer: Stylizer) -> None:

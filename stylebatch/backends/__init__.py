@@ -1,0 +1,59 @@
+"""What runs a network: one file a runtime, one Protocol, one rule that picks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Literal, Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+
+from stylebatch.device import Precision
+from stylebatch.errors import StylebatchError
+from stylebatch.stages import Stage
+
+BackendName: TypeAlias = Literal["torch", "openvino", "sweep"]
+#: Waits for a batch on its way through the device: the stylized batch on the CPU, and whether every value was finite.
+Result: TypeAlias = Callable[[], tuple[Tensor, bool]]
+
+
+class Backend(Protocol):
+    """A style's network on one runtime, device and precision."""
+
+    def start(self, pixels: Tensor, /) -> Result:
+        """Stylize N×H×W×3 pixels, RGB, uint8 or uint16, on the CPU, into the same shape and dtype."""
+
+
+def pick_backend(name: str, device: torch.device) -> BackendName:
+    """Turn "auto" into OpenVINO on CPUs where it is installed, PyTorch elsewhere.
+
+    Raises:
+        StylebatchError: the name means nothing, or the runtime is missing or has no such device.
+    """
+    if name == "auto":
+        return "openvino" if device.type == "cpu" and find_spec("openvino") else "torch"
+    if name not in ("torch", "openvino"):
+        raise StylebatchError(f"backend {name!r}: use auto, torch, openvino")
+    if name == "openvino":
+        if device.type != "cpu":
+            raise StylebatchError(f"backend openvino: it computes on the CPU, not on {device}; use --backend torch or auto")
+        if not find_spec("openvino"):
+            raise StylebatchError("backend openvino: not installed; pip install openvino, or use --backend torch")
+        return "openvino"
+    return "torch"
+
+
+def load_backend(name: BackendName, stages: list[Stage], device: torch.device, precision: Precision) -> Backend:
+    """Put a network on a runtime, loading no other."""
+    if name == "openvino":
+        from stylebatch.backends.openvino import OpenVINOBackend
+
+        return OpenVINOBackend(stages, precision)
+    if name == "sweep":
+        from stylebatch.backends.sweep import SweepBackend
+
+        return SweepBackend(stages, device, precision)
+    from stylebatch.backends.pytorch import PyTorchBackend
+
+    return PyTorchBackend(stages, device, precision)

@@ -1,0 +1,76 @@
+"""OpenVINO: the CPU's best kernels, its graph built straight from the stages. A file format between would add nothing."""
+
+from __future__ import annotations
+
+from threading import Lock
+
+import numpy as np
+import openvino as ov
+import torch
+from openvino import opset13 as op
+from torch import Tensor
+
+from stylebatch.backends import Result
+from stylebatch.device import Precision, cores
+from stylebatch.stages import EPSILON, Stage
+from stylebatch.transnet import pad_to_multiple
+
+_PAD_MODES = {"reflect": "reflect", "replicate": "edge", "zeros": "constant"}
+
+
+class OpenVINOBackend:
+    """One compiled model for all sizes: against one for each it costs 0 to 3% a picture and saves each size 0.2 s."""
+
+    def __init__(self, stages: list[Stage], precision: Precision) -> None:
+        self._stages = stages
+        self._hints = {
+            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[precision],
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": cores(),
+        }
+        self._requests: dict[torch.dtype, ov.InferRequest] = {}
+        self._lock = Lock()
+
+    def start(self, pixels: Tensor) -> Result:
+        _, height, width, _ = pixels.shape
+        padded = pad_to_multiple(pixels, dims=(1, 2)).contiguous()
+        with self._lock:
+            request = self._request(pixels.dtype)
+            stylized, finite = request.infer([padded.numpy()], share_inputs=True, share_outputs=True).to_tuple()
+            done = torch.from_numpy(stylized[:, :height, :width].copy()), bool(finite)
+        return lambda: done
+
+    def _request(self, dtype: torch.dtype) -> ov.InferRequest:
+        if dtype not in self._requests:
+            compiled = ov.Core().compile_model(_model(self._stages, dtype), "CPU", self._hints)
+            self._requests[dtype] = compiled.create_infer_request()
+        return self._requests[dtype]
+
+
+def _model(stages: list[Stage], dtype: torch.dtype) -> ov.Model:
+    """From N×H×W×3 integers to the same, and whether every value was finite."""
+    top = np.float32(torch.iinfo(dtype).max)
+    integer = {torch.uint8: ov.Type.u8, torch.uint16: ov.Type.u16}[dtype]
+    pixels = op.parameter(ov.PartialShape([-1, -1, -1, 3]), integer)
+    x = before = op.divide(op.transpose(op.convert(pixels, "f32"), np.array([0, 3, 1, 2])), top)
+    for stage in stages:
+        x, before = _stage(stage, x, before), x
+    finite = op.reduce_logical_and(op.is_finite(x), np.array([0, 1, 2, 3]))
+    y = op.round(op.multiply(op.transpose(op.sigmoid(x), np.array([0, 2, 3, 1])), top), "half_to_even")
+    return ov.Model([op.convert(y, integer), finite], [pixels], "transnet")
+
+
+def _stage(stage: Stage, x: ov.Node, before: ov.Node) -> ov.Node:
+    pads = np.array([0, 0, stage.padding, stage.padding])
+    y = op.pad(x, pads, pads, _PAD_MODES[stage.padding_mode], np.float32(0))
+    y = op.convolution(y, stage.kernel.contiguous().numpy(), [stage.stride] * 2, [0, 0], [0, 0], [1, 1])
+    if stage.bias is not None:
+        y = op.add(y, stage.bias.view(1, -1, 1, 1).numpy())
+    if stage.shuffle:
+        y = op.depth_to_space(y, "blocks_first", 2)
+    if stage.crop:
+        y = op.slice(y, np.array([1, 1]), np.array([-1, -1]), np.array([1, 1]), np.array([2, 3]))
+    if stage.last:
+        return y
+    y = op.mvn(y, np.array([2, 3]), True, EPSILON, "inside_sqrt")
+    return op.relu(op.add(y, before) if stage.residual else y)

@@ -1,0 +1,173 @@
+"""Pictures too large to lie in memory with all their activations: band by band, and yet exact.
+
+Instance normalisation needs the mean and the variance of a whole layer. So each layer is computed in bands of rows, its
+statistics are combined (Chan et al. 1979, eq. 2.1), and only then the next one reads it. Layers of reduced size are
+kept; those of full size, three quarters of the memory, are computed twice instead. Nothing is approximated, as it is where
+statistics come from a thumbnail (URST, arXiv 2103.11784) or from each tile alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from stylebatch.backends import Result
+from stylebatch.backends.pytorch import convolve, on_device, to_integers, to_unit
+from stylebatch.device import Precision, free_memory
+from stylebatch.stages import EPSILON, Stage
+from stylebatch.transnet import pad_to_multiple
+
+#: What the layers kept take at their peak, in values for each pixel of the picture: the three of a residual block, 128
+#: channels each at a sixteenth of the pixels. The 64 channels at a quarter and what they are made from take as much.
+VALUES_PER_PIXEL = 24
+#: Values in a band of a convolution's output. Larger bands leave the caches, smaller ones compute more borders twice.
+BAND_VALUES = 1 << 21
+
+
+class SweepBackend:
+    """By PyTorch, one picture of the batch after the other."""
+
+    def __init__(self, stages: list[Stage], device: torch.device, precision: Precision) -> None:
+        self.stages = on_device(stages, device, precision)
+
+    def start(self, pixels: Tensor) -> Result:
+        """Done on return. Raises MemoryError where the layers kept do not fit into main memory."""
+        _, height, width, _ = pixels.shape
+        padded = pad_to_multiple(pixels, dims=(1, 2))
+        kernel = self.stages[0].kernel
+        if kernel.device.type == "cpu":
+            _check_memory(padded[0, :, :, 0].numel() * VALUES_PER_PIXEL * kernel.itemsize)
+        with torch.inference_mode():
+            results = [sweep(self.stages, picture) for picture in padded]
+        stylized = torch.stack([result for result, _ in results])[:, :height, :width].contiguous()
+        finite = all(finite for _, finite in results)
+        return lambda: (stylized, finite)
+
+
+def sweep(stages: list[Stage], pixels: Tensor) -> tuple[Tensor, bool]:
+    """Stylize one picture.
+
+    Args:
+        stages: on the device, and in the dtype, to compute with.
+        pixels: H×W×3 integers on the CPU, H and W multiples of 4 from 8 up.
+
+    Returns:
+        The same shape and dtype, on the CPU, and whether every value was finite.
+    """
+    layer: _Picture | _Layer = _Picture(pixels, stages[0].kernel)
+    before: _Picture | _Layer | None = None
+    for stage, following in pairwise(stages):
+        reduced = stage.output_size(layer.height) < len(pixels)
+        above = _Layer(stage, layer, before if stage.residual else None, keep=reduced)
+        layer, before = above, layer if following.residual else None
+    stylized, finite = torch.empty_like(pixels), True
+    for first, end in _bands(stages[-1], *pixels.shape[:2]):
+        rows = _convolve_rows(stages[-1], layer, first, end)
+        stylized[first:end] = to_integers(rows, pixels.dtype)[0].cpu()
+        finite = finite and bool(rows.isfinite().all())
+    return stylized, finite
+
+
+class _Picture:
+    """The lowest layer, in [0,1]."""
+
+    def __init__(self, pixels: Tensor, like: Tensor) -> None:
+        self._pixels = pixels[None]
+        self._like = like
+        self.height: int = pixels.shape[0]
+        self.width: int = pixels.shape[1]
+
+    def rows(self, first: int, end: int) -> Tensor:
+        return to_unit(self._pixels[:, first:end].to(self._like.device), self._like.dtype)
+
+
+class _Layer:
+    """What a stage makes of the layer below, normalised and activated; kept, or computed again whenever rows are read."""
+
+    def __init__(self, stage: Stage, below: _Picture | _Layer, skip: _Picture | _Layer | None, *, keep: bool) -> None:
+        self._stage = stage
+        self._below: _Picture | _Layer | None = below
+        self._skip = skip
+        self.height: int = stage.output_size(below.height)
+        self.width: int = stage.output_size(below.width)
+        self._kept: Tensor | None = None
+        kept = stage.kernel.new_empty(1, stage.channels, self.height, self.width) if keep else None
+        moments = _Moments()
+        for first, end in _bands(stage, self.height, self.width):
+            rows = _convolve_rows(stage, below, first, end)
+            moments.add(rows)
+            if kept is not None:
+                kept[:, :, first:end] = rows
+        self._mean, self._rstd = (moment.to(stage.kernel.dtype) for moment in moments.mean_and_rstd())
+        if kept is not None:
+            for first, end in _bands(stage, self.height, self.width):
+                self._activate(kept[:, :, first:end], first, end)
+            self._kept, self._below, self._skip = kept, None, None
+
+    def rows(self, first: int, end: int) -> Tensor:
+        """1×C×(end-first)×W."""
+        if self._below is None:
+            assert self._kept is not None
+            return self._kept[:, :, first:end]
+        return self._activate(_convolve_rows(self._stage, self._below, first, end), first, end)
+
+    def _activate(self, rows: Tensor, first: int, end: int) -> Tensor:
+        rows.sub_(self._mean).mul_(self._rstd)
+        if self._skip is not None:
+            rows.add_(self._skip.rows(first, end))
+        return rows.relu_()
+
+
+class _Moments:
+    """Mean and variance of the channels of a layer, from its bands: within one in fp32 or better, across them in fp64."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._mean: Tensor | float = 0.0
+        self._squares: Tensor | float = 0.0
+
+    def add(self, rows: Tensor) -> None:
+        """By two plain reductions: `torch.var_mean` takes seven times as long on CPUs."""
+        rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+        mean = rows.mean((2, 3), keepdim=True)
+        squares = torch.linalg.vector_norm(rows - mean, dim=(2, 3), keepdim=True).double().square()
+        count = rows.shape[2] * rows.shape[3]
+        total = self._count + count
+        step = mean.double() - self._mean
+        self._squares = self._squares + squares + step.square() * (self._count * count / total)
+        self._mean = self._mean + step * (count / total)
+        self._count = total
+
+    def mean_and_rstd(self) -> tuple[Tensor, Tensor]:
+        assert isinstance(self._mean, Tensor)
+        assert isinstance(self._squares, Tensor)
+        return self._mean, (self._squares / self._count + EPSILON).rsqrt()
+
+
+def _convolve_rows(stage: Stage, below: _Picture | _Layer, first: int, end: int) -> Tensor:
+    """Rows of a stage's convolution, from the rows below that they depend on. Padding belongs to the picture's borders."""
+    scale = 2 if stage.shuffle else 1
+    start = (first + stage.crop) // scale
+    positions = -(-(end + stage.crop) // scale) - start
+    low = start * stage.stride - stage.padding
+    high = low + (positions - 1) * stage.stride + stage.kernel.shape[-1]
+    x = below.rows(max(low, 0), min(high, below.height))
+    y = convolve(stage, x, top=max(-low, 0), bottom=max(high - below.height, 0))
+    offset = first + stage.crop - start * scale
+    return y[:, :, offset : offset + end - first]
+
+
+def _bands(stage: Stage, height: int, width: int) -> Iterator[tuple[int, int]]:
+    """First row and end of each band of a stage's output."""
+    rows = max(16, BAND_VALUES // (stage.channels * width))
+    for first in range(0, height, rows):
+        yield first, min(first + rows, height)
+
+
+def _check_memory(needed: int) -> None:
+    free = free_memory()
+    if free is not None and needed > free:
+        raise MemoryError(f"the network needs {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; use --size")

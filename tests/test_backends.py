@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ONE_LEVEL, STEPS_OF_65535, assert_close, picture
+from torch import Tensor
+
+from stylebatch import Stylizer
+from stylebatch.backends import pick_backend, sweep
+from stylebatch.backends.pytorch import convolve, instance_norm
+from stylebatch.checkpoint import load_checkpoint, save_pth
+from stylebatch.device import free_memory
+from stylebatch.errors import StylebatchError
+from stylebatch.stages import as_stages
+from stylebatch.transnet import TransNet
+
+CPU = torch.device("cpu")
+BACKENDS = ["torch", "openvino", "sweep"]
+
+
+def plain(path: Path, pixels: Tensor) -> Tensor:
+    """What the plain network makes of pixels, in float64."""
+    top = torch.iinfo(pixels.dtype).max
+    with torch.inference_mode():
+        y = load_checkpoint(path).network().double()(pixels.permute(0, 3, 1, 2).double() / top)
+    return (y * top).round().permute(0, 2, 3, 1)
+
+
+def on(backend: str, style: Path, monkeypatch: pytest.MonkeyPatch, precision: str = "fp32") -> Stylizer:
+    """The style on a backend; sweeping, in the smallest bands that there are."""
+    if backend == "sweep":
+        monkeypatch.setattr("stylebatch.stylizer.SWEEP_PIXELS", 0)
+        monkeypatch.setattr("stylebatch.backends.sweep.BAND_VALUES", 1)
+        backend = "torch"
+    return Stylizer(style, device="cpu", precision=precision, backend=backend)
+
+
+def photographs(*sizes: tuple[int, int], dtype: torch.dtype = torch.uint8) -> list[Tensor]:
+    pictures = [torch.from_numpy(np.array(picture(*size, seed=str(size))))[None] for size in sizes]
+    if dtype == torch.uint8:
+        return pictures
+    return [(pixels.int() * 257 + torch.randint(-99, 99, pixels.shape)).clamp(0, 65535).to(dtype) for pixels in pictures]
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect"])
+@pytest.mark.parametrize("size", [(8, 8), (8, 40), (44, 60)])
+def test_the_stages_are_the_network(padding_mode: str, size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    network = TransNet(padding_mode).double().eval()  # type: ignore[arg-type]
+    pixels = torch.rand(2, 3, *size, dtype=torch.float64)
+    with torch.inference_mode():
+        x = before = pixels
+        for stage in as_stages(network):
+            y = convolve(stage, x, top=stage.padding, bottom=stage.padding)
+            y = y[:, :, stage.crop : y.shape[2] - stage.crop]
+            assert y.shape[1:] == (stage.channels, stage.output_size(x.shape[2]), stage.output_size(x.shape[3]))
+            if not stage.last:
+                y = instance_norm(y)
+                y = (y + before if stage.residual else y).relu()
+            x, before = y, x
+        assert_close(x.sigmoid(), network(pixels), torch.float64)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect"])
+def test_every_backend_is_the_plain_network(
+    backend: str, dtype: torch.dtype, padding_mode: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    style = load_checkpoint(checkpoint)
+    style.metadata["padding_mode"] = padding_mode
+    save_pth(style, tmp_path / "style.pth")
+    stylizer = on(backend, tmp_path / "style.pth", monkeypatch)
+    for pixels in photographs((3, 50), (37, 45), dtype=dtype):
+        actual, expected = stylizer(pixels), plain(tmp_path / "style.pth", pixels)
+        assert actual.shape == pixels.shape
+        assert actual.dtype == dtype
+        assert actual.is_contiguous()
+        tolerance = ONE_LEVEL if dtype == torch.uint8 else STEPS_OF_65535
+        assert (actual.double() - expected).abs().max() <= tolerance
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_picture_does_not_depend_on_its_neighbours(
+    backend: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stylizer = on(backend, checkpoint, monkeypatch)
+    together = torch.cat([torch.from_numpy(np.array(picture(60, 44, seed=seed)))[None] for seed in range(3)])
+    apart = torch.cat([stylizer(pixels[None]) for pixels in together])
+    assert (stylizer(together).int() - apart.int()).abs().max() <= ONE_LEVEL
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_overflows_in_half_is_run_again_in_fp32(
+    backend: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first layer that leaves fp16's range. The normalisation behind it takes the scale out again: fp32 is fine."""
+    loud = load_checkpoint(checkpoint)
+    loud.model["layer.0.weight"] *= 1e6
+    save_pth(loud, tmp_path / "loud.pth")
+    (pixels,) = photographs((60, 44))
+    half = on(backend, tmp_path / "loud.pth", monkeypatch, "fp16")(pixels)
+    full = on(backend, tmp_path / "loud.pth", monkeypatch)(pixels)
+    assert torch.equal(half, full)
+    assert half.float().std() > 1
+
+
+def test_bands_depend_on_the_size_alone(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Swept in one band or in many: the same statistics, and no seams."""
+    (pixels,) = photographs((200, 150))
+    many = on("sweep", checkpoint, monkeypatch)(pixels)
+    monkeypatch.setattr("stylebatch.backends.sweep.BAND_VALUES", 1 << 40)
+    monkeypatch.setattr("stylebatch.stylizer.SWEEP_PIXELS", 0)
+    one = Stylizer(checkpoint, device="cpu", precision="fp32", backend="torch")(pixels)
+    assert (many.int() - one.int()).abs().max() <= ONE_LEVEL
+
+
+def test_a_device_out_of_memory_sweeps_a_single_picture(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several are the pipeline's to part."""
+    stylizer = Stylizer(checkpoint, device="cpu", precision="fp32", backend="torch")
+    (pixels,) = photographs((60, 44))
+    expected = stylizer(pixels)
+
+    def too_much(*_: object) -> Callable[[], tuple[Tensor, bool]]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("stylebatch.backends.pytorch.PyTorchBackend.start", too_much)
+    assert (stylizer(pixels).int() - expected.int()).abs().max() <= ONE_LEVEL
+    with pytest.raises(torch.OutOfMemoryError):
+        stylizer(pixels.expand(2, -1, -1, -1))
+
+
+@pytest.mark.skipif(free_memory() is None, reason="this system does not tell its memory")
+def test_what_does_not_fit_into_memory_is_refused_before_the_system_kills(checkpoint: Path) -> None:
+    free = free_memory()
+    assert free is not None
+    assert 10**8 < free < 10**14
+    side = int((free / (4 * sweep.VALUES_PER_PIXEL)) ** 0.5) + 2000
+    huge = torch.zeros(1, 1, 1, 3, dtype=torch.uint8).expand(1, side // 8 * 8, side // 8 * 8, 3)
+    with pytest.raises(MemoryError, match=r"needs [\d.]+ GB of memory and [\d.]+ GB are free; use --size"):
+        Stylizer(checkpoint, device="cpu")(huge)
+
+
+def test_the_backend_follows_the_device() -> None:
+    assert pick_backend("auto", CPU) == "openvino"
+    assert pick_backend("auto", torch.device("cuda")) == pick_backend("auto", torch.device("mps")) == "torch"
+    assert pick_backend("torch", CPU) == "torch"
+    with pytest.raises(StylebatchError, match="'tensorrt': use auto, torch, openvino"):
+        pick_backend("tensorrt", CPU)
+    with pytest.raises(StylebatchError, match="computes on the CPU, not on cuda; use --backend torch"):
+        pick_backend("openvino", torch.device("cuda"))
+
+
+def test_without_openvino_pytorch_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stylebatch.backends.find_spec", lambda _: None)
+    assert pick_backend("auto", CPU) == "torch"
+    with pytest.raises(StylebatchError, match="not installed; pip install openvino"):
+        pick_backend("openvino", CPU)
