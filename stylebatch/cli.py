@@ -201,6 +201,35 @@ def styles(as_json: bool) -> None:
         click.echo(f"{style.name:<12} {style.artist}, {style.artwork}, {style.year} ({style.rights})")
 
 
+@main.command()
+@click.option("--style", default="hosi", show_default=True, metavar="NAME|PATH", help="A shipped style or a checkpoint.")
+@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--json", "as_json", is_flag=True, help="Print the measurements as JSON.")
+@command
+def bench(style: str, device: str, as_json: bool) -> None:
+    """Measure how fast this machine is, on each backend and in each precision, in a minute or two."""
+    from dataclasses import asdict
+
+    from stylebatch.benchmark import benchmark
+
+    with progress_bar("run") as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        measurements = benchmark(style, device=device, progress=show)
+    if as_json:
+        click.echo(json.dumps([asdict(measurement) for measurement in measurements], indent=2))
+        return
+    click.echo(f"{'picture':>11} {'backend':9} {'precision':9} {'seconds':>8} {'MP/s':>6} {'GFLOP/s':>8} {'of matmul':>9} {'PSNR':>8}")
+    for m in measurements:
+        click.echo(
+            f"{f'{m.side}×{m.side}':>11} {m.backend:9} {m.precision:9} {m.seconds:8.3f} {m.megapixels_per_second:6.2f} "
+            f"{m.gflops:8.0f} {m.ceiling:8.0f}% {m.psnr:5.1f} dB"
+        )
+
+
 def _as_dict(summary: Summary) -> dict[str, Any]:
     return {
         "total": summary.total,

@@ -1,0 +1,129 @@
+"""How fast this machine is: the network alone, on each backend and in each precision that it has."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from stylebatch.device import DTYPES, Precision, pick_device
+from stylebatch.stylizer import Stylizer
+from stylebatch.transnet import TransNet
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One way to compute, on pictures of `side`×`side` pixels.
+
+    Attributes:
+        seconds: a picture, the median.
+        megapixels_per_second: likewise.
+        gflops: 10⁹ operations a second, by the count of the plain network.
+        ceiling: that rate in per cent of the machine's matrix product in the same precision.
+        psnr: against fp32 by PyTorch, in dB; infinite where nothing differs.
+    """
+
+    backend: str
+    precision: Precision
+    side: int
+    seconds: float
+    megapixels_per_second: float
+    gflops: float
+    ceiling: float
+    psnr: float
+
+
+def benchmark(
+    style: str = "hosi",
+    *,
+    device: str = "auto",
+    sides: tuple[int, ...] = (512, 1024),
+    repeats: int = 3,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> list[Measurement]:
+    """Time every way, taking turns so that a machine's moods meet all of them.
+
+    Args:
+        sides: sizes of the square pictures.
+        repeats: turns, after one that warms up.
+        progress: called with turns done and in all.
+
+    Raises:
+        StylebatchError: unknown style, missing device.
+    """
+    picked = pick_device(device)
+    backends = ["openvino", "torch"] if picked.type == "cpu" and find_spec("openvino") else ["torch"]
+    precisions: list[Precision] = ["fp32", "fp16" if picked.type == "cuda" else "bf16"]
+    stylizers = {
+        (backend, precision): Stylizer(style, device=device, precision=precision, backend=backend)
+        for backend in backends
+        for precision in precisions
+    }
+    pictures = {side: _picture(side) for side in sides}
+    reference = {side: stylizers["torch", "fp32"](picture) for side, picture in pictures.items()}
+    ceilings = {precision: _matmul_gflops(picked, precision, repeats) for precision in precisions}
+    seconds: dict[tuple[str, Precision, int], list[float]] = {}
+    psnrs: dict[tuple[str, Precision, int], float] = {}
+    turns = [(backend, precision, side) for side in sides for backend, precision in stylizers]
+    for turn in range(repeats + 1):
+        for number, (backend, precision, side) in enumerate(turns):
+            start = time.perf_counter()
+            stylized = stylizers[backend, precision](pictures[side])
+            elapsed = time.perf_counter() - start
+            if turn == 0:
+                psnrs[backend, precision, side] = psnr(stylized, reference[side])
+            else:
+                seconds.setdefault((backend, precision, side), []).append(elapsed)
+            progress(turn * len(turns) + number + 1, (repeats + 1) * len(turns))
+    return [
+        Measurement(
+            backend,
+            precision,
+            side,
+            seconds=(median := statistics.median(seconds[backend, precision, side])),
+            megapixels_per_second=side * side / 1e6 / median,
+            gflops=(rate := network_gflop(side) / median),
+            ceiling=100 * rate / ceilings[precision],
+            psnr=psnrs[backend, precision, side],
+        )
+        for backend, precision, side in turns
+    ]
+
+
+def network_gflop(side: int) -> float:
+    """10⁹ multiplications and additions of the plain network on a `side`×`side` picture."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        TransNet("zeros")(torch.empty(1, 3, side, side))
+    return counter.get_total_flops() / 1e9
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    """Peak signal-to-noise ratio of two uint8 batches, in dB."""
+    error = (a.double() - b.double()).square().mean()
+    return float(10 * torch.log10(255**2 / error))
+
+
+def _picture(side: int) -> Tensor:
+    """1×side×side×3 uint8: smooth noise, which a style finds something to paint in."""
+    coarse = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    smooth = F.interpolate(coarse, size=(side, side), mode="bicubic").clamp(0, 1)
+    return (smooth * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def _matmul_gflops(device: torch.device, precision: Precision, repeats: int) -> float:
+    """The machine's ceiling: what a large matrix product reaches."""
+    side = 2048
+    a = torch.rand(side, side).to(device, DTYPES[precision])
+    rates = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        (a @ a)[0, 0].item()
+        rates.append(2 * side**3 / (time.perf_counter() - start) / 1e9)
+    return statistics.median(rates[1:])
