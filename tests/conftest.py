@@ -20,6 +20,10 @@ from stylebatch.transnet import TransNet
 TOLERANCES = {torch.float64: (1e-10, 1e-12), torch.float32: (2e-4, 2e-5), torch.bfloat16: (5e-2, 2e-2)}
 #: Half precision against fp32, in dB; and how far a pixel may depend on its neighbours in a batch.
 MIN_PSNR, ONE_LEVEL = 40.0, 1
+#: Of 65,535: what a colour profile's rounding of its numbers to 1/65,536 makes of a pixel; a way there and back.
+ROUNDED, THERE_AND_BACK = 40, 2
+#: Of 255, between sixteen bits and Little CMS in eight: one rounds by half a level; the mean of what both lose.
+LEVEL, MEAN_LEVEL = 0.8, 0.35
 
 
 def assert_close(actual: Tensor, expected: Tensor, dtype: torch.dtype = torch.float32) -> None:

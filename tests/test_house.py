@@ -22,9 +22,10 @@ ALLOWED = {
     "checkpoint": {"errors", "files", "transnet"},
     "styles": {"errors"},
     "loader": {"frame", "interrupt"},
-    "colour": set(),
-    "deep": {"colour"},
-    "codec": {"colour", "deep", "errors", "files", "frame"},
+    "icc": set(),
+    "colour": {"icc"},
+    "deep": {"icc"},
+    "codec": {"colour", "deep", "errors", "files", "frame", "icc"},
     "images": {"codec", "colour", "errors", "files", "frame", "grid"},
     "stylizer": {"checkpoint", "device", "styles", "transnet"},
     "manifest": {"errors", "files"},
@@ -38,7 +39,7 @@ SOLE_USERS = {
     "click": {"stylebatch/cli.py", "trainer/cli.py"},
     "tqdm": {"stylebatch/cli.py"},
     "av": set(),
-    "cv2": {"stylebatch/colour.py", "stylebatch/deep.py"},
+    "cv2": {"stylebatch/colour.py", "stylebatch/deep.py", "stylebatch/icc.py"},
 }
 
 FILES = sorted([*ROOT.glob("stylebatch/**/*.py"), *ROOT.glob("trainer/**/*.py")])
