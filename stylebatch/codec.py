@@ -53,7 +53,7 @@ _READ_ONLY_SUFFIXES = frozenset(
     suffix for format, suffixes in EXTENSIONS.items() if FORMATS[format] not in (format, "JPEG") for suffix in suffixes
 )
 #: Formats whose moving pictures keep moving.
-_ANIMATED = ("GIF", "PNG", "WEBP")
+_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 _NO_ALPHA = ("JPEG", "BMP")
 #: A file name's limit in bytes, on every common file system.
 _LONGEST_NAME = 255
@@ -308,7 +308,7 @@ def _read(path: Path, index: int, name: str, options: ImageOptions, *, still: bo
 
 def _frames_in(image: Image.Image) -> int:
     """Pages or moving frames of a file. A second picture in a JPEG is a preview or a depth map, in an ICO a size."""
-    if image.format not in (*_ANIMATED, "TIFF", "AVIF"):
+    if image.format not in (*_ANIMATED, "TIFF"):
         return 1
     here, frames = image.tell(), 1
     with suppress(Exception):  # a damaged second page is no reason to lose the first

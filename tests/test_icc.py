@@ -96,6 +96,16 @@ def test_every_kind_of_curve_agrees_with_little_cms(tones: tuple[bytes, ...]) ->
         assert apart(deep, shallow).mean() < MEAN_LEVEL
 
 
+def test_the_darkest_becomes_black() -> None:
+    profile = rgb_profile(P3, curve(3000, 65535))
+    black = np.zeros((1, 1, 3), np.uint8)
+    for convert in (into_srgb, out_of_srgb):
+        deep, shallow = convert(black.astype(np.uint16), profile), convert(Image.fromarray(black), profile)
+        assert apart(deep, shallow).max() < LEVEL
+        assert deep is not None
+        assert not deep.any()
+
+
 @pytest.mark.parametrize("connection", [b"XYZ ", b"Lab "])
 def test_grey_by_the_formula(connection: bytes) -> None:
     codes = np.arange(65536, dtype=np.uint16).reshape(256, 256)
