@@ -215,8 +215,8 @@ def _parametric(code: Pixels, kind: int, data: bytes) -> Pixels:
     """Table 68 of ICC.1:2022."""
     values = np.frombuffer(data, ">i4", (1, 3, 4, 5, 7)[kind]) / 65536
     g, a, b, c, d, e, f = np.concatenate([values, (1, 1, 0, 0, 0, 0, 0)[len(values) :]])
-    if kind in (1, 2):  # the constant c lies under all of it, and the power begins where its base is 0
-        c, d, e, f = 0.0, -b / a, c, c
+    if kind == 2:  # c lies under all of it
+        c, e = 0.0, c
     power: Pixels = np.maximum(a * code + b, 0) ** g + e
     return np.where(code >= d, power, c * code + f)
 

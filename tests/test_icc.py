@@ -96,14 +96,15 @@ def test_every_kind_of_curve_agrees_with_little_cms(tones: tuple[bytes, ...]) ->
         assert apart(deep, shallow).mean() < MEAN_LEVEL
 
 
-def test_the_darkest_becomes_black() -> None:
-    profile = rgb_profile(P3, curve(3000, 65535))
-    black = np.zeros((1, 1, 3), np.uint8)
+@pytest.mark.parametrize("tone", [curve(3000, 65535), parametric(2, 2.2, 0.98, 0, 1 - 0.98**2.2)], ids=["curv", "para 2"])
+def test_the_darkest_becomes_black_and_white_stays(tone: bytes) -> None:
     for convert in (into_srgb, out_of_srgb):
-        deep, shallow = convert(black.astype(np.uint16), profile), convert(Image.fromarray(black), profile)
-        assert apart(deep, shallow).max() < LEVEL
-        assert deep is not None
-        assert not deep.any()
+        for level in (0, 255):
+            levels = np.full((1, 1, 3), level, np.uint8)
+            shallow = convert(Image.fromarray(levels), rgb_profile(P3, tone))
+            deep = convert(levels.astype(np.uint16) * 257, rgb_profile(P3, tone))
+            assert apart(deep, shallow).max() < LEVEL
+            assert apart(deep, levels).max() < LEVEL
 
 
 @pytest.mark.parametrize("connection", [b"XYZ ", b"Lab "])
