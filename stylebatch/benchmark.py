@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from stylebatch.device import DTYPES, Precision, pick_device
+from stylebatch.device import DTYPES, Precision, half_in_hardware, pick_device
 from stylebatch.stylizer import Stylizer
 from stylebatch.transnet import TransNet
 
@@ -60,7 +60,8 @@ def benchmark(
     """
     picked = pick_device(device)
     backends = ["openvino", "torch"] if picked.type == "cpu" and find_spec("openvino") else ["torch"]
-    precisions: list[Precision] = ["fp32", "fp16" if picked.type == "cuda" else "bf16"]
+    half = half_in_hardware(picked)
+    precisions: list[Precision] = ["fp32", half] if half else ["fp32"]
     stylizers = {
         (backend, precision): Stylizer(style, device=device, precision=precision, backend=backend)
         for backend in backends
@@ -101,7 +102,7 @@ def network_gflop(side: int) -> float:
     """10⁹ multiplications and additions of the plain network on a `side`×`side` picture."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         TransNet("zeros")(torch.empty(1, 3, side, side))
-    return counter.get_total_flops() / 1e9
+    return float(counter.get_total_flops()) / 1e9
 
 
 def psnr(a: Tensor, b: Tensor) -> float:

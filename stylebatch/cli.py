@@ -222,11 +222,11 @@ def bench(style: str, device: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(measurement) for measurement in measurements], indent=2))
         return
-    click.echo(f"{'picture':>11} {'backend':9} {'precision':9} {'seconds':>8} {'MP/s':>6} {'GFLOP/s':>8} {'of matmul':>9} {'PSNR':>8}")
+    click.echo("    picture  backend   precision  seconds    MP/s  GFLOP/s  of matmul     PSNR")
     for m in measurements:
         click.echo(
-            f"{f'{m.side}×{m.side}':>11} {m.backend:9} {m.precision:9} {m.seconds:8.3f} {m.megapixels_per_second:6.2f} "
-            f"{m.gflops:8.0f} {m.ceiling:8.0f}% {m.psnr:5.1f} dB"
+            f"{f'{m.side}×{m.side}':>11}  {m.backend:8}  {m.precision:9}  {m.seconds:7.3f}  {m.megapixels_per_second:6.2f}  "
+            f"{m.gflops:7.0f}  {m.ceiling:8.0f}%  {m.psnr:4.1f} dB"
         )
 
 

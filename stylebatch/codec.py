@@ -20,21 +20,20 @@ from PIL import ExifTags, Image, ImageFile, PngImagePlugin
 from torch import Tensor
 
 from stylebatch.colour import (
-    Pixels,
     fill_transparent,
     from_srgb,
     over_white,
     resized,
-    rgb_profile,
     to_8_bits,
     to_srgb,
     upright,
     with_colours_of,
 )
-from stylebatch.deep import TIFF_COMPRESSIONS, encode_png, encode_tiff, is_deep, read_deep, with_tags
+from stylebatch.deep import TIFF_COMPRESSIONS, encode_png, encode_tiff, load_deep, with_tags
 from stylebatch.errors import StylebatchError
 from stylebatch.files import atomic_write
 from stylebatch.frame import Frame, FrameInfo
+from stylebatch.icc import Pixels
 
 #: Pillow's formats that are read, and the one that each is written back as. The others would lose pixels: PNG.
 FORMATS = {
@@ -54,7 +53,7 @@ _READ_ONLY_SUFFIXES = frozenset(
     suffix for format, suffixes in EXTENSIONS.items() if FORMATS[format] not in (format, "JPEG") for suffix in suffixes
 )
 #: Formats whose moving pictures keep moving.
-_ANIMATED = ("GIF", "PNG", "WEBP")
+_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 _NO_ALPHA = ("JPEG", "BMP")
 #: A file name's limit in bytes, on every common file system.
 _LONGEST_NAME = 255
@@ -195,9 +194,8 @@ def read_image(path: Path, index: int = 0, name: str | None = None, options: Ima
 def read_frames(path: Path, index: int = 0, name: str | None = None, options: ImageOptions = DEFAULTS) -> list[Frame]:
     """Decode a photograph, or every frame of an animation whose output format can move: upright, RGB, at its work size.
 
-    Pixels are uint8 in sRGB where the file has a profile that leads there and back. What has 16 bits is uint16 in the
-    colours of its file, whose profile then stays attached: there is no conversion of that depth. Under transparent
-    pixels lie the colours of their neighbours. All else is in `ImageExtra`.
+    Pixels are uint8, or uint16 of a file that has more than 8 bits, in sRGB where its profile leads there and back. Under
+    transparent pixels lie the colours of their neighbours. All else is in `ImageExtra`.
 
     Raises:
         StylebatchError: too large, or not a regular file. Pillow's and the system's errors: missing, broken, no image.
@@ -310,7 +308,7 @@ def _read(path: Path, index: int, name: str, options: ImageOptions, *, still: bo
 
 def _frames_in(image: Image.Image) -> int:
     """Pages or moving frames of a file. A second picture in a JPEG is a preview or a depth map, in an ICO a size."""
-    if image.format not in (*_ANIMATED, "TIFF", "AVIF"):
+    if image.format not in (*_ANIMATED, "TIFF"):
         return 1
     here, frames = image.tell(), 1
     with suppress(Exception):  # a damaged second page is no reason to lose the first
@@ -324,15 +322,10 @@ def _decode(
 ) -> tuple[Pixels, ImageExtra]:
     """The frame at which an opened picture stands, as the network is to see it. `full` is its size before any draft."""
     drafted = image.size != full
-    deep = is_deep(image)
-    image.load()
+    loaded, alpha = load_deep(image, path) or _eight_bits(image)
     exif = _exif(image)
     orientation = exif.pop(ExifTags.Base.Orientation, 1)
-    colours, alpha, profile, convert_back = _pixels(image)
-    if deep and (wide := read_deep(path, has_alpha=image.mode in ("RGBA", "LA"))):
-        # Pillow has decoded it first, which tells a broken file. A TIFF is turned already, by either.
-        colours, alpha = wide
-        profile, convert_back = rgb_profile(image.info.get("icc_profile")), False
+    colours, profile, convert_back = to_srgb(loaded, image.info.get("icc_profile"))
     colours = upright(colours, orientation)
     size = (full[::-1] if orientation >= 5 else full) if drafted else (colours.shape[1], colours.shape[0])
     work = options.work_size(*size)
@@ -358,17 +351,12 @@ def _decode(
     return pixels, extra
 
 
-def _pixels(image: Image.Image) -> tuple[Pixels, Pixels | None, bytes | None, bool]:
-    """Colours, alpha if there is any, and what `to_srgb` says of the profile."""
-    alpha = None
-    if image.mode == "I;16" and "transparency" in image.info:  # a PNG's one transparent level
-        alpha = np.where(np.asarray(image) == image.info["transparency"], 0, 65535).astype(np.uint16)
-    elif image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        with_alpha = image.convert("RGBA")
-        alpha = np.array(with_alpha.getchannel("A"))
-        image = image if image.mode == "LA" else with_alpha
-    colours, profile, convert_back = to_srgb(image)
-    return colours, alpha, profile, convert_back
+def _eight_bits(image: Image.Image) -> tuple[Image.Image, Pixels | None]:
+    """A loaded picture as `to_srgb` takes it, and its alpha, if there is any."""
+    if image.mode not in ("LA", "La", "PA", "RGBA", "RGBa") and "transparency" not in image.info:
+        return image, None
+    with_alpha = image.convert("RGBA")
+    return image if image.mode == "LA" else with_alpha, np.array(with_alpha.getchannel("A"))
 
 
 def _exif(image: Image.Image) -> Image.Exif:
@@ -428,7 +416,8 @@ def _encode(frames: list[Pixels], extras: list[ImageExtra], options: ImageOption
     extra = extras[0]
     save = {**_SAVE_OPTIONS[extra.format], **extra.keep.get(extra.format, {})}
     if len(frames) == 1 and frames[0].dtype == np.uint16 and extra.format in ("PNG", "TIFF"):
-        pixels = frames[0] if extra.alpha is None else np.dstack([frames[0], extra.alpha])
+        pixels = from_srgb(frames[0], extra.profile) if extra.profile and extra.convert_back else frames[0]
+        pixels = pixels if extra.alpha is None else np.dstack([pixels, extra.alpha])
         if extra.format == "PNG":
             return encode_png(pixels, extra.profile, extra.info)
         return with_tags(encode_tiff(pixels, save["compression"]), extra.profile, extra.info)

@@ -2,58 +2,54 @@
 
 from __future__ import annotations
 
-import io
-from contextlib import suppress
-from typing import Any
-
 import cv2
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 
-Pixels = np.ndarray[Any, np.dtype[Any]]
+from stylebatch.icc import SRGB, Pixels, has_way_back, into_srgb, is_srgb, out_of_srgb, space_of
 
-_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-SRGB_BYTES = _SRGB.tobytes()
 #: How much red, green and blue add to brightness, by ITU-R BT.601.
 _LUMA = np.array([[0.299, 0.587, 0.114]], dtype=np.float32)
 
 
-def to_srgb(image: Image.Image) -> tuple[Pixels, bytes | None, bool]:
-    """Any of Pillow's modes → RGB in sRGB, without alpha.
+def to_srgb(pixels: Image.Image | Pixels, data: bytes | None) -> tuple[Pixels, bytes | None, bool]:
+    """Pixels of any mode → RGB in sRGB, without alpha.
+
+    Args:
+        pixels: 8 bits: an image of any of Pillow's modes for them; 16 bits: uint16, H×W of grey, H×W×3 of RGB, or H×W×4 of
+            CMYK, which becomes 8 bits.
+        data: the ICC profile that they came with, or None.
 
     Returns:
-        H×W×3, uint16 for grey of more than 8 bits, else uint8; the ICC profile that belongs to the output; whether the
-        output's pixels have to be converted into it. A profile that only leads to sRGB and not back stays attached to
-        unconverted pixels.
+        H×W×3, uint8 or uint16; the ICC profile that belongs to the output; whether the output's pixels have to be converted
+        into it. A profile that only leads to sRGB and not back stays attached to unconverted pixels.
     """
-    data = image.info.get("icc_profile")
-    if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
-        return np.repeat(_deep_grey(image)[..., None], 3, axis=2), None, False
-    profile, space = _parse(data)
-    source = {
-        "RGB": "RGB" if image.mode not in ("CMYK", "LAB") else None,
-        "GRAY": "L" if image.mode in ("L", "LA", "1") else None,
-        "CMYK": "CMYK" if image.mode == "CMYK" else None,
-    }.get(space)
-    if source is not None:
-        with suppress(ImageCms.PyCMSError):
-            converted = np.array(_convert(image.convert(source), profile, _SRGB))
-            if source != "RGB":
-                return converted, SRGB_BYTES, False
-            if data != SRGB_BYTES:
-                _convert(Image.new("RGB", (1, 1)), _SRGB, profile)  # is there a way back?
-            return converted, data, data != SRGB_BYTES
-    return np.array(image.convert("RGB")), rgb_profile(data), False
+    if not isinstance(pixels, Image.Image) and pixels.shape[2:] == (4,):
+        pixels = Image.merge("CMYK", [Image.fromarray(ink) for ink in np.moveaxis(to_8_bits(pixels), 2, 0)])
+    if isinstance(pixels, Image.Image):
+        grey = pixels.mode in ("L", "LA", "1")
+        own = "GRAY" if grey else pixels.mode if pixels.mode in ("CMYK", "LAB") else "RGB"
+        rgb = np.array(pixels.convert("RGB"))
+    else:
+        own = "GRAY" if pixels.ndim == 2 else "RGB"
+        rgb = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+    space = space_of(data)
+    if data and space == own != "RGB":
+        native = pixels.convert("L" if grey else own) if isinstance(pixels, Image.Image) else pixels
+        if (converted := into_srgb(native, data)) is not None:
+            return converted, SRGB, False
+    if data and space == "RGB" and own in ("RGB", "GRAY") and not is_srgb(data) and has_way_back(data):
+        converted = into_srgb(Image.fromarray(rgb) if rgb.dtype == np.uint8 else rgb, data)
+        if converted is not None:
+            return converted, data, True
+    return rgb, data if space == "RGB" else None, False
 
 
 def from_srgb(pixels: Pixels, profile: bytes) -> Pixels:
-    """sRGB uint8 → the space of an RGB profile for which `to_srgb` asked to be converted back."""
-    return np.array(_convert(Image.fromarray(pixels), _SRGB, _parse(profile)[0]))
-
-
-def rgb_profile(data: bytes | None) -> bytes | None:
-    """The profile, if RGB pixels may carry it."""
-    return data if _parse(data)[1] == "RGB" else None
+    """sRGB, uint8 or uint16 → the space of an RGB profile for which `to_srgb` asked to be converted back."""
+    converted = out_of_srgb(Image.fromarray(pixels) if pixels.dtype == np.uint8 else pixels, profile)
+    assert converted is not None
+    return converted
 
 
 def to_8_bits(pixels: Pixels) -> Pixels:
@@ -129,29 +125,3 @@ def _push_pull(colours: Pixels, trust: Pixels) -> Pixels:
 def _rounded(values: Pixels, like: Pixels) -> Pixels:
     whole: Pixels = np.rint(values).clip(0, np.iinfo(like.dtype).max).astype(like.dtype)
     return whole
-
-
-def _deep_grey(image: Image.Image) -> Pixels:
-    values = np.asarray(image)
-    if image.mode == "F" and values.max(initial=0) <= 1:
-        values = values * 65535
-    whole: Pixels = np.rint(values).clip(0, 65535).astype(np.uint16)
-    return whole
-
-
-def _parse(data: bytes | None) -> tuple[Any, str]:
-    """An ICC profile and its colour space, or None and nothing if it is no profile."""
-    try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(data or b""))
-    except (OSError, ImageCms.PyCMSError):
-        return None, ""
-    return profile, profile.profile.xcolor_space.strip()
-
-
-def _convert(image: Image.Image, source: Any, target: Any) -> Image.Image:
-    converted = ImageCms.profileToProfile(
-        image, source, target, ImageCms.Intent.RELATIVE_COLORIMETRIC, outputMode="RGB",
-        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-    )  # fmt: skip
-    assert converted is not None
-    return converted

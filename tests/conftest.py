@@ -22,6 +22,10 @@ TOLERANCES = {torch.float64: (1e-10, 1e-12), torch.float32: (2e-4, 2e-5), torch.
 MIN_PSNR, ONE_LEVEL = 40.0, 1
 #: How far fp32 may be from float64 in pixels of 16 bits: rounding through sixteen layers.
 STEPS_OF_65535 = 4
+#: Of 65,535: what a colour profile's rounding of its numbers to 1/65,536 makes of a pixel; a way there and back.
+ROUNDED, THERE_AND_BACK = 40, 2
+#: Of 255, between sixteen bits and Little CMS in eight: one rounds by half a level; the mean of what both lose.
+LEVEL, MEAN_LEVEL = 0.8, 0.35
 
 
 def assert_close(actual: Tensor, expected: Tensor, dtype: torch.dtype = torch.float32) -> None:

@@ -22,9 +22,10 @@ ALLOWED = {
     "checkpoint": {"errors", "files", "transnet"},
     "styles": {"errors"},
     "loader": {"frame", "interrupt"},
-    "colour": set(),
-    "deep": {"colour"},
-    "codec": {"colour", "deep", "errors", "files", "frame"},
+    "icc": set(),
+    "colour": {"icc"},
+    "deep": {"icc"},
+    "codec": {"colour", "deep", "errors", "files", "frame", "icc"},
     "images": {"codec", "colour", "errors", "files", "frame", "grid"},
     "stages": {"transnet"},
     "backends": {"backends.openvino", "backends.pytorch", "backends.sweep", "device", "errors", "stages"},
@@ -34,8 +35,9 @@ ALLOWED = {
     "stylizer": {"backends", "checkpoint", "device", "stages", "styles"},
     "manifest": {"errors", "files"},
     "pipeline": {"device", "errors", "frame", "images", "loader", "stylizer"},
+    "benchmark": {"device", "stylizer", "transnet"},
     "jobs": {"colour", "device", "errors", "files", "frame", "grid", "images", "manifest", "pipeline", "styles", "stylizer"},
-    "cli": {"", "errors", "images", "interrupt", "jobs", "pipeline", "styles"},
+    "cli": {"", "benchmark", "errors", "images", "interrupt", "jobs", "pipeline", "styles"},
     "": {"errors", "images", "jobs", "pipeline", "styles", "stylizer", "transnet"},
 }
 TRAINER_MAY = {"", "checkpoint", "cli", "device", "errors", "files", "grid", "interrupt", "styles", "transnet"}
@@ -44,7 +46,7 @@ SOLE_USERS = {
     "tqdm": {"stylebatch/cli.py"},
     "av": set(),
     "openvino": {"stylebatch/backends/openvino.py"},
-    "cv2": {"stylebatch/colour.py", "stylebatch/deep.py"},
+    "cv2": {"stylebatch/colour.py", "stylebatch/deep.py", "stylebatch/icc.py"},
 }
 
 FILES = sorted([*ROOT.glob("stylebatch/**/*.py"), *ROOT.glob("trainer/**/*.py")])

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+
+from stylebatch.benchmark import benchmark, network_gflop
+from stylebatch.errors import StylebatchError
+
+
+def test_every_way_is_measured_and_agrees_with_plain_fp32() -> None:
+    turns: list[tuple[int, int]] = []
+    measurements = benchmark(device="cpu", sides=(64,), repeats=1, progress=lambda *turn: turns.append(turn))
+    assert {(m.backend, m.precision) for m in measurements} >= {("openvino", "fp32"), ("torch", "fp32")}
+    for m in measurements:
+        assert m.megapixels_per_second == pytest.approx(64 * 64 / 1e6 / m.seconds)
+        assert m.gflops == pytest.approx(network_gflop(64) / m.seconds)
+        assert m.ceiling > 0
+        assert m.psnr > (60 if m.precision == "fp32" else 40)
+    assert turns[-1] == (2 * len(measurements), 2 * len(measurements))
+
+
+def test_the_network_costs_what_its_table_says() -> None:
+    """154,000 multiplications with addition for a pixel (Johnson's table at these widths), whatever the size."""
+    assert network_gflop(512) == pytest.approx(512 * 512 * 2 * 154e3 / 1e9, rel=0.01)
+
+
+def test_a_device_that_is_not_there() -> None:
+    with pytest.raises(StylebatchError, match="no such device"):
+        benchmark(device="gpu")
