@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Time the network alone, the folder job end to end, and the article's own way, interleaved in one run.
+"""Time the article's way, ONNX Runtime and every backend of stylebatch, side by side on the same pictures in one run.
 
-    scripts/bench.py [--images 12] [--repeats 3] [--json bench.json]
+    scripts/bench.py [--images 12] [--repeats 3] [--json bench.json] [--chart bench.png]
 
-Each measurement is a process of its own, so that none warms the caches or the memory of another; medians are printed, and
-ratios to the article's way: eager fp32, one photograph after another, everything in one thread of control. (Its script
-also kept the autograd graph. That is left out here: it would only run out of memory.)
+Each measurement is a process of its own, so that none warms the caches or the memory of another, and they take turns.
+Printed are medians, and the medians of the ratios to the article's way: eager fp32, one photograph after another,
+everything in one thread of control. (Its script also kept the autograd graph. That is left out here: it would only run out
+of memory.) ONNX Runtime takes the network as PyTorch exports it, in the same loop; `pip install onnx onnxruntime onnxscript`
+adds it to the table.
 """
 
 from __future__ import annotations
@@ -18,112 +20,161 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-#: Sizes of the folder's photographs, 0.2 to 1.5 megapixels.
-SIZES = ((640, 427), (512, 512), (800, 600), (1024, 683), (1200, 800), (427, 640), (1500, 1000), (600, 400))
+#: Sizes of the folder's photographs, 0.2 to 2 megapixels.
+SIZES = ((640, 427), (512, 512), (800, 600), (1024, 683), (1200, 800), (427, 640), (1632, 1224), (600, 400))
 PHOTOS = Path(__file__).parent.parent / "trainer" / "photos"
 
 
-def make_folder(folder: Path, count: int) -> None:
+def photograph(index: int, size: tuple[int, int]) -> Any:
     from PIL import Image
 
     photos = sorted(PHOTOS.glob("*.jpg"))
+    with Image.open(photos[index % len(photos)]) as image:
+        return image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+
+
+def make_folder(folder: Path, count: int) -> None:
     for index in range(count):
-        with Image.open(photos[index % len(photos)]) as image:
-            size = SIZES[index % len(SIZES)]
-            image.resize(size, Image.Resampling.LANCZOS).save(folder / f"{index:03}.jpg", quality=92)
+        photograph(index, SIZES[index % len(SIZES)]).save(folder / f"{index:03}.jpg", quality=92)
 
 
-def network(style: str, precision: str, side: int) -> dict[str, float]:
-    """The network alone on one picture, without decoding or encoding."""
-    import torch
-
-    from stylebatch.stylizer import Stylizer
-
-    stylizer = Stylizer(style, precision=precision)
-    pixels = torch.randint(0, 256, (1, side, side, 3), dtype=torch.uint8)
-    stylizer(pixels)
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        stylizer(pixels)
-        seconds.append(time.perf_counter() - start)
-    return {"seconds": statistics.median(seconds), "megapixels": side * side / 1e6}
-
-
-def article_network(style: str, side: int) -> dict[str, float]:
-    """The plain network, as the article runs it."""
+def plain_network(style: str) -> Callable[[Any], Any]:
+    """As the article runs it: N×3×H×W in [0,1] to the same."""
     import torch
 
     from stylebatch.checkpoint import load_checkpoint
     from stylebatch.styles import find_style
 
-    net = load_checkpoint(find_style(style)).network()
-    x = torch.rand(1, 3, side, side)
+    network = load_checkpoint(find_style(style)).network()
+
+    def run(x: Any) -> Any:
+        with torch.no_grad():
+            return network(x)
+
+    return run
+
+
+def onnx_network(style: str, model: Path) -> Callable[[Any], Any]:
+    import onnxruntime
+    import torch
+
+    from stylebatch.checkpoint import load_checkpoint
+    from stylebatch.styles import find_style
+
+    if not model.exists():
+        network = load_checkpoint(find_style(style)).network().layer  # without the padding of odd sizes
+        sides = {2: 4 * torch.export.Dim("rows", min=4, max=2048), 3: 4 * torch.export.Dim("columns", min=4, max=2048)}
+        torch.onnx.export(network, (torch.rand(1, 3, 256, 320),), model, dynamo=True, dynamic_shapes=(sides,), verbose=False)
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def run(x: Any) -> Any:
+        from stylebatch.transnet import pad_to_multiple
+
+        return torch.from_numpy(session.run(None, {name: pad_to_multiple(x).numpy()})[0])[..., : x.shape[2], : x.shape[3]]
+
+    return run
+
+
+def measure_network(run: Callable[[Any], Any], pixels: Any) -> dict[str, float]:
+    run(pixels)
     seconds = []
-    with torch.no_grad():
-        net(x)
-        for _ in range(3):
-            start = time.perf_counter()
-            net(x)
-            seconds.append(time.perf_counter() - start)
-    return {"seconds": statistics.median(seconds), "megapixels": side * side / 1e6}
+    for _ in range(3):
+        start = time.perf_counter()
+        run(pixels)
+        seconds.append(time.perf_counter() - start)
+    return {"seconds": statistics.median(seconds), "megapixels": pixels.numel() / 3e6}
 
 
-def folder(style: str, precision: str, source: Path) -> dict[str, float]:
+def network(way: str, side: int, style: str, model: Path) -> dict[str, float]:
+    """The network alone on one photograph, without decoding or encoding."""
+    import numpy as np
+    import torch
+
+    from stylebatch.benchmark import network_gflop, psnr
+    from stylebatch.stylizer import Stylizer
+
+    pixels = torch.from_numpy(np.array(photograph(0, (side, side))))[None]
+    unit = pixels.permute(0, 3, 1, 2).float() / 255
+    plain = plain_network(style)
+    expected = (plain(unit) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    if way in ("article", "onnx"):
+        run = plain if way == "article" else onnx_network(style, model)
+        result, actual = measure_network(run, unit), (run(unit) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    else:
+        backend, _, precision = way.partition("-")
+        stylizer = Stylizer(style, backend=backend, precision=precision)
+        result, actual = measure_network(stylizer, pixels), stylizer(pixels)
+    return {**result, "gflops": network_gflop(side) / result["seconds"], "psnr": min(99.0, psnr(actual, expected))}
+
+
+def folder(way: str, source: Path, style: str, model: Path) -> dict[str, float]:
+    """From files to files."""
     from stylebatch.jobs import stylize_folder
 
     with tempfile.TemporaryDirectory() as output:
-        summary = stylize_folder(source, output, style, precision=precision)
+        if way in ("article", "onnx"):
+            return simple_loop(plain_network(style) if way == "article" else onnx_network(style, model), source, Path(output))
+        backend, _, precision = way.partition("-")
+        summary = stylize_folder(source, output, style, backend=backend, precision=precision)
     return {"seconds": summary.seconds, "megapixels": summary.megapixels, **summary.waits}
 
 
-def article_folder(style: str, source: Path) -> dict[str, float]:
-    import torch
+def simple_loop(run: Callable[[Any], Any], source: Path, output: Path) -> dict[str, float]:
     from PIL import Image
     from torchvision.transforms.functional import to_tensor
     from torchvision.utils import save_image
 
-    from stylebatch.checkpoint import load_checkpoint
-    from stylebatch.styles import find_style
-
-    net = load_checkpoint(find_style(style)).network()
     megapixels = 0.0
-    with tempfile.TemporaryDirectory() as output, torch.no_grad():
-        start = time.perf_counter()
-        for path in sorted(source.iterdir()):
-            x = to_tensor(Image.open(path)).unsqueeze(0)
-            save_image(net(x)[0], Path(output, path.name))
-            megapixels += x.shape[2] * x.shape[3] / 1e6
-        return {"seconds": time.perf_counter() - start, "megapixels": megapixels}
+    start = time.perf_counter()
+    for path in sorted(source.iterdir()):
+        x = to_tensor(Image.open(path)).unsqueeze(0)
+        save_image(run(x)[0], output / path.name)
+        megapixels += x.shape[2] * x.shape[3] / 1e6
+    return {"seconds": time.perf_counter() - start, "megapixels": megapixels}
 
 
-def matmul(dtype_name: str) -> float:
-    """GFLOP/s of a large matrix product: the machine's ceiling."""
+def ceiling(precision: str) -> dict[str, float]:
     import torch
 
-    a = torch.rand(2048, 2048).to(getattr(torch, dtype_name))
-    a @ a
-    rates = []
-    for _ in range(5):
-        start = time.perf_counter()
-        a @ a
-        rates.append(2 * 2048**3 / (time.perf_counter() - start) / 1e9)
-    return statistics.median(rates)
+    from stylebatch.benchmark import matmul_gflops
+
+    return {"gflops": matmul_gflops(torch.device("cpu"), precision, 5)}
 
 
-def measure(way: str, style: str, source: Path) -> dict[str, float]:
-    kind, _, detail = way.partition(" ")
-    precision, _, side = detail.partition(" ")
-    if kind == "matmul":
-        result = {"gflops": matmul(detail)}
-    elif kind == "network":
-        result = article_network(style, int(side)) if precision == "article" else network(style, precision, int(side))
+def measure(job: str, way: str, style: str, work: Path) -> dict[str, float]:
+    model = work / "network.onnx"
+    if job == "matmul":
+        result = ceiling(way)
+    elif job == "folder":
+        result = folder(way, work / "in", style, model)
     else:
-        result = article_folder(style, source) if detail == "article" else folder(style, detail, source)
+        result = network(way, int(job.split()[1]), style, model)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {**result, "peak_gb": peak / (1e6 if sys.platform == "linux" else 1e9)}
+
+
+def draw(results: dict[str, dict[str, list[dict[str, float]]]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    jobs = [job for job in results if job != "matmul"]
+    figure, axes = pyplot.subplots(1, len(jobs), figsize=(3.5 * len(jobs), 3), layout="constrained")
+    for job, axis in zip(jobs, axes, strict=True):
+        rates = {way: statistics.median(run["megapixels"] / run["seconds"] for run in runs) for way, runs in results[job].items()}
+        bars = axis.barh(list(rates), list(rates.values()), color="#3b6ea8")
+        axis.bar_label(bars, fmt="%.2f", padding=2)
+        axis.invert_yaxis()
+        axis.set(title=job, xlabel="megapixels/s", xlim=(0, 1.2 * max(rates.values())))
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
@@ -131,41 +182,55 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--style", default="hosi")
-    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
-    parser.add_argument("--json", type=Path, help="also write every measurement")
-    parser.add_argument("--way", help=argparse.SUPPRESS)
-    parser.add_argument("--source", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--precisions", nargs="+", help="default: fp32, and what the CPU has beside it")
+    parser.add_argument("--json", type=Path, help="write every measurement")
+    parser.add_argument("--chart", type=Path, help="draw megapixels a second")
+    parser.add_argument("--measure", nargs=3, metavar=("JOB", "WAY", "WORK"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.way:
-        print(json.dumps(measure(options.way, options.style, options.source)))
+    if options.measure:
+        job, way, work = options.measure
+        print(json.dumps(measure(job, way, options.style, Path(work))))
         return
 
-    jobs = {job: ["article", *options.precisions] for job in ("network 512", "network 1024", f"folder of {options.images}")}
-    results: dict[str, dict[str, list[dict[str, float]]]] = {job: {way: [] for way in ways} for job, ways in jobs.items()}
-    results["matmul"] = {"float32": [], "bfloat16": []}
-    with tempfile.TemporaryDirectory() as source:
-        make_folder(Path(source), options.images)
+    import torch
+
+    from stylebatch.device import half_in_hardware
+
+    half = half_in_hardware(torch.device("cpu"))
+    precisions = options.precisions or (["fp32", half] if half else ["fp32"])
+    ways = ["article", *(["onnx"] if find_spec("onnxruntime") and find_spec("onnxscript") else [])]
+    ways += [f"{backend}-{precision}" for backend in ("torch", "openvino") for precision in precisions]
+    results: dict[str, dict[str, list[dict[str, float]]]] = {"matmul": {precision: [] for precision in precisions}}
+    results |= {job: {way: [] for way in ways} for job in ("network 512", "network 1024", "folder")}
+    with tempfile.TemporaryDirectory() as work:
+        Path(work, "in").mkdir()
+        make_folder(Path(work, "in"), options.images)
         for _ in range(options.repeats):
-            for job, ways in results.items():
-                kind, _, side = job.partition(" ")
-                for way, runs in ways.items():
-                    name = f"{kind} {way}" + (f" {side}" if kind == "network" else "")
-                    command = [sys.executable, __file__, "--way", name, "--style", options.style, "--source", source]
-                    runs.append(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
-    print("matmul GFLOP/s: " + ", ".join(
-        f"{dtype} {statistics.median(run['gflops'] for run in runs):.0f}" for dtype, runs in results["matmul"].items()
-    ))  # fmt: skip
-    print(f"{'':18} {'':8} {'seconds':>8} {'MP/s':>7} {'ratio':>6} {'peak GB':>8}  load/stylize/save")
-    for job in jobs:
-        baseline = [run["seconds"] for run in results[job]["article"]]
-        for way, runs in results[job].items():
+            for job, runs in results.items():
+                for way in runs:
+                    command = [sys.executable, __file__, "--measure", job, way, work, "--style", options.style]
+                    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+                    runs[way].append(json.loads(output.splitlines()[-1]))
+    ceilings = {way: statistics.median(run["gflops"] for run in runs) for way, runs in results.pop("matmul").items()}
+    print("matmul GFLOP/s: " + ", ".join(f"{precision} {rate:.0f}" for precision, rate in ceilings.items()))
+    print(f"{'':13}{'':15}{'seconds':>8}{'MP/s':>7}{'ratio':>7}{'of matmul':>11}{'PSNR':>7}{'peak GB':>9}  load/stylize/save")
+    for job, by_way in results.items():
+        baseline = [run["seconds"] for run in by_way["article"]]
+        for way, runs in by_way.items():
             middle = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
             ratio = statistics.median(theirs / run["seconds"] for theirs, run in zip(baseline, runs, strict=True))
+            share = f"{middle['gflops'] / ceilings[way.partition('-')[2] or 'fp32']:.0%}" if "gflops" in middle else ""
+            noise = f"{middle['psnr']:.1f}" if "psnr" in middle else ""
             stages = "/".join(f"{middle[s] / middle['seconds']:.0%}" for s in ("load", "stylize", "save") if s in middle)
             rate = middle["megapixels"] / middle["seconds"]
-            print(f"{job:18} {way:8} {middle['seconds']:8.2f} {rate:7.2f} {ratio:6.2f} {middle['peak_gb']:8.2f}  {stages}")
+            print(
+                f"{job:13}{way:15}{middle['seconds']:8.2f}{rate:7.2f}{ratio:7.2f}{share:>11}{noise:>7}{middle['peak_gb']:9.2f}"
+                f"  {stages}"
+            )
     if options.json:
-        options.json.write_text(json.dumps(results, indent=2))
+        options.json.write_text(json.dumps({"matmul": ceilings, **results}, indent=2))
+    if options.chart:
+        draw(results, options.chart)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def benchmark(
     }
     pictures = {side: _picture(side) for side in sides}
     reference = {side: stylizers["torch", "fp32"](picture) for side, picture in pictures.items()}
-    ceilings = {precision: _matmul_gflops(picked, precision, repeats) for precision in precisions}
+    ceilings = {precision: matmul_gflops(picked, precision, repeats) for precision in precisions}
     seconds: dict[tuple[str, Precision, int], list[float]] = {}
     psnrs: dict[tuple[str, Precision, int], float] = {}
     turns = [(backend, precision, side) for side in sides for backend, precision in stylizers]
@@ -118,7 +118,7 @@ def _picture(side: int) -> Tensor:
     return (smooth * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def _matmul_gflops(device: torch.device, precision: Precision, repeats: int) -> float:
+def matmul_gflops(device: torch.device, precision: Precision, repeats: int) -> float:
     """The machine's ceiling: what a large matrix product reaches."""
     side = 2048
     a = torch.rand(side, side).to(device, DTYPES[precision])
