@@ -119,7 +119,8 @@ def folder(way: str, source: Path, style: str, model: Path) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as output:
         if way in ("article", "onnx"):
-            return simple_loop(plain_network(style) if way == "article" else onnx_network(style, model), source, Path(output))
+            run = plain_network(style) if way == "article" else onnx_network(style, model)
+            return simple_loop(run, source, Path(output))
         backend, _, precision = way.partition("-")
         summary = stylize_folder(source, output, style, backend=backend, precision=precision)
     return {"seconds": summary.seconds, "megapixels": summary.megapixels, **summary.waits}
@@ -168,7 +169,9 @@ def draw(results: dict[str, dict[str, list[dict[str, float]]]], path: Path) -> N
     jobs = [job for job in results if job != "matmul"]
     figure, axes = pyplot.subplots(1, len(jobs), figsize=(3.5 * len(jobs), 3), layout="constrained")
     for job, axis in zip(jobs, axes, strict=True):
-        rates = {way: statistics.median(run["megapixels"] / run["seconds"] for run in runs) for way, runs in results[job].items()}
+        rates = {
+            way: statistics.median(run["megapixels"] / run["seconds"] for run in runs) for way, runs in results[job].items()
+        }
         bars = axis.barh(list(rates), list(rates.values()), color="#3b6ea8")
         axis.bar_label(bars, fmt="%.2f", padding=2)
         axis.invert_yaxis()
@@ -213,7 +216,7 @@ def main() -> None:
                     runs[way].append(json.loads(output.splitlines()[-1]))
     ceilings = {way: statistics.median(run["gflops"] for run in runs) for way, runs in results.pop("matmul").items()}
     print("matmul GFLOP/s: " + ", ".join(f"{precision} {rate:.0f}" for precision, rate in ceilings.items()))
-    print(f"{'':13}{'':15}{'seconds':>8}{'MP/s':>7}{'ratio':>7}{'of matmul':>11}{'PSNR':>7}{'peak GB':>9}  load/stylize/save")
+    print(f"{'':28}{'seconds':>8}{'MP/s':>7}{'ratio':>7}{'of matmul':>11}{'PSNR':>7}{'peak GB':>9}  load/stylize/save")
     for job, by_way in results.items():
         baseline = [run["seconds"] for run in by_way["article"]]
         for way, runs in by_way.items():

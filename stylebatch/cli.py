@@ -74,7 +74,11 @@ def _device_options(function: Callable[..., None]) -> Callable[..., None]:
         help="What computes: OpenVINO on CPUs, PyTorch elsewhere.",
     )(function)
     return click.option(
-        "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:N or mps."
+        "--device",
+        default="auto",
+        show_default=True,
+        metavar="NAME",
+        help="auto, cpu, cuda, cuda:N, cuda:0,cuda:1, all or mps.",
     )(function)
 
 
@@ -203,7 +207,9 @@ def styles(as_json: bool) -> None:
 
 @main.command()
 @click.option("--style", default="hosi", show_default=True, metavar="NAME|PATH", help="A shipped style or a checkpoint.")
-@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+@click.option(
+    "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:N, cuda:0,cuda:1, all or mps."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the measurements as JSON.")
 @command
 def bench(style: str, device: str, as_json: bool) -> None:

@@ -42,6 +42,22 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
+def pick_devices(name: str) -> list[torch.device]:
+    """Like `pick_device`, for several GPUs at once too: "cuda:0,cuda:1", or "all" that there are.
+
+    Raises:
+        StylebatchError: as there, and for a list of anything but different GPUs.
+    """
+    if name == "all":
+        pick_device("cuda")
+        return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    names = name.split(",")
+    devices = [pick_device(part.strip()) for part in names]
+    if len(names) > 1 and (len(set(devices)) < len(names) or any(device.index is None for device in devices)):
+        raise StylebatchError(f"device {name}: a list names different GPUs, such as cuda:0,cuda:1")
+    return devices
+
+
 def pick_precision(name: str, device: torch.device) -> Precision:
     """Turn "auto" into fp16 on CUDA, bf16 on CPUs that multiply it faster than fp32, fp32 elsewhere.
 

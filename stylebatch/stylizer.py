@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stylebatch.backends import Backend, BackendName, load_backend, pick_backend
 from stylebatch.checkpoint import load_checkpoint
-from stylebatch.device import Precision, keep_freed_memory, pick_device, pick_precision
+from stylebatch.device import Precision, keep_freed_memory, pick_devices, pick_precision
 from stylebatch.stages import as_stages
 from stylebatch.styles import find_style
 
@@ -28,11 +28,11 @@ class Pending:
 
 
 class Stylizer:
-    """One style on one device.
+    """One style on one device, or on several GPUs in turn.
 
     Args:
         style: a shipped style's name, or the path of a checkpoint.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        device: "auto", "cpu", "cuda", "cuda:N", "mps", a list such as "cuda:0,cuda:1", or "all" GPUs.
         precision: "auto" (half where the device is faster in it), "fp32", "bf16" or "fp16". Instance statistics are
             summed in fp32 in each, and a batch whose result is not finite is run again in fp32.
         backend: "auto" (OpenVINO on CPUs where it is installed), "torch" or "openvino".
@@ -47,12 +47,15 @@ class Stylizer:
         self.path = find_style(str(style))
         checkpoint = load_checkpoint(self.path)
         self.name = str(checkpoint.metadata.get("style", self.path.stem))
-        self.device = pick_device(device)
+        self.devices = pick_devices(device)
+        self.device = self.devices[0]
         self.precision = pick_precision(precision, self.device)
         self.backend = pick_backend(backend, self.device)
         self._stages = as_stages(checkpoint.network())
-        self._backends: dict[tuple[BackendName, Precision], Backend] = {}
-        self._backend(self.backend, self.precision)
+        self._backends: dict[tuple[BackendName, Precision, torch.device], Backend] = {}
+        self._turn = 0
+        for each in self.devices:
+            self._backend(self.backend, self.precision, each)
         if self.device.type == "cpu":
             keep_freed_memory()
 
@@ -69,8 +72,8 @@ class Stylizer:
         return self.start(pixels).result()
 
     def start(self, pixels: Tensor) -> Pending:
-        """Like a call, but on CUDA it returns while the device still computes, so that the caller can feed it the next
-        batch; pinned `pixels` are copied asynchronously. On a CPU the work is done on return.
+        """Like a call, but on CUDA it returns while the device still computes, so that the caller can feed it, or the next
+        one, the next batch; pinned `pixels` are copied asynchronously. On a CPU the work is done on return.
 
         Raises:
             MemoryError: main memory is too small, which the system would answer by killing the process.
@@ -82,23 +85,31 @@ class Stylizer:
         if self.device.type == "cpu" and pixels.shape[0] * pixels.shape[1] * pixels.shape[2] > SWEEP_PIXELS:
             name = "sweep"
         precision: Precision = "fp32" if pixels.dtype == torch.uint16 else self.precision
+        device = self.devices[self._turn % len(self.devices)]
+        self._turn += 1
         try:
-            result = self._backend(name, precision).start(pixels)
+            result = self._backend(name, precision, device).start(pixels)
         except torch.OutOfMemoryError:
             if len(pixels) > 1:
                 raise
             name = "sweep"
-            result = self._backend(name, precision).start(pixels)
+            result = self._backend(name, precision, device).start(pixels)
 
         def checked() -> Tensor:
             stylized, finite = result()
             if not finite and precision != "fp32":
-                stylized, _ = self._backend(name, "fp32").start(pixels)()
+                stylized, _ = self._backend(name, "fp32", device).start(pixels)()
             return stylized
 
         return Pending(checked)
 
-    def _backend(self, name: BackendName, precision: Precision) -> Backend:
-        if (name, precision) not in self._backends:
-            self._backends[name, precision] = load_backend(name, self._stages, self.device, precision)
-        return self._backends[name, precision]
+    @property
+    def in_flight(self) -> int:
+        """How many batches are worth having on their way: on each GPU one that is computed and one that waits."""
+        return 2 * len(self.devices) if self.device.type == "cuda" else 1
+
+    def _backend(self, name: BackendName, precision: Precision, device: torch.device) -> Backend:
+        key = name, precision, device
+        if key not in self._backends:
+            self._backends[key] = load_backend(name, self._stages, device, precision)
+        return self._backends[key]

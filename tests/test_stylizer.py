@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stylebatch import Stylizer
 from stylebatch.checkpoint import load_checkpoint
-from stylebatch.device import pick_device, pick_precision
+from stylebatch.device import pick_device, pick_devices, pick_precision
 from stylebatch.errors import StylebatchError
 
 
@@ -61,6 +61,27 @@ def test_half_precision_stays_close(precision: str) -> None:
     assert psnr(half, Stylizer("hosi", device="cpu", precision="fp32")(pixels)) >= MIN_PSNR
 
 
+def test_several_devices_take_turns(stylizer: Stylizer, checkpoint: Path) -> None:
+    """In their order, whatever order the results are asked for in."""
+    several = Stylizer(checkpoint, device="cpu", precision="fp32", backend="torch")
+    several.devices = [torch.device("cpu"), torch.device("cpu", 0)]
+    pictures = [batch(seed) for seed in range(4)]
+    pending = [several.start(pixels) for pixels in pictures]
+    for pixels, started in reversed(list(zip(pictures, pending, strict=True))):
+        assert (started.result().int() - stylizer(pixels).int()).abs().max() <= ONE_LEVEL
+
+
+@requires_cuda
+def test_all_gpus() -> None:
+    """More batches on their way than there are streams: none overwrites another's memory."""
+    gpus, cpu = Stylizer("hosi", device="all"), Stylizer("hosi", device="cpu", precision="fp32")
+    assert gpus.in_flight == 2 * torch.cuda.device_count()
+    pictures = [batch(seed, size=(256, 192)) for seed in range(3 * gpus.in_flight)]
+    pending = [gpus.start(pixels.pin_memory()) for pixels in pictures]
+    for pixels, started in zip(pictures, pending, strict=True):
+        assert psnr(started.result(), cpu(pixels)) >= MIN_PSNR
+
+
 @requires_cuda
 def test_cuda_fp16() -> None:
     gpu, cpu = Stylizer("hosi", device="cuda"), Stylizer("hosi", device="cpu", precision="fp32")
@@ -82,6 +103,16 @@ def test_bad_batches(stylizer: Stylizer) -> None:
 def test_bad_devices(device: str, message: str) -> None:
     with pytest.raises(StylebatchError, match=message):
         pick_device(device)
+
+
+def test_device_lists() -> None:
+    assert pick_devices("cpu") == [torch.device("cpu")]
+    for name in ("cpu,cpu", "cuda:0,cuda:0", "cuda,cuda:0", "cpu,"):
+        with pytest.raises(StylebatchError, match=r"different GPUs|no CUDA GPU here|no such device"):
+            pick_devices(name)
+    if not torch.cuda.is_available():
+        with pytest.raises(StylebatchError, match="no CUDA GPU here"):
+            pick_devices("all")
 
 
 def test_precision_follows_the_device() -> None:

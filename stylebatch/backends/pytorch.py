@@ -18,22 +18,41 @@ class PyTorchBackend:
     def __init__(self, stages: list[Stage], device: torch.device, precision: Precision) -> None:
         self.device = device
         self.stages = on_device(stages, device, precision)
+        if device.type == "cuda":
+            self._copy_in = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._copy_out = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def start(self, pixels: Tensor) -> Result:
-        """On CUDA it returns while the device computes, and copies pinned `pixels` meanwhile."""
+        """Done on return, but on CUDA."""
+        if self.device.type == "cuda":
+            return self._start_on_cuda(pixels)
         with torch.inference_mode():
-            stylized, finite = self._run(pixels.to(self.device, non_blocking=True))
-            if self.device.type != "cuda":
-                done = stylized.cpu(), bool(finite)
-                return lambda: done
-            host = torch.empty(stylized.shape, dtype=stylized.dtype, pin_memory=True)
-            host.copy_(stylized, non_blocking=True)
-            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            event.record()
+            stylized, finite = self._run(pixels.to(self.device))
+            done = stylized.cpu(), bool(finite)
+        return lambda: done
+
+    def _start_on_cuda(self, pixels: Tensor) -> Result:
+        """Copies have streams of their own: this batch comes, pinned, while the last one is computed and the one before
+        goes. A tensor used on a second stream is recorded there, or its memory could be given away too early."""
+        with torch.inference_mode(), torch.cuda.device(self.device):
+            compute = torch.cuda.current_stream()
+            with torch.cuda.stream(self._copy_in):
+                on_device = pixels.to(self.device, non_blocking=True)
+            compute.wait_stream(self._copy_in)
+            on_device.record_stream(compute)
+            results = self._run(on_device)
+            self._copy_out.wait_stream(compute)
+            with torch.cuda.stream(self._copy_out):
+                host = [torch.empty(result.shape, dtype=result.dtype, pin_memory=True) for result in results]
+                for there, result in zip(host, results, strict=True):
+                    there.copy_(result, non_blocking=True)
+                    result.record_stream(self._copy_out)
+                arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                arrived.record()
 
         def wait() -> tuple[Tensor, bool]:
-            event.synchronize()
-            return host, bool(finite)
+            arrived.synchronize()
+            return host[0], bool(host[1])
 
         return wait
 
