@@ -27,6 +27,8 @@ class OpenVINOBackend:
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[precision],
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": cores(),
+            # Kernels made for a size are kept for the next picture of that size, by default 5000 of them: 0.5 MB a size.
+            "CPU_RUNTIME_CACHE_CAPACITY": "64",
         }
         self._requests: dict[torch.dtype, ov.InferRequest] = {}
         self._lock = Lock()
