@@ -30,15 +30,35 @@ ALLOWED = {
     "manifest": {"errors", "files"},
     "pipeline": {"errors", "frame", "images", "loader", "stylizer"},
     "jobs": {"colour", "errors", "files", "frame", "grid", "images", "manifest", "pipeline", "styles", "stylizer"},
-    "cli": {"", "errors", "images", "interrupt", "jobs", "pipeline", "styles"},
-    "": {"errors", "images", "jobs", "pipeline", "styles", "stylizer", "transnet"},
+    "video.options": {"errors"},
+    "video.colour": set(),
+    "video.source": {"codec", "colour", "errors", "frame", "images", "video.colour", "video.options"},
+    "video.encoding": {"errors", "video.colour", "video.options", "video.source"},
+    "video.work": {"errors", "files", "manifest"},
+    "video.streams": set(),
+    "video.mux": {
+        "errors", "files", "video.encoding", "video.options", "video.source", "video.streams", "video.work",
+    },
+    "video.sink": {
+        "colour", "errors", "frame", "images", "manifest", "video.colour", "video.encoding", "video.mux", "video.source",
+        "video.work",
+    },
+    "video.job": {
+        "errors", "frame", "images", "loader", "manifest", "pipeline", "stylizer", "video.encoding", "video.options",
+        "video.sink", "video.source",
+    },
+    "video": {"video.job", "video.options", "video.sink", "video.source"},
+    "cli": {"", "errors", "images", "interrupt", "jobs", "pipeline", "styles", "stylizer", "video", "video.options"},
+    "": {"errors", "images", "jobs", "pipeline", "styles", "stylizer", "transnet", "video"},
 }
 TRAINER_MAY = {"", "checkpoint", "cli", "device", "errors", "files", "grid", "interrupt", "styles", "transnet"}
 SOLE_USERS = {
     "click": {"stylebatch/cli.py", "trainer/cli.py"},
     "tqdm": {"stylebatch/cli.py"},
-    "av": set(),
-    "cv2": {"stylebatch/colour.py", "stylebatch/deep.py"},
+    "av": {
+        f"stylebatch/video/{name}.py" for name in ("colour", "encoding", "mux", "sink", "source", "streams", "work")
+    },
+    "cv2": {"stylebatch/colour.py", "stylebatch/deep.py", "stylebatch/video/colour.py"},
 }
 
 FILES = sorted([*ROOT.glob("stylebatch/**/*.py"), *ROOT.glob("trainer/**/*.py")])
