@@ -20,6 +20,8 @@ from stylebatch.transnet import TransNet
 TOLERANCES = {torch.float64: (1e-10, 1e-12), torch.float32: (2e-4, 2e-5), torch.bfloat16: (5e-2, 2e-2)}
 #: Half precision against fp32, in dB; and how far a pixel may depend on its neighbours in a batch.
 MIN_PSNR, ONE_LEVEL = 40.0, 1
+#: How far a film's colours may be off in levels of 255: by rounding with 8 bits and with more, and on average by a codec.
+LEVELS, DEEP_LEVELS, CODED_LEVELS = 2.0, 0.6, 4.0
 
 
 def assert_close(actual: Tensor, expected: Tensor, dtype: torch.dtype = torch.float32) -> None:

@@ -40,8 +40,8 @@ ALLOWED = {
         "errors", "files", "video.encoding", "video.options", "video.source", "video.streams", "video.work",
     },
     "video.sink": {
-        "colour", "errors", "frame", "images", "manifest", "video.colour", "video.encoding", "video.mux", "video.source",
-        "video.work",
+        "colour", "errors", "frame", "images", "manifest", "video.colour", "video.encoding", "video.mux", "video.options",
+        "video.source", "video.work",
     },
     "video.job": {
         "errors", "frame", "images", "loader", "manifest", "pipeline", "stylizer", "video.encoding", "video.options",

@@ -173,9 +173,10 @@ def plan(clip: Clip, options: VideoOptions, output: Path) -> Encoding:
     colour = clip.colour.shown
     if colour.full and (name == "prores" or container == "avi"):
         colour = Colour(colour.matrix, colour.primaries, colour.transfer, False)  # there is no place to say so
+    rate = options.fps or clip.rate
     encoding = Encoding(
-        container, name, _options(name, codec, options, pix_fmt), pix_fmt, (width, height), aspect,
-        options.fps or clip.rate, 1 / options.fps if options.fps else clip.time_base, colour,
+        container, name, _options(name, codec, options, pix_fmt), pix_fmt, (width, height), aspect, rate,
+        1 / rate if container == "avi" else clip.ticks(options), colour,
     )  # fmt: skip
     _try(encoding, options)
     return encoding

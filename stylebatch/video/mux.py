@@ -80,6 +80,8 @@ def _write(
 
 
 def _options(encoding: Encoding) -> dict[str, str]:
+    if encoding.container in ("matroska", "webm"):
+        return {"avoid_negative_ts": "disabled"}
     if encoding.container not in ("mp4", "mov"):
         return {}
     scale = encoding.time_base.denominator
@@ -192,18 +194,23 @@ def _write_gif(work: Work, encoding: Encoding, temp: Path) -> int:
         stream.pix_fmt = "pal8"
         stream.codec_context.time_base = Fraction(1, _GIF_RATE)
         graph: Graph | None = None
+        zero, tick = work.segments[0].first, -1
         for index, segment in enumerate(work.segments):
             decoder = CodecContext.create("ffv1", "r")
             decoder.extradata = bytes.fromhex(segment.extradata)
+            decoder.width, decoder.height = encoding.coded
             packets = list(work.packets(index))
             durations = _durations(work.segments, index, [pts for pts, _, _ in packets], encoding)
             for pts, _, data in packets:
                 for frame in decoder.decode(Packet(data)):
-                    frame.pts, frame.time_base, frame.duration = pts, encoding.time_base, durations[pts]
+                    # Frames that round to one tick take one each: a GIF's are coarse.
+                    tick = max(tick + 1, round((pts - zero) * encoding.time_base * _GIF_RATE))
+                    frame.pts, frame.time_base = tick, stream.codec_context.time_base
                     graph = graph or _palettes(frame)
                     graph.vpush(frame)
-                    out.mux(stream.encode(graph.vpull()))
-        out.mux(stream.encode(None))
+                    for packet in stream.encode(graph.vpull()):
+                        packet.duration = max(1, round(durations[pts] * encoding.time_base * _GIF_RATE))
+                        out.mux(packet)
     return 0
 
 
@@ -226,7 +233,8 @@ def _check(work: Work, encoding: Encoding, temp: Path, output: Path, track: int,
     with av.open(str(temp)) as container:
         stream = container.streams[track]
         time_base = stream.time_base or encoding.time_base
-        found = sorted(_shown(packet) for packet in container.demux(stream) if packet.size)
+        packets = (packet for packet in container.demux(stream) if packet.size)
+        found = sorted((packet.dts if encoding.container == "avi" else packet.pts) or 0 for packet in packets)
     if len(found) != work.frames:
         raise OutputError(f"{output}: {len(found)} frames were written of {work.frames}; nothing is kept under this name")
     expected = (pts for index in range(len(work.segments)) for pts in sorted(pts for pts, _, _ in work.packets(index)))
@@ -238,6 +246,3 @@ def _check(work: Work, encoding: Encoding, temp: Path, output: Path, track: int,
             times = f"{show_time(float(time))} was written for {show_time(float(got * time_base))}"
             raise OutputError(f"{output}: the frame of {times}; nothing is kept under this name")
 
-
-def _shown(packet: Packet[Any]) -> int:
-    return packet.pts if packet.pts is not None else packet.dts or 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from queue import Queue
 from threading import Thread
@@ -23,6 +24,7 @@ from stylebatch.manifest import digest_of
 from stylebatch.video.colour import FromRGB, Pixels
 from stylebatch.video.encoding import plan
 from stylebatch.video.mux import join
+from stylebatch.video.options import show_time
 from stylebatch.video.source import Timing, VideoSource
 from stylebatch.video.work import Segment, Work
 
@@ -30,6 +32,8 @@ from stylebatch.video.work import Segment, Work
 _FORMAT = 1
 #: Stylized frames that may wait for the encoder.
 _WAITING = 4
+#: By how much of a frame's time AVI's beat may be missed: other containers round to milliseconds.
+_OFF_BEAT = Fraction(1, 10)
 
 
 class VideoSink:
@@ -73,6 +77,7 @@ class VideoSink:
         self._next = self.done
         self.waited = 0.0
         self._from_rgb = FromRGB(self.encoding.colour, self.encoding.pix_fmt, self.encoding.coded)
+        self._ratio = source.clip.ticks(source.options) / self.encoding.time_base
         self._open = _OpenSegment(self)
         self._error: Exception | None = None
         self._outcomes: Queue[Saved | Failure | OutputError] = Queue()
@@ -165,9 +170,19 @@ class VideoSink:
         timing: Timing = info.extra
         pixels = self._finished(timing, original, stylized.numpy())
         frame = self._from_rgb(pixels)
-        frame.pts, frame.time_base, frame.duration = timing.pts, self.encoding.time_base, timing.duration
+        frame.pts, frame.duration = self._tick(timing.pts), round(timing.duration * self._ratio)
+        frame.time_base = self.encoding.time_base
         self._open.add(frame)
         self._outcomes.put(Saved(info.source, self.output, pixels.shape[0] * pixels.shape[1], 0))
+
+    def _tick(self, pts: int) -> int:
+        exact = pts * self._ratio
+        if abs(exact - round(exact)) > _OFF_BEAT:
+            time = show_time(float(exact * self.encoding.time_base))
+            raise StylebatchError(
+                f"{self.output}: AVI holds one frame rate, and the frame at {time} is off it; give --fps, or write .mp4"
+            )
+        return round(exact)
 
     def _finished(self, timing: Timing, original: Tensor, stylized: Pixels) -> Pixels:
         """In the size and depth to write, beside the original if asked."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from bisect import insort
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -84,6 +85,10 @@ class Clip:
     def work_size(self, options: VideoOptions) -> tuple[int, int]:
         """What the network sees of it."""
         return ImageOptions(size=options.size).work_size(*self.size)
+
+    def ticks(self, options: VideoOptions) -> Fraction:
+        """The time base of its frames, resampled or not."""
+        return 1 / options.fps if options.fps else self.time_base
 
     def window(self, options: VideoOptions) -> tuple[float, float]:
         """The seconds that are taken: first and after the last. As given they count from the film's first frame."""
@@ -240,6 +245,8 @@ def _decoded(
 ) -> Iterator[VideoFrame]:
     """Frames in order of presentation. Damage fails with its time, or is bridged by the frame before."""
     lost: list[int] = []
+    # AVI tells only when packets are decoded: their times belong to the frames in the order in which these are shown.
+    slots: deque[int | None] | None = deque() if container.format.name == "avi" else None
     before: VideoFrame | None = None
     end = 0.0
     time_base = stream.time_base or 1 / _RATE
@@ -259,7 +266,9 @@ def _decoded(
             warnings.append(f"{what} at {show_time(end)}: the frame before is repeated")
 
     for packet in container.demux(stream):
-        frames: list[Any] = []
+        frames: list[VideoFrame] = []
+        if slots is not None and packet.size:
+            slots.append(packet.dts)
         try:
             frames = stream.decode(packet)
         except av.EOFError:
@@ -271,7 +280,9 @@ def _decoded(
         if packet.is_corrupt and packet.size:
             damaged("the file is cut off in the middle of a frame")
         for frame in frames:
-            if frame.pts is None:
+            if slots:
+                frame.pts = slots.popleft()
+            elif frame.pts is None:
                 frame.pts = frame.dts
             time = end if frame.pts is None else float(frame.pts * time_base)
             if frame.is_corrupt:

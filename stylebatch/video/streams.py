@@ -110,7 +110,8 @@ def _track(container: InputContainer, out: OutputContainer, stream: Stream) -> t
         out.add_attachment(f"cover.{'png' if kind == 'png' else 'jpg'}", f"image/{kind}", picture)
         return None, ""
     if _takes(format, stream):
-        return Track(out.add_stream_from_template(stream, opaque=True), _as_it_is), ""
+        is_mov_text = stream.type == "subtitle" and stream.codec_context.name == "mov_text"
+        return Track(out.add_stream_from_template(stream, opaque=True), _without_gaps if is_mov_text else _as_it_is), ""
     if isinstance(stream, AudioStream) and stream.codec_context is not None:
         return _recoded_audio(out, stream, _AUDIO[format])
     if isinstance(stream, SubtitleStream) and format in _TEXT and _is_text(stream):
@@ -120,6 +121,11 @@ def _track(container: InputContainer, out: OutputContainer, stream: Stream) -> t
 
 def _as_it_is(packet: Packet[Any]) -> list[Packet[Any]]:
     return [packet] if packet.size else []
+
+
+def _without_gaps(packet: Packet[Any]) -> list[Packet[Any]]:
+    """MP4 fills the time between subtitles by empty ones, and its muxer will do so again."""
+    return _as_it_is(packet) if bytes(packet) != b"\0\0" else []
 
 
 def _takes(format: str, stream: Stream) -> bool:
