@@ -1,4 +1,4 @@
-"""Neural style transfer for folders of photographs: streamed, batched, nothing lost.
+"""Neural style transfer for folders of photographs and for films: streamed, batched, nothing lost.
 
 Names load on first use, so that `import stylebatch` costs nothing.
 """
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from stylebatch.styles import shipped_styles as shipped_styles
     from stylebatch.stylizer import Stylizer as Stylizer
     from stylebatch.transnet import TransNet as TransNet
+    from stylebatch.video import VideoOptions as VideoOptions
+    from stylebatch.video import VideoSink as VideoSink
+    from stylebatch.video import VideoSource as VideoSource
+    from stylebatch.video import VideoSummary as VideoSummary
+    from stylebatch.video import stylize_video as stylize_video
 
 __version__ = "0.1.0"
 
@@ -29,6 +34,11 @@ _HOMES = {
     "shipped_styles": "styles",
     "stylize_folder": "jobs",
     "stylize_image": "jobs",
+    "stylize_video": "video",
+    "VideoOptions": "video",
+    "VideoSink": "video",
+    "VideoSource": "video",
+    "VideoSummary": "video",
 }
 
 __all__ = sorted(_HOMES)

@@ -6,6 +6,7 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from stylebatch.images import ImageOptions
     from stylebatch.pipeline import Summary
+    from stylebatch.video import VideoOptions, VideoSummary
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 PATH = click.Path(path_type=Path)
@@ -109,10 +111,20 @@ def _as_image_options(options: dict[str, Any]) -> ImageOptions:
     return ImageOptions(**{name: value for name, value in given.items() if value is not None})
 
 
+def _as_video_options(options: dict[str, Any]) -> VideoOptions:
+    """Take the fields of `VideoOptions` out of a command's options."""
+    from dataclasses import fields
+
+    from stylebatch.video.options import VideoOptions
+
+    given = {field.name: options.pop(field.name) for field in fields(VideoOptions)}
+    return VideoOptions(**{name: value for name, value in given.items() if value is not None})
+
+
 @click.group(context_settings=CONTEXT)
 @click.version_option(__version__)
 def main() -> None:
-    """Put the style of a painting on photographs."""
+    """Put the style of a painting on photographs and films."""
 
 
 @main.command()
@@ -163,6 +175,103 @@ def image(source: Path, output: Path | None, **options: Any) -> None:
     from stylebatch.jobs import stylize_image
 
     click.echo(printable(str(stylize_image(source, output, options=_as_image_options(options), **options))))
+
+
+def _as_time(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+    from stylebatch.video.options import parse_time
+
+    try:
+        return None if text is None else parse_time(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _as_rate(_context: click.Context, _parameter: click.Parameter, text: str | None) -> Fraction | None:
+    try:
+        return None if text is None else Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise click.BadParameter(f"{text!r} is no rate; give frames a second, such as 25 or 30000/1001") from None
+
+
+def _video_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The fields of `VideoOptions`, which owns their defaults."""
+    options = [
+        click.option("--codec", metavar="NAME", help="h264, h265, av1, vp9, prores, ffv1 or {h264,h265,av1}_nvenc."),
+        click.option("--crf", type=int, metavar="N", help="Quality, less is better.  [default: 18]"),
+        click.option("--preset", metavar="NAME", help="The encoder's own word for its speed."),
+        click.option("--pix-fmt", metavar="NAME", help="Pixel format.  [default: the clip's depth and chroma]"),
+        click.option("--start", callback=_as_time, metavar="TIME", help="From here: seconds or [HH:]MM:SS."),
+        click.option("--end", callback=_as_time, metavar="TIME", help="Up to here."),
+        click.option("--preview", callback=_as_time, metavar="SECONDS", help="Only so much, from the middle."),
+        click.option("--size", type=int, metavar="PX", help="Long side that the network sees; larger strokes, less time."),
+        click.option("--keep-work-size", is_flag=True, help="Leave the result at --size instead of the original size."),
+        click.option("--fps", callback=_as_rate, metavar="RATE", help="Resample.  [default: each frame at its own time]"),
+        click.option("--side-by-side", is_flag=True, help="Original | stylized in one film."),
+        click.option("--every", type=int, metavar="N", help="No film but a picture of each Nth frame."),
+        click.option(
+            "--on-corrupt", type=click.Choice(["fail", "repeat"]), help="Or repeat the frame before.  [default: fail]"
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@main.command()
+@click.argument("paths", metavar="CLIP... [OUT]", nargs=-1, required=True, type=PATH)
+@click.option("--style", default="hosi", show_default=True, metavar="NAME|PATH", help="A shipped style or a checkpoint.")
+@click.option("--overwrite", is_flag=True, help="Do everything again, and replace what is there.")
+@_video_options
+@_device_options
+@click.option("--batch-size", type=int, metavar="N", help="Frames at once.  [default: 1 on CPU, else 8]")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@command
+def video(
+    paths: tuple[Path, ...], style: str, device: str, precision: str, backend: str, as_json: bool, **options: Any
+) -> None:
+    """Stylize a CLIP, by default into CLIP_STYLE beside it, or several into the folder OUT."""
+    from stylebatch.interrupt import catch_interrupts
+    from stylebatch.stylizer import Stylizer
+    from stylebatch.video import clips_and_output, stylize_video
+
+    clips, output = clips_and_output(paths)
+    video_options = _as_video_options(options)
+    done: list[VideoSummary] = []
+    failures: list[tuple[Path, StylebatchError]] = []
+    with catch_interrupts() as interrupt:
+        stylizer = Stylizer(style, device=device, precision=precision, backend=backend)
+        for clip in clips:
+            try:
+                with progress_bar("frame") as bar:
+                    done.append(stylize_video(
+                        clip, output, stylizer, options=video_options, progress=functools.partial(_show_frames, bar),
+                        stop=interrupt, **options,
+                    ))  # fmt: skip
+            except StylebatchError as error:
+                if len(clips) == 1:
+                    raise
+                failures.append((clip, error))
+            if interrupt():
+                break
+    if as_json:
+        films = [_film_as_dict(summary) for summary in done]
+        failed = [{"path": str(clip), "reason": str(error)} for clip, error in failures]
+        click.echo(json.dumps({"films": films, "failed": failed, "interrupted": interrupt()}, indent=2))
+    else:
+        lines = [line for summary in done for line in _film_as_lines(summary)]
+        click.echo(printable("\n".join([f"failed: {error}" for _, error in failures] + lines)))
+    if interrupt():
+        sys.exit(interrupt.exit_code)
+    if failures or any(summary.failures or summary.aborted for summary in done):
+        sys.exit(SOME_FAILED)
+
+
+def _show_frames(bar: tqdm[Any], summary: VideoSummary) -> None:
+    if not bar.n:
+        bar.reset()
+        bar.initial = bar.n = summary.skipped
+    bar.total = max(summary.total, summary.finished) or None
+    bar.update(summary.finished - bar.n)
 
 
 @main.command()
@@ -274,6 +383,43 @@ def _as_text(summary: Summary, output: Path) -> str:
         f"{summary.done / seconds:.2f} images/s, {len(summary.failures)} failed"
     )
     return "\n".join(lines)
+
+
+def _film_as_dict(summary: VideoSummary) -> dict[str, Any]:
+    seconds = max(summary.seconds, 1e-9)
+    return {
+        "output": str(summary.output),
+        "unchanged": summary.unchanged,
+        "total": summary.total,
+        "skipped": summary.skipped,
+        "done": summary.done,
+        "failed": [{"path": failure.source, "reason": failure.reason} for failure in summary.failures],
+        "warnings": summary.warnings,
+        "megapixels": round(summary.megapixels, 3),
+        "seconds": round(summary.seconds, 3),
+        "frames_per_second": round(summary.done / seconds, 3),
+        "waits": {stage: round(waited, 3) for stage, waited in summary.stage_waits.items()},
+        "interrupted": summary.interrupted,
+        "aborted": summary.aborted,
+    }
+
+
+def _film_as_lines(summary: VideoSummary) -> list[str]:
+    if summary.unchanged:
+        return [f"{summary.output}: done before, unchanged"]
+    lines = [f"warning: {warning}" for warning in summary.warnings]
+    lines += [f"failed: {failure.source}: {failure.reason}" for failure in summary.failures]
+    if summary.aborted:
+        lines.append(f"stopped: {summary.aborted}")
+    if summary.interrupted or summary.aborted:
+        lines.append(f"{summary.finished} of about {summary.total} frames are kept; the same command goes on")
+    if summary.skipped:
+        lines.append(f"{summary.skipped} frames done before")
+    seconds = max(summary.seconds, 1e-9)
+    waits = ", ".join(f"{stage} {waited / seconds:.0%}" for stage, waited in summary.stage_waits.items())
+    frames = f"{summary.done} frames in {seconds:.1f} s, {summary.done / seconds:.2f} fps"
+    lines.append(f"{summary.output}: {frames}; waited: {waits}")
+    return lines
 
 
 def _some(names: Iterable[str]) -> str:

@@ -31,18 +31,41 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(temp).chmod(0o666 & ~_umask())
-        Path(temp).replace(path)
+        _rename(Path(temp), path)
         temp = None
-        _sync_folder(path.parent)
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise  # an encoder's complaint about the data, not about the disk
-        fatal = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}", fatal=fatal) from error
+        raise write_error(path, error) from error
     finally:
         if temp is not None:
             Path(temp).unlink(missing_ok=True)
+
+
+def publish(temp: Path, path: Path) -> None:
+    """Give a complete file, on the same file system, its final name, durably.
+
+    Raises:
+        OutputError: it cannot be done.
+    """
+    try:
+        with temp.open("rb") as file:
+            os.fsync(file.fileno())
+        _rename(temp, path)
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def write_error(path: Path, error: OSError) -> OutputError:
+    """In words what the system says against writing `path`."""
+    fatal = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+    return OutputError(f"{path}: cannot be written: {error.strerror or error}", fatal=fatal)
+
+
+def _rename(temp: Path, path: Path) -> None:
+    temp.chmod(0o666 & ~_umask())
+    temp.replace(path)
+    _sync_folder(path.parent)
 
 
 def _umask() -> int:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from queue import Empty, Queue
 from typing import Protocol, TypeAlias
 
 import torch
@@ -112,6 +115,63 @@ def load_batches(source: Source, *, batch_size: int, workers: int, pin: bool) ->
                 yield _load_alone(source, index, pin)
 
 
+class FilmBatches:
+    """A film's frames in order, in batches, made by a thread ahead of the network: at most `AHEAD` of them wait.
+
+    Attributes:
+        waited: seconds that the thread had to wait because the network was busy.
+    """
+
+    AHEAD = 3
+
+    def __init__(self, frames: Iterator[Frame], *, batch_size: int, pin: bool) -> None:
+        self.waited = 0.0
+        self._frames = frames
+        self._batch_size = batch_size
+        self._pin = pin
+        self._queue: Queue[Load | Exception | None] = Queue(self.AHEAD)
+        self._stopped = False
+        self._thread = threading.Thread(target=self._fill, name="decode", daemon=True)
+
+    def __iter__(self) -> Iterator[Load]:
+        self._thread.start()
+        while (load := self._queue.get()) is not None:
+            if isinstance(load, Exception):
+                raise load
+            yield load
+
+    def close(self) -> None:
+        """Stop the thread, whatever it has not yet given."""
+        self._stopped = True
+        while self._thread.is_alive():
+            with suppress(Empty):
+                self._queue.get(timeout=0.05)
+
+    def _fill(self) -> None:
+        end: Exception | None = None
+        group: list[Frame] = []
+        try:
+            for frame in self._frames:
+                group.append(frame)
+                height, width, _ = frame.pixels.shape
+                if len(group) == _room((width, height), self._batch_size):
+                    self._put(group)
+                    group = []
+                if self._stopped:
+                    break
+            if group:
+                self._put(group)
+        except Exception as error:  # raised again where the frames are taken
+            end = error
+        self._queue.put(end)
+
+    def _put(self, group: list[Frame]) -> None:
+        load = Load([frame.info.index for frame in group], [_stacked(group)], [])
+        start = time.perf_counter()
+        self._queue.put(load.pin_memory() if self._pin else load)
+        self.waited += time.perf_counter() - start
+
+
 def _load_alone(source: Source, index: int, pin: bool) -> Load:
     try:
         return next(iter(_loader(source, [[index]], 1, 1, pin)))
@@ -163,10 +223,13 @@ def _collate(samples: list[tuple[int, _Sample]], *, batch_size: int) -> Load:
         height, width, _ = frames[0].pixels.shape
         room = _room((width, height), batch_size)
         for first in range(0, len(frames), room):
-            some = frames[first : first + room]
-            batches.append(Batch([frame.info for frame in some], torch.stack([frame.pixels for frame in some])))
+            batches.append(_stacked(frames[first : first + room]))
     failures = [sample for _, sample in samples if isinstance(sample, Failure)]
     return Load([index for index, _ in samples], batches, failures)
+
+
+def _stacked(frames: list[Frame]) -> Batch:
+    return Batch([frame.info for frame in frames], torch.stack([frame.pixels for frame in frames]))
 
 
 def _room(size: tuple[int, int], batch_size: int) -> int:

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,8 +30,8 @@ class Manifest:
     """The manifest of one output folder, locked while it is open. A context manager.
 
     Args:
-        output: the output root; made if missing. Temporary files of runs that were cut off are removed.
-        source: the input root.
+        output: the output root; made if missing. Temporary files of runs over folders that were cut off are removed.
+        source: the input root; or the one input of all outputs, which then are the names here.
         settings: whatever changes the bytes of an output; JSON values.
 
     Raises:
@@ -40,15 +41,16 @@ class Manifest:
     def __init__(self, output: Path, source: Path, settings: Mapping[str, Any]) -> None:
         self.output = output
         self.source = source
-        self.key = hashlib.sha256(json.dumps([FORMAT, settings], sort_keys=True).encode()).hexdigest()
+        self.key = digest_of([FORMAT, settings])
         self._path = output / NAME
-        self._descriptor = _open_locked(self._path)
-        log = _read_all(self._descriptor)
+        self._descriptor = open_locked(self._path)
+        log = read_all(self._descriptor)
         self._records = _parse(log)
         if log and not log.endswith(b"\n"):
             os.write(self._descriptor, b"\n")  # after a line that was cut off
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="manifest")
-        _remove_temporaries(output)
+        if self.source.is_dir():
+            _remove_temporaries(output)
 
     def __enter__(self) -> Manifest:
         return self
@@ -57,13 +59,17 @@ class Manifest:
         self._hasher.shutdown(wait=True)
         try:
             content = b"".join(_line(name, record) for name, record in sorted(self._records.items()))
-            if _read_all(self._descriptor) != content:
+            if read_all(self._descriptor) != content:
                 with atomic_write(self._path) as file:
                     file.write(content)
         except (OutputError, OSError):
             pass  # the log says the same, in another order
         finally:
             os.close(self._descriptor)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether an input, or an output of the one, is on record, however it was made."""
+        return name in self._records
 
     def is_done(self, name: str) -> bool:
         """Whether the outputs of an input are there, made from its present content with the present settings.
@@ -76,21 +82,24 @@ class Manifest:
         try:
             if any((self.output / path).stat().st_size != size for path, size in record["outputs"].items()):
                 return False
-            size, modified = _stamp(self.source / name)
+            size, modified = _stamp(self._input(name))
             if size != record["size"]:
                 return False
             if modified != record["modified"]:
-                if file_digest(self.source / name) != record["sha256"]:
+                if file_digest(self._input(name)) != record["sha256"]:
                     return False
                 self._append(name, {**record, "modified": modified})
         except OSError:
             return False
         return True
 
+    def _input(self, name: str) -> Path:
+        return self.source if self.source.is_file() else self.source / name
+
     def stamp(self, name: str) -> tuple[int, int] | None:
         """Size and time of an input, to be taken before it is read; None if it is not there."""
         try:
-            return _stamp(self.source / name)
+            return _stamp(self._input(name))
         except OSError:
             return None
 
@@ -101,8 +110,10 @@ class Manifest:
 
     def _add(self, name: str, outputs: list[Path], stamp: tuple[int, int] | None) -> None:
         try:
-            digest = file_digest(self.source / name)
-            if stamp is None or _stamp(self.source / name) != stamp:
+            if stamp is None or stamp != _stamp(self._input(name)):
+                return
+            digest = _digest_at(self._input(name), stamp)
+            if _stamp(self._input(name)) != stamp:
                 return
             sizes = {path.relative_to(self.output).as_posix(): path.stat().st_size for path in outputs}
         except OSError:
@@ -115,6 +126,11 @@ class Manifest:
         os.write(self._descriptor, _line(name, record))
 
 
+def digest_of(value: Any) -> str:
+    """SHA-256 of a JSON value, in hexadecimal."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
     digest = hashlib.sha256()
@@ -124,7 +140,18 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _open_locked(path: Path) -> int:
+@lru_cache(maxsize=1)
+def _digest_at(path: Path, _stamp: tuple[int, int]) -> str:
+    """Read once for all outputs of one input."""
+    return file_digest(path)
+
+
+def open_locked(path: Path) -> int:
+    """A descriptor of a log, made with its folder if missing, which no other process has while this one lives.
+
+    Raises:
+        OutputError: another has it, or it cannot be made.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
@@ -153,7 +180,7 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def _read_all(descriptor: int) -> bytes:
+def read_all(descriptor: int) -> bytes:
     """By the locked descriptor: opening and closing the file once more would give up a POSIX lock."""
     return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePath
+from typing import Protocol
+
+from torch import Tensor
 
 from stylebatch.device import cores
 from stylebatch.errors import OutputError
-from stylebatch.frame import Batch, Failure
-from stylebatch.images import ImageSink, Saved
-from stylebatch.loader import Source, load_batches
+from stylebatch.frame import Batch, Failure, FrameInfo
+from stylebatch.images import Saved
+from stylebatch.loader import Load, Source, load_batches
 from stylebatch.stylizer import Pending, Stylizer
 
 
@@ -50,10 +53,26 @@ class Summary:
         return self.skipped + self.done + len(self.failures)
 
 
+class Sink(Protocol):
+    """Where results go: encoded in threads of its own, behind a bounded queue."""
+
+    def add(self, info: FrameInfo, original: Tensor, stylized: Tensor, /) -> None:
+        """Take one result, both H×W×3; wait while too many are on their way."""
+
+    def fail(self, info: FrameInfo, reason: str, /) -> None:
+        """A frame that could not be stylized."""
+
+    def outcomes(self) -> Iterator[Saved | Failure | OutputError]:
+        """What has been finished since the last call."""
+
+    def close(self) -> None:
+        """Wait until everything that came is finished."""
+
+
 def stylize(
     source: Source,
     stylizer: Stylizer,
-    sink: ImageSink,
+    sink: Sink,
     *,
     summary: Summary,
     batch_size: int | None = None,
@@ -62,15 +81,39 @@ def stylize(
     progress: Callable[[Summary], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
-    """The loop. Three stages keep going at once: worker processes decode ahead, the device computes one batch while the
-    next is fetched, threads encode. `saved` is told of each file on the disk; the rest is as in `stylize_folder`."""
+    """Pictures by index, decoded by worker processes. `saved` is told of each file on the disk; the rest is as in
+    `stylize_folder`."""
     on_cpu = stylizer.device.type == "cpu"
     loader = load_batches(
         source,
-        batch_size=batch_size or (1 if on_cpu else 8),
+        batch_size=batch_size or default_batch(stylizer),
         workers=workers if workers is not None else max(1, min(8, cores() // 2 if on_cpu else cores())),
         pin=stylizer.device.type == "cuda",
     )
+
+    def note(outcome: Saved) -> None:
+        if outcome.path.name != PurePath(outcome.source).name:
+            summary.renamed[outcome.source] = outcome.path.name
+        if outcome.left_out:
+            summary.partial[outcome.source] = outcome.left_out
+        saved(outcome)
+
+    return run(loader, stylizer, sink, summary=summary, saved=note, progress=progress, stop=stop)
+
+
+def run(
+    loader: Iterable[Load],
+    stylizer: Stylizer,
+    sink: Sink,
+    *,
+    summary: Summary,
+    saved: Callable[[Saved], None] = lambda _: None,
+    progress: Callable[[Summary], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Summary:
+    """The loop. Three stages keep going at once: the loader decodes ahead, the device computes one batch while the next is
+    fetched, the sink encodes."""
+    on_cpu = stylizer.device.type == "cpu"
     clock = _Clock(summary)
     in_flight: list[_InFlight] = []
     try:
@@ -119,7 +162,7 @@ def _start(batch: Batch, stylizer: Stylizer) -> list[_InFlight]:
         return [_InFlight(batch, f"{width}×{height} could not be stylized: {first_line}")]
 
 
-def _finish(started: _InFlight, sink: ImageSink, clock: _Clock) -> None:
+def _finish(started: _InFlight, sink: Sink, clock: _Clock) -> None:
     """Wait for the device, hand its results to the encoders."""
     if isinstance(started.pending, str):
         for info in started.batch.infos:
@@ -132,16 +175,12 @@ def _finish(started: _InFlight, sink: ImageSink, clock: _Clock) -> None:
     clock.lap("save")
 
 
-def _collect(sink: ImageSink, summary: Summary, saved: Callable[[Saved], None]) -> None:
+def _collect(sink: Sink, summary: Summary, saved: Callable[[Saved], None]) -> None:
     """Put into the summary what the encoders have finished."""
     for outcome in sink.outcomes():
         if isinstance(outcome, Saved):
             summary.done += 1
             summary.megapixels += outcome.pixels / 1e6
-            if outcome.path.name != PurePath(outcome.source).name:
-                summary.renamed[outcome.source] = outcome.path.name
-            if outcome.left_out:
-                summary.partial[outcome.source] = outcome.left_out
             saved(outcome)
         elif isinstance(outcome, OutputError):
             summary.aborted = summary.aborted or str(outcome)
@@ -161,3 +200,8 @@ class _Clock:
         self._summary.waits[stage] += now - self._last
         self._summary.seconds = now - self._start
         self._last = now
+
+
+def default_batch(stylizer: Stylizer) -> int:
+    """Pictures that go together unless asked otherwise: a CPU gains nothing from more than one."""
+    return 1 if stylizer.device.type == "cpu" else 8

@@ -1,0 +1,197 @@
+"""What `stylebatch video` does with one film."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stylebatch.errors import OutputError, StylebatchError
+from stylebatch.frame import Frame, FrameInfo
+from stylebatch.images import ImageExtra, ImageSink, Saved, grid_path
+from stylebatch.loader import FilmBatches
+from stylebatch.manifest import Manifest, file_digest
+from stylebatch.pipeline import Summary, default_batch, run
+from stylebatch.stylizer import Stylizer
+from stylebatch.video.encoding import CONTAINERS
+from stylebatch.video.options import VideoOptions
+from stylebatch.video.sink import VideoSink
+from stylebatch.video.source import VideoSource
+
+
+@dataclass
+class VideoSummary(Summary):
+    """What a run did with a film. Its pictures are the frames: `total` is an estimate until the end.
+
+    Attributes:
+        output: the film, or the folder of its pictures.
+        unchanged: an earlier run had made it.
+        warnings: what a person should hear of: streams left out or converted, damage bridged, range lost.
+        decoder_waited, encoder_waited: seconds that these stages had nothing to do; the network's are in `waits`.
+    """
+
+    output: Path = Path()
+    unchanged: bool = False
+    warnings: list[str] = field(default_factory=list)
+    decoder_waited: float = 0.0
+    encoder_waited: float = 0.0
+
+    @property
+    def stage_waits(self) -> dict[str, float]:
+        """Seconds in which each of the three stages waited for the others."""
+        network = self.waits["load"] + self.waits["save"]
+        return {"decoder": self.decoder_waited, "network": network, "encoder": self.encoder_waited}
+
+
+def stylize_video(
+    source: Path | str,
+    output: Path | str | None = None,
+    style: str | Path | Stylizer = "hosi",
+    *,
+    options: VideoOptions = VideoOptions(),  # noqa: B008 (frozen)
+    overwrite: bool = False,
+    device: str = "auto",
+    precision: str = "auto",
+    backend: str = "auto",
+    batch_size: int | None = None,
+    progress: Callable[[VideoSummary], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> VideoSummary:
+    """Stylize a film: its pictures change, everything else stays.
+
+    What an earlier run has finished, whole or in part, from the same content with the same style and options, is not done
+    again.
+
+    Args:
+        output: a film, whose extension chooses the container, or a folder for it; by default `{name}_{style}` beside the
+            source, in its container, or in MP4 if that one is not written.
+        style: a name, a checkpoint's path, or a `Stylizer`, which then has device, precision and backend.
+        overwrite: do everything again.
+        batch_size: frames that go through the network together; by default 1 on a CPU, 8 elsewhere.
+        progress: called after each batch with the summary so far.
+        stop: asked after each batch; True ends the run when what is in flight has been encoded. The same call goes on.
+
+    Raises:
+        StylebatchError: bad input, or a setting that cannot be.
+        OutputError: it cannot be written; the same call goes on.
+    """
+    film = VideoSource(source, options)
+    stylizer = style if isinstance(style, Stylizer) else Stylizer(style, device=device, precision=precision, backend=backend)
+    path = output_path(film.path, output, stylizer.name, pictures=bool(options.every))
+    summary = VideoSummary(total=film.clip.expected_frames(options) or 0, output=path)
+    settings = {
+        "style": file_digest(stylizer.path),
+        "precision": stylizer.precision,
+        "backend": stylizer.backend,
+        "options": options.as_settings(),
+    }
+    if options.every:
+        return _write_pictures(film, stylizer, summary, settings, overwrite, batch_size, progress, stop)
+    with Manifest(path.parent, film.path, settings) as manifest:
+        if manifest.is_done(path.name) and not overwrite:
+            summary.unchanged = True
+            return summary
+        if path.exists() and path.name not in manifest and not overwrite:
+            raise StylebatchError(f"{path}: is there, and no result of this clip; --overwrite replaces it")
+        stamp = manifest.stamp(path.name)
+    sink = VideoSink(path, film, {**settings, "input": file_digest(film.path)}, overwrite=overwrite)
+    try:
+        summary.skipped = done = sink.done
+        batches = _batches(film.frames(lambda index: index >= done), stylizer, batch_size)
+        with closing(batches):
+            run(batches, stylizer, sink, summary=summary, progress=lambda _: progress(summary), stop=stop)
+        summary.decoder_waited, summary.encoder_waited = batches.waited, sink.waited
+        if summary.interrupted:
+            summary.done = sink.done - done
+            return summary
+        sink.finish()
+    finally:
+        sink.release()
+    summary.total = summary.finished
+    summary.warnings = film.warnings + sink.warnings
+    with suppress(OutputError), Manifest(path.parent, film.path, settings) as manifest:
+        manifest.add(path.name, [path], stamp)
+    return summary
+
+
+def _write_pictures(
+    film: VideoSource,
+    stylizer: Stylizer,
+    summary: VideoSummary,
+    settings: dict[str, Any],
+    overwrite: bool,
+    batch_size: int | None,
+    progress: Callable[[VideoSummary], None],
+    stop: Callable[[], bool],
+) -> VideoSummary:
+    """Each picture is an output of its own, written and proven like a photograph."""
+    clip, options = film.clip, film.options
+    size = None if options.keep_work_size else clip.size
+    with Manifest(summary.output, film.path, settings) as manifest:
+        stamp = manifest.stamp("")
+
+        def wanted(index: int) -> bool:
+            done = not overwrite and manifest.is_done(_picture_name(film, index))
+            summary.skipped += done
+            return not done
+
+        def pictures() -> Iterator[Frame]:
+            for frame in film.frames(wanted):
+                name = _picture_name(film, frame.info.index)
+                yield Frame(FrameInfo(frame.info.index, name, ImageExtra(name, "PNG", size)), frame.pixels)
+
+        def note(saved: Saved) -> None:
+            paths = [saved.path, grid_path(saved.path)] if options.side_by_side else [saved.path]
+            manifest.add(saved.source, paths, stamp)
+
+        sink = ImageSink(summary.output, grid=options.side_by_side)
+        batches = _batches(pictures(), stylizer, batch_size)
+        with closing(batches):
+            run(batches, stylizer, sink, summary=summary, saved=note, progress=lambda _: progress(summary), stop=stop)
+    summary.decoder_waited = batches.waited
+    summary.warnings = film.warnings
+    if not summary.interrupted:
+        summary.total = summary.finished
+    return summary
+
+
+def _picture_name(film: VideoSource, index: int) -> str:
+    return f"{film.path.stem}_{index:06}.png"
+
+
+def _batches(frames: Iterator[Frame], stylizer: Stylizer, batch_size: int | None) -> FilmBatches:
+    return FilmBatches(frames, batch_size=batch_size or default_batch(stylizer), pin=stylizer.device.type == "cuda")
+
+
+def clips_and_output(paths: Sequence[Path]) -> tuple[list[Path], Path | None]:
+    """What `CLIP... [OUT]` on a command line means: of several paths the last is the output, of three or more a folder.
+
+    Raises:
+        StylebatchError: several clips, and no folder for them.
+    """
+    if len(paths) == 1:
+        return list(paths), None
+    *clips, output = paths
+    if len(clips) > 1 and not output.is_dir() and (output.exists() or output.suffix):
+        raise StylebatchError(f"{output}: several clips need a folder as the last argument")
+    return clips, output
+
+
+def output_path(source: Path, output: Path | str | None, style: str, *, pictures: bool = False) -> Path:
+    """Where the film goes, or the folder of its pictures.
+
+    Raises:
+        StylebatchError: onto its source.
+    """
+    if pictures:
+        return source.with_name(f"{source.stem}_{style}_frames") if output is None else Path(output)
+    suffix = source.suffix if source.suffix.lower() in CONTAINERS else ".mp4"
+    name = f"{source.stem}_{style}{suffix}"
+    path = source.with_name(name) if output is None else Path(output)
+    if path.is_dir() or not path.suffix:
+        path = path / name
+    if path.resolve() == source.resolve():
+        raise StylebatchError(f"{path}: output and input are the same file; give another output")
+    return path

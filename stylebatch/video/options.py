@@ -1,0 +1,94 @@
+"""What can be asked for when a film is stylized."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import Any
+
+from stylebatch.errors import StylebatchError
+
+#: What to do about frames that cannot be decoded.
+ON_CORRUPT = ("fail", "repeat")
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """Everything that changes the frames of an output.
+
+    Attributes:
+        codec: one of `encoding.CODECS`; by default what is usual in the container.
+        crf: constant quality, less is better; by default 18.
+        preset: the encoder's own name for its speed.
+        pix_fmt: FFmpeg's name of the pixel format to write; by default the film's own depth and chroma, as near as the codec
+            has it.
+        start, end: in seconds of the film; what lies outside is left out, and the output starts at 0.
+        preview: only so many seconds from the middle.
+        size: long side in pixels that the network sees; larger films are scaled down for it, and back after it.
+        keep_work_size: do not scale back.
+        fps: frames a second to resample to; by default every frame keeps its own time.
+        side_by_side: original | stylized in one film.
+        every: no film but pictures of each so many frames.
+        on_corrupt: "fail", or "repeat" the frame before for each that cannot be decoded.
+
+    Raises:
+        StylebatchError: a value out of range.
+    """
+
+    codec: str | None = None
+    crf: int | None = None
+    preset: str | None = None
+    pix_fmt: str | None = None
+    start: float | None = None
+    end: float | None = None
+    preview: float | None = None
+    size: int | None = None
+    keep_work_size: bool = False
+    fps: Fraction | None = None
+    side_by_side: bool = False
+    every: int | None = None
+    on_corrupt: str = "fail"
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < 16:
+            raise StylebatchError(f"size {self.size}: must be at least 16 pixels")
+        if self.fps is not None and not 0 < self.fps <= 1000:
+            raise StylebatchError(f"fps {self.fps}: must be above 0 and at most 1000")
+        if self.every is not None and self.every < 1:
+            raise StylebatchError(f"every {self.every}: must be at least 1")
+        if self.preview is not None and self.preview <= 0:
+            raise StylebatchError(f"preview {self.preview:g}: must be above 0 seconds")
+        if self.preview is not None and (self.start is not None or self.end is not None):
+            raise StylebatchError("preview: takes the middle; it excludes start and end")
+        if self.start is not None and self.start < 0:
+            raise StylebatchError(f"start {self.start:g}: must be at least 0 seconds")
+        if self.end is not None and self.end <= (self.start or 0):
+            raise StylebatchError(f"end {self.end:g}: must be after the start, {self.start or 0:g}")
+        if self.on_corrupt not in ON_CORRUPT:
+            raise StylebatchError(f"on corrupt {self.on_corrupt}: choose from {', '.join(ON_CORRUPT)}")
+
+    @property
+    def is_cut(self) -> bool:
+        return self.start is not None or self.end is not None or self.preview is not None
+
+    def as_settings(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return {name: str(value) if isinstance(value, Fraction) else value for name, value in asdict(self).items()}
+
+
+def parse_time(text: str) -> float:
+    """Seconds, [HH:]MM:SS or with decimals → seconds. Raises ValueError."""
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", text):
+        raise ValueError(f"{text!r} is no time; give seconds, MM:SS or HH:MM:SS")
+    seconds = 0.0
+    for part in text.split(":"):
+        seconds = seconds * 60 + float(part)
+    return seconds
+
+
+def show_time(seconds: float) -> str:
+    """H:MM:SS.mmm for people."""
+    minutes, rest = divmod(max(seconds, 0.0), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02}:{rest:06.3f}"

@@ -1,0 +1,233 @@
+"""Frames to a film: encoded by a thread in closed segments, which are joined at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from queue import Queue
+from threading import Thread
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+from av.packet import Packet
+from torch import Tensor
+
+from stylebatch.colour import resized, to_8_bits
+from stylebatch.errors import OutputError, StylebatchError
+from stylebatch.frame import Failure, FrameInfo
+from stylebatch.images import Saved
+from stylebatch.manifest import digest_of
+from stylebatch.video.colour import FromRGB, Pixels
+from stylebatch.video.encoding import plan
+from stylebatch.video.mux import join
+from stylebatch.video.options import show_time
+from stylebatch.video.source import Timing, VideoSource
+from stylebatch.video.work import Segment, Work
+
+#: Raised when the same film, style and options give other frames than before.
+_FORMAT = 1
+#: Stylized frames that may wait for the encoder.
+_WAITING = 4
+#: By how much of a frame's time AVI's beat may be missed: other containers round to milliseconds.
+_OFF_BEAT = Fraction(1, 10)
+
+
+class VideoSink:
+    """Writes the frames of a film, and what else its source has, to `output`. A context manager: leaving it without an
+    exception finishes the film; after one, what is done waits hidden beside it, and the next sink like this goes on there.
+
+    Args:
+        output: the film to write; its extension chooses the container.
+        source: where the frames come from: it has their times, and everything that is copied.
+        settings: whatever else changes the frames; JSON values.
+        overwrite: do not go on with what another sink has left.
+
+    Attributes:
+        done: frames in closed segments; at first those that another sink has left. The next to come has this number.
+        warnings: what the output cannot hold.
+        waited: seconds that the encoder had nothing to do.
+
+    Raises:
+        StylebatchError: a container, codec or setting that cannot be.
+        OutputError: it cannot be written.
+    """
+
+    def __init__(
+        self,
+        output: Path | str,
+        source: VideoSource,
+        settings: dict[str, Any] | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> None:
+        self.output = Path(output)
+        self.source = source
+        self.encoding = plan(source.clip, source.options, self.output)
+        self.warnings: list[str] = []
+        if self.encoding.coded != self.encoding.picture:
+            (width, height), (wide, high) = self.encoding.picture, self.encoding.coded
+            self.warnings.append(f"{width}×{height} is padded to {wide}×{high}: {self.encoding.codec} holds no odd size")
+        source.deep = source.clip.depth > 8 and self.encoding.deep
+        key = digest_of([_FORMAT, self.encoding.as_settings(), source.options.as_settings(), settings])
+        self._work = Work(self.output, key, anew=overwrite)
+        self._next = self.done
+        self.waited = 0.0
+        self._from_rgb = FromRGB(self.encoding.colour, self.encoding.pix_fmt, self.encoding.coded)
+        self._ratio = source.clip.ticks(source.options) / self.encoding.time_base
+        self._open = _OpenSegment(self)
+        self._error: Exception | None = None
+        self._outcomes: Queue[Saved | Failure | OutputError] = Queue()
+        self._queue: Queue[tuple[FrameInfo, Tensor, Tensor] | None] = Queue(_WAITING)
+        self._thread: Thread | None = Thread(target=self._encode, name="encode", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> VideoSink:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if error is None:
+                self.finish()
+        finally:
+            self.release()
+
+    @property
+    def done(self) -> int:
+        return self._work.frames
+
+    def add(self, info: FrameInfo, original: Tensor, stylized: Tensor) -> None:
+        """Take the next frame, both H×W×3, uint8 or uint16. Waits while the encoder is busy with the ones before."""
+        if info.index != self._next:
+            raise ValueError(f"frame {info.index} after {self._next - 1}")
+        self._next += 1
+        self._check()
+        self._queue.put((info, original, stylized))
+
+    def fail(self, info: FrameInfo, reason: str) -> None:
+        raise StylebatchError(f"{self.source.path}: frame {info.index}: {reason}")
+
+    def outcomes(self) -> Iterator[Saved | Failure | OutputError]:
+        """Frames that have been encoded since the last call."""
+        while not self._outcomes.empty():
+            yield self._outcomes.get()
+
+    def close(self) -> None:
+        """Encode what has come. Segments that are not full then are not kept."""
+        self._stop()
+        self._check()
+
+    def finish(self) -> None:
+        """All frames have come: close the last segment, join them all, check, and give the film its name.
+
+        Raises:
+            OutputError: it cannot be written, or does not have each frame once at its time.
+        """
+        self.close()
+        self._open.close()
+        if not self._work.frames:
+            raise StylebatchError(f"{self.source.path}: no frames in it")
+        self.warnings += join(self._work, self.encoding, self.source, self.output)
+        self._work.remove()
+
+    def release(self) -> None:
+        """Leave what is done for the next sink like this, if the film is not finished."""
+        self._stop()
+        self._work.close()
+
+    def _stop(self) -> None:
+        if self._thread:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _check(self) -> None:
+        if self._error:
+            raise self._error
+
+    def _encode(self) -> None:
+        while True:
+            start = time.perf_counter()
+            item = self._queue.get()
+            self.waited += time.perf_counter() - start
+            if item is None:
+                return
+            if self._error:
+                continue  # the main thread hears of it at its next frame
+            try:
+                self._encode_one(*item)
+            except StylebatchError as error:
+                self._error = error
+            except (av.FFmpegError, ValueError, MemoryError) as error:
+                self._error = OutputError(f"{self.output}: frame {item[0].index} cannot be encoded: {error}")
+            except Exception as error:
+                self._error = error
+
+    def _encode_one(self, info: FrameInfo, original: Tensor, stylized: Tensor) -> None:
+        timing: Timing = info.extra
+        pixels = self._finished(timing, original, stylized.numpy())
+        frame = self._from_rgb(pixels)
+        frame.pts, frame.duration = self._tick(timing.pts), round(timing.duration * self._ratio)
+        frame.time_base = self.encoding.time_base
+        self._open.add(frame)
+        self._outcomes.put(Saved(info.source, self.output, pixels.shape[0] * pixels.shape[1], 0))
+
+    def _tick(self, pts: int) -> int:
+        exact = pts * self._ratio
+        if abs(exact - round(exact)) > _OFF_BEAT:
+            time = show_time(float(exact * self.encoding.time_base))
+            raise StylebatchError(
+                f"{self.output}: AVI holds one frame rate, and the frame at {time} is off it; give --fps, or write .mp4"
+            )
+        return round(exact)
+
+    def _finished(self, timing: Timing, original: Tensor, stylized: Pixels) -> Pixels:
+        """In the size and depth to write, beside the original if asked."""
+        side_by_side = self.source.options.side_by_side
+        width, height = self.encoding.picture
+        size = (width // 2, height) if side_by_side else (width, height)
+        result = resized(stylized, size)
+        if side_by_side:
+            before = original.numpy() if timing.original is None else timing.original
+            result = np.concatenate([resized(before, size), result], axis=1)
+        return result if self.encoding.deep else to_8_bits(result)
+
+
+class _OpenSegment:
+    """The segment that is being encoded: its packets so far, in memory."""
+
+    def __init__(self, sink: VideoSink) -> None:
+        self._encoding, self._work = sink.encoding, sink._work
+        self._output = sink.output
+        self._start()
+
+    def _start(self) -> None:
+        self._context = self._encoding.context()
+        self._packets: list[Packet[Any]] = []
+        self._times: list[int] = []
+        self._duration = 0
+
+    def add(self, frame: av.VideoFrame) -> None:
+        assert frame.pts is not None
+        self._times.append(frame.pts)
+        self._duration = frame.duration
+        self._packets += self._context.encode(frame)
+        if len(self._times) == self._encoding.segment:
+            self.close()
+
+    def close(self) -> None:
+        if not self._times:
+            return
+        self._packets += self._context.encode(None)
+        order = sorted(packet.pts or 0 for packet in self._packets)
+        if order != self._times:
+            raise OutputError(f"{self._output}: {self._encoding.codec} made {len(order)} of {len(self._times)} frames")
+        places = {pts: place for place, pts in enumerate(order)}
+        delay = max(index - places[packet.pts or 0] for index, packet in enumerate(self._packets))
+        extradata = (self._context.extradata or b"").hex()
+        segment = Segment(len(order), order[0], order[-1], self._duration, delay, 0, extradata)
+        self._work.add(segment, self._packets)
+        self._start()

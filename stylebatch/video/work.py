@@ -1,0 +1,139 @@
+"""The work folder of a film that is being written: closed segments, and the proof of which they are.
+
+It lies hidden beside the output. A segment's file is whole when its line is in the journal; what has no line is made again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from av.packet import Packet
+
+from stylebatch.errors import OutputError
+from stylebatch.files import TEMP_PREFIX, atomic_write
+from stylebatch.manifest import digest_of, open_locked, read_all
+
+_JOURNAL = "journal.jsonl"
+_HEAD = struct.Struct("<q?I")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A closed segment.
+
+    Attributes:
+        frames: how many.
+        first, last: when its first and last frame are shown, in the encoder's time base.
+        duration: of its last frame; 0 if not known.
+        delay: by how many places packets come later than their frames are shown.
+        size: of its file, in bytes.
+        extradata: what a decoder needs before its first packet, in hexadecimal.
+    """
+
+    frames: int
+    first: int
+    last: int
+    duration: int
+    delay: int
+    size: int
+    extradata: str
+
+
+class Work:
+    """The work folder of one output, locked while it is open.
+
+    Args:
+        output: the film that will be written.
+        key: of everything that changes its frames; segments that were made under another are removed.
+        anew: remove them all.
+
+    Raises:
+        OutputError: another run is at it, or it cannot be written.
+    """
+
+    def __init__(self, output: Path, key: str, *, anew: bool = False) -> None:
+        # Its name is short whatever the output's is: names up to the file system's limit work.
+        self.folder = output.with_name(f"{TEMP_PREFIX}{digest_of(output.name)[:16]}")
+        self._descriptor = open_locked(self.folder / _JOURNAL)
+        self.segments: list[Segment] = []
+        lines = read_all(self._descriptor).split(b"\n")
+        if not anew and lines[0] == json.dumps({"key": key}).encode():
+            self.segments = list(self._whole(lines[1:]))
+        self._rewrite(key)
+
+    @property
+    def frames(self) -> int:
+        """How many are done."""
+        return sum(segment.frames for segment in self.segments)
+
+    def add(self, segment: Segment, packets: Iterable[Packet[Any]]) -> None:
+        """Write a segment's packets, durably, then its line."""
+        with atomic_write(self._path(len(self.segments))) as file:
+            for packet in packets:
+                data = bytes(packet)
+                file.write(_HEAD.pack(packet.pts, packet.is_keyframe, len(data)) + data)
+            size = file.tell()
+        segment = Segment(**{**asdict(segment), "size": size})
+        self._append(asdict(segment))
+        self.segments.append(segment)
+
+    def packets(self, index: int) -> Iterator[tuple[int, bool, bytes]]:
+        """Time, whether it is a key frame, and data of a segment's packets, in the order of decoding."""
+        data = self._path(index).read_bytes()
+        offset = 0
+        while offset < len(data):
+            pts, key, size = _HEAD.unpack_from(data, offset)
+            offset += _HEAD.size
+            yield pts, key, data[offset : offset + size]
+            offset += size
+
+    def close(self) -> None:
+        """Leave it for the next run."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def remove(self) -> None:
+        """The film is there."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.close()
+
+    def _path(self, index: int) -> Path:
+        return self.folder / f"{index:06}.packets"
+
+    def _whole(self, lines: list[bytes]) -> Iterator[Segment]:
+        for index, line in enumerate(lines):
+            try:
+                segment = Segment(**json.loads(line))
+                if self._path(index).stat().st_size != segment.size:
+                    return
+            except (ValueError, TypeError, OSError):
+                return
+            yield segment
+
+    def _rewrite(self, key: str) -> None:
+        """Keep what is proven, drop everything else."""
+        try:
+            kept = {self._path(index).name for index in range(len(self.segments))} | {_JOURNAL}
+            for path in self.folder.iterdir():
+                if path.name not in kept:
+                    path.unlink()
+            os.ftruncate(self._descriptor, 0)
+            for line in [{"key": key}, *map(asdict, self.segments)]:
+                self._append(line)
+        except OSError as error:
+            raise OutputError(f"{self.folder}: cannot be written: {error.strerror or error}", fatal=True) from error
+
+    def _append(self, line: dict[str, object]) -> None:
+        try:
+            os.write(self._descriptor, json.dumps(line).encode() + b"\n")
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise OutputError(f"{self.folder}: cannot be written: {error.strerror or error}", fatal=True) from error
