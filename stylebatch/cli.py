@@ -352,6 +352,7 @@ def _as_dict(summary: Summary) -> dict[str, Any]:
         "done": summary.done,
         "renamed": summary.renamed,
         "partial": summary.partial,
+        "halved": summary.halved,
         "failed": [{"path": failure.source, "reason": failure.reason} for failure in summary.failures],
         "ignored": summary.ignored,
         "megapixels": round(summary.megapixels, 3),
@@ -372,6 +373,8 @@ def _as_text(summary: Summary, output: Path) -> str:
         lines.append(f"first page or frame alone: {_some(f'{name}, {more} more' for name, more in summary.partial.items())}")
     if summary.ignored:
         lines.append(f"not pictures: {_some(summary.ignored)}")
+    if summary.halved:
+        lines.append(f"{summary.halved} batches did not fit into memory and went in halves; --batch-size makes them smaller")
     if summary.aborted:
         lines.append(f"stopped: {summary.aborted}")
     if summary.interrupted or summary.aborted:

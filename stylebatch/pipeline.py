@@ -30,6 +30,7 @@ class Summary:
         partial: those of them that have further pages or frames, with their number, of which only the first was done.
         failures: files that did not come through, each with the reason.
         ignored: files that are no pictures.
+        halved: how often a batch did not fit into the device's memory and went in halves.
         seconds: wall time; `waits` says how much of it the main loop spent on each stage.
         interrupted: it was asked to stop.
         aborted: why it could not go on, such as a full disk.
@@ -43,6 +44,7 @@ class Summary:
     partial: dict[str, int] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    halved: int = 0
     seconds: float = 0.0
     waits: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("load", "stylize", "save"), 0.0))
     interrupted: bool = False
@@ -113,7 +115,6 @@ def run(
 ) -> Summary:
     """The loop. Three stages keep going at once: the loader decodes ahead, the device computes one batch while the next is
     fetched, the sink encodes."""
-    on_cpu = stylizer.device.type == "cpu"
     clock = _Clock(summary)
     in_flight: list[_InFlight] = []
     try:
@@ -121,10 +122,10 @@ def run(
             clock.lap("load")
             summary.failures += load.failures
             for batch in load.batches:
-                in_flight += _start(batch, stylizer)
+                in_flight += _start(batch, stylizer, summary)
                 clock.lap("stylize")
-                # One batch stays with the device while the next is fetched; a CPU has finished already.
-                while len(in_flight) > (0 if on_cpu else 1):
+                # Batches stay with a GPU while the next is fetched; a CPU has finished already.
+                while len(in_flight) >= stylizer.in_flight:
                     _finish(in_flight.pop(0), sink, clock)
             _collect(sink, summary, saved)
             progress(summary)
@@ -149,14 +150,16 @@ class _InFlight:
     pending: Pending | str
 
 
-def _start(batch: Batch, stylizer: Stylizer) -> list[_InFlight]:
-    """Hand a batch to the device. One that does not fit goes picture by picture."""
+def _start(batch: Batch, stylizer: Stylizer, summary: Summary) -> list[_InFlight]:
+    """Hand a batch to the device. One that does not fit goes in halves."""
     try:
         return [_InFlight(batch, stylizer.start(batch.pixels))]
     except (RuntimeError, MemoryError) as error:  # torch has no narrower type for a CPU out of memory
-        if len(batch.infos) > 1:
-            singles = [Batch([info], batch.pixels[i : i + 1]) for i, info in enumerate(batch.infos)]
-            return [started for single in singles for started in _start(single, stylizer)]
+        middle = len(batch.infos) // 2
+        if middle:
+            summary.halved += 1
+            halves = [Batch(batch.infos[part], batch.pixels[part]) for part in (slice(middle), slice(middle, None))]
+            return [started for half in halves for started in _start(half, stylizer, summary)]
         _, height, width, _ = batch.pixels.shape
         first_line = str(error).partition("\n")[0]
         return [_InFlight(batch, f"{width}×{height} could not be stylized: {first_line}")]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +11,14 @@ from conftest import ONE_LEVEL, picture
 from PIL import Image
 
 import stylebatch.loader
-from stylebatch import Stylizer, stylize_folder, stylize_image
+from stylebatch import Stylizer, pipeline, stylize_folder, stylize_image
 from stylebatch.errors import OutputError, StylebatchError
-from stylebatch.frame import Batch, Failure, Frame, FrameInfo
+from stylebatch.frame import Failure, Frame, FrameInfo
+from stylebatch.images import Saved
 from stylebatch.jobs import stylize_grid
 from stylebatch.loader import EqualSizeBatches, load_batches
 from stylebatch.manifest import NAME
-from stylebatch.pipeline import Summary, _start
+from stylebatch.pipeline import Summary
 from stylebatch.styles import shipped_styles
 
 
@@ -146,25 +147,66 @@ def test_large_pictures_go_alone() -> None:
     assert groups == [[0], [1], [2], [3, 4, 5, 6], [7]]
 
 
-def test_a_batch_that_does_not_fit_goes_one_by_one(checkpoint: Path) -> None:
-    """A device that runs out of memory at more than one picture, and one that always does."""
+class _Failing:
+    """A backend that runs out of memory above `room` pictures, and always at a colour; it inverts."""
 
-    class Small(Stylizer):
-        room = 1
+    def __init__(self, room: int, colour: int = -1) -> None:
+        self.room, self.colour = room, colour
+        self.batches: list[int] = []
 
-        def start(self, pixels: torch.Tensor):  # type: ignore[no-untyped-def]
-            if len(pixels) > self.room:
-                raise RuntimeError("not enough memory: you tried to allocate 1 TB\nmore of it")
-            return super().start(pixels)
+    def start(self, pixels: torch.Tensor) -> Callable[[], tuple[torch.Tensor, bool]]:
+        if len(pixels) > self.room or self.colour in pixels[:, 0, 0, 0].tolist():
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nmore of it")
+        self.batches.append(len(pixels))
+        return lambda: (255 - pixels, True)
 
-    stylizer = Small(checkpoint, device="cpu", precision="fp32")
-    batch = Batch([FrameInfo(i, str(i)) for i in range(3)], torch.randint(0, 255, (3, 8, 8, 3), dtype=torch.uint8))
-    started = _start(batch, stylizer)
-    assert [len(one.batch.infos) for one in started] == [1, 1, 1]
-    assert not any(isinstance(one.pending, str) for one in started)
-    stylizer.room = 0
-    reasons = [one.pending for one in _start(batch, stylizer)]
-    assert reasons == ["8×8 could not be stylized: not enough memory: you tried to allocate 1 TB"] * 3
+
+class _Collecting:
+    """A sink that remembers in which order things came."""
+
+    def __init__(self) -> None:
+        self.came: list[tuple[int, int]] = []
+        self.failed: list[tuple[str, str]] = []
+
+    def add(self, info: FrameInfo, _original: torch.Tensor, stylized: torch.Tensor) -> None:
+        self.came.append((info.index, int(stylized[0, 0, 0])))
+
+    def fail(self, info: FrameInfo, reason: str) -> None:
+        self.failed.append((info.source, reason))
+
+    def outcomes(self) -> Iterator[Saved | Failure | OutputError]:
+        return iter(())
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("room", "halved", "batches"), [(8, 0, [5, 5]), (4, 2, [2, 3, 2, 3]), (1, 8, [1] * 10)])
+@pytest.mark.parametrize("in_flight", [1, 2, 5])
+def test_batches_that_do_not_fit_are_halved_and_stay_in_order(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, room: int, halved: int, batches: list[int], in_flight: int
+) -> None:
+    stylizer = Stylizer(checkpoint, device="cpu", precision="fp32", backend="torch")
+    backend = _Failing(room)
+    monkeypatch.setattr(stylizer, "_backend", lambda *_: backend)
+    monkeypatch.setattr(Stylizer, "in_flight", in_flight)
+    sink = _Collecting()
+    loader = load_batches(_Sizes([(8, 8)] * 10), batch_size=5, workers=0, pin=False)
+    summary = pipeline.run(loader, stylizer, sink, summary=Summary(total=10))
+    assert sink.came == [(index, 255 - index) for index in range(10)]
+    assert (summary.halved, backend.batches, sink.failed) == (halved, batches, [])
+
+
+def test_a_picture_that_never_fits_fails_alone(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even swept."""
+    stylizer = Stylizer(checkpoint, device="cpu", precision="fp32", backend="torch")
+    backend = _Failing(room=8, colour=3)
+    monkeypatch.setattr(stylizer, "_backend", lambda *_: backend)
+    sink = _Collecting()
+    loader = load_batches(_Sizes([(8, 8)] * 10), batch_size=5, workers=0, pin=False)
+    pipeline.run(loader, stylizer, sink, summary=Summary(total=10))
+    assert [index for index, _ in sink.came] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert sink.failed == [("3", "8×8 could not be stylized: CUDA out of memory. Tried to allocate 2.00 GiB")]
 
 
 @pytest.mark.parametrize(
