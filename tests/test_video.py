@@ -129,6 +129,7 @@ def test_high_dynamic_range_is_tone_mapped_and_said(transfer: int, name: str, tm
     assert ramp[0] < 8
     assert ramp[-1] > 247
     assert (np.diff(ramp) >= -2).all()
+    assert len(set(ramp[(ramp > 225) & (ramp < 250)])) > 4  # highlights are compressed, not cut
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, -90])
