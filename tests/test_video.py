@@ -129,6 +129,7 @@ def test_high_dynamic_range_is_tone_mapped_and_said(transfer: int, name: str, tm
     assert ramp[0] < 8
     assert ramp[-1] > 247
     assert (np.diff(ramp) >= -2).all()
+    assert len(set(ramp[(ramp > 225) & (ramp < 250)])) > 4  # highlights are compressed, not cut
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, -90])
@@ -281,9 +282,21 @@ def test_what_the_container_refuses_is_converted_and_said(output: str, sound: st
 
 
 def test_what_cannot_come_along_is_named(tmp_path: Path) -> None:
-    source = make_clip(tmp_path / "a.mp4", audio=1, subtitles=1)
+    chapters = [{"id": 1, "start": 0, "end": 480, "time_base": Fraction(1, 1000), "metadata": {"title": "Eins"}}]
+    source = make_clip(tmp_path / "a.mp4", audio=1, subtitles=1, chapters=chapters, metadata={"title": "Probe"})
     warnings = copied(source, tmp_path / "b.avi")
-    assert warnings == ["stream 2 (subtitle mov_text, deu) is left out: avi takes none such"]
+    assert "stream 2 (subtitle mov_text, deu) is left out: avi takes none such" in warnings
+    assert "chapters are left out: avi takes none" in warnings
+    warnings = copied(source, tmp_path / "b.gif")
+    assert "stream 1 (audio aac, deu) is left out: gif takes none such" in warnings
+    assert "metadata is left out: title" in warnings
+
+
+def test_languages_in_quicktime(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "a.mp4", audio=2)
+    copied(source, tmp_path / "b.mov")
+    with av.open(str(tmp_path / "b.mov")) as container:
+        assert [stream.language for stream in container.streams.audio] == ["ger", "eng"]
 
 
 @pytest.mark.parametrize("output", ["b.mp4", "b.mkv"])

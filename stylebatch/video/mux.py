@@ -20,7 +20,7 @@ from stylebatch.files import publish
 from stylebatch.video.encoding import Encoding
 from stylebatch.video.options import show_time
 from stylebatch.video.source import VideoSource, open_film, plain
-from stylebatch.video.streams import Track, metadata_of, tracks
+from stylebatch.video.streams import Track, left_out, metadata_of, tracks
 from stylebatch.video.work import Segment, Work
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ def join(work: Work, encoding: Encoding, source: VideoSource, output: Path) -> l
         else:
             track = _write(work, encoding, source, temp, start, warnings)
         _check(work, encoding, temp, output, track, start)
+        with open_film(source.path) as container, av.open(str(temp)) as out:
+            warnings += left_out(container, out, source.clip.stream)
     except (av.FFmpegError, ValueError) as error:
         raise OutputError(f"{output}: cannot be written: {plain(error)}", fatal=isinstance(error, OSError)) from error
     publish(temp, output)
@@ -68,8 +70,8 @@ def _write(work: Work, encoding: Encoding, source: VideoSource, temp: Path, star
         last = work.segments[-1]
         end = (last.last + (last.duration or 1)) * encoding.time_base if source.options.is_cut else None
         out.metadata.update(metadata_of(container))
-        copies, left_out = tracks(container, out, source.clip.stream, lambda: _film_stream(out, encoding, container, source))
-        warnings += left_out
+        copies, changed = tracks(container, out, source.clip.stream, lambda: _film_stream(out, encoding, container, source))
+        warnings += changed
         film = copies.pop(source.clip.stream)
         _copy_chapters(container, out, start, end)
         out.start_encoding()

@@ -21,9 +21,15 @@ from av.subtitles.stream import SubtitleStream
 #: What sound and text become where a container does not take them as they are.
 _AUDIO = {"mp4": "aac", "mov": "aac", "matroska": "aac", "avi": "aac", "webm": "libopus"}
 _TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
+#: Languages that QuickTime has under the older of their two codes alone.
+_QUICKTIME = {
+    "ces": "cze", "cym": "wel", "deu": "ger", "ell": "gre", "eus": "baq", "fas": "per", "fra": "fre", "hye": "arm",
+    "isl": "ice", "kat": "geo", "mkd": "mac", "msa": "may", "mya": "bur", "nld": "dut", "ron": "rum", "slk": "slo",
+    "sqi": "alb", "zho": "chi",
+}  # fmt: skip
 #: Metadata that speaks of a file's own form, not of what is in it.
-_OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id"}
-_OF_THE_CODING = {"DURATION", "BPS", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "rotate", "encoder", "ENCODER", "vendor_id"}
+_OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "software", "vendor_id", "duration"}
+_OF_THE_CODING = {"duration", "bps", "number_of_frames", "number_of_bytes", "rotate", "encoder", "vendor_id"}
 
 
 @dataclass
@@ -84,6 +90,8 @@ def tracks(
         track, trouble = _track(container, out, stream)
         if track is not None:
             track.stream.metadata.update(metadata_of(stream))
+            if out.format.name == "mov" and stream.language in _QUICKTIME:
+                track.stream.metadata["language"] = _QUICKTIME[stream.language]
             track.stream.disposition = stream.disposition
             copies[stream.index] = track
         if trouble:
@@ -91,10 +99,23 @@ def tracks(
     return copies, warnings
 
 
+def left_out(container: InputContainer, out: InputContainer, film: int) -> list[str]:
+    """What of a source's metadata, chapters and, in a GIF, streams has not come along in `out`, in words."""
+    warnings = []
+    if out.format.name == "gif":
+        others = [stream for stream in container.streams if stream.index != film]
+        warnings += [f"{_name(stream)} is left out: gif takes none such" for stream in others]
+    if len(out.chapters()) < len(container.chapters()):
+        warnings.append(f"chapters are left out: {out.format.name} takes none")
+    there = {key.lower() for key in out.metadata}
+    lost = sorted(key for key in metadata_of(container) if key.lower() not in there)
+    return [*warnings, f"metadata is left out: {', '.join(lost)}"] if lost else warnings
+
+
 def metadata_of(holder: Any, *, recoded: bool = False) -> dict[str, str]:
     """Tags of a file or stream that are true of its copy."""
     dropped = _OF_THE_CODING if recoded else _OF_THE_FILE
-    return {key: value for key, value in holder.metadata.items() if key not in dropped and not key.startswith("_STATISTICS")}
+    return {key: value for key, value in holder.metadata.items() if key.lower() not in dropped and key[0] != "_"}
 
 
 def _track(container: InputContainer, out: OutputContainer, stream: Stream) -> tuple[Track | None, str]:
