@@ -137,7 +137,9 @@ def main() -> None:
 @click.option("--overwrite", is_flag=True, help="Do everything again, also what is done and unchanged.")
 @_image_options
 @_device_options
-@click.option("--batch-size", type=int, metavar="N", help="Photographs of one size at once.  [default: 1 on CPU, else 8]")
+@click.option(
+    "--batch-size", type=int, metavar="N", help="Photographs of one size at once.  [default: 1 on CPU, else what fits]"
+)
 @click.option("--workers", type=int, metavar="N", help="Decoding processes.  [default: by the number of cores]")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @command
@@ -223,7 +225,7 @@ def _video_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--overwrite", is_flag=True, help="Do everything again, and replace what is there.")
 @_video_options
 @_device_options
-@click.option("--batch-size", type=int, metavar="N", help="Frames at once.  [default: 1 on CPU, else 8]")
+@click.option("--batch-size", type=int, metavar="N", help="Frames at once.  [default: 1 on CPU, else what fits]")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @command
 def video(

@@ -7,6 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
+#: Frames share a batch up to so many pixels, unless asked otherwise; larger ones go alone.
+BATCH_PIXELS = 4_000_000
+
 
 @dataclass(frozen=True)
 class FrameInfo:

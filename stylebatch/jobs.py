@@ -58,7 +58,8 @@ def stylize_folder(
         grid: also write original | stylized, as `{name}_grid.jpg`.
         follow_links: follow symbolic links that lead out of `source`.
         overwrite: do everything again.
-        batch_size: photographs of one size that go through the network together; by default 1 on a CPU, 8 elsewhere.
+        batch_size: photographs of one size that go through the network together; by default 1 on a CPU, on a GPU
+            what fits.
         workers: processes that decode; by default half the cores on a CPU, where the network needs them, else all.
         progress: called after each batch with the summary so far.
         stop: asked after each batch; True ends the run when what is in flight has been written.

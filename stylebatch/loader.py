@@ -15,11 +15,9 @@ from typing import Protocol, TypeAlias
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from stylebatch.frame import Batch, Failure, Frame
+from stylebatch.frame import BATCH_PIXELS, Batch, Failure, Frame
 from stylebatch.interrupt import ignore_interrupts
 
-#: Frames share a batch up to so many pixels; larger ones go alone. A megapixel takes a third of a gigabyte on its way.
-BATCH_PIXELS = 4_000_000
 #: Files whose sizes the sampler knows ahead while it looks for equal ones.
 LOOK_AHEAD = 256
 
@@ -61,9 +59,12 @@ class EqualSizeBatches(Sampler[list[int]]):
     `LOOK_AHEAD` files ahead. `handed_out` lists what the workers have been given.
     """
 
-    def __init__(self, source: Source, batch_size: int, indices: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, source: Source, batch_size: int, indices: Sequence[int] | None = None, batch_pixels: int = BATCH_PIXELS
+    ) -> None:
         self.source = source
         self.batch_size = batch_size
+        self.batch_pixels = batch_pixels
         self.indices = range(len(source)) if indices is None else indices
         self.handed_out: list[int] = []
 
@@ -83,7 +84,7 @@ class EqualSizeBatches(Sampler[list[int]]):
             group = waiting.setdefault(size, [])
             group.append(index)
             count += 1
-            if size is None or len(group) == _room(size, self.batch_size):
+            if size is None or len(group) == _room(size, self.batch_size, self.batch_pixels):
                 yield waiting.pop(size)
                 count -= len(group)
             elif count == LOOK_AHEAD:
@@ -93,17 +94,19 @@ class EqualSizeBatches(Sampler[list[int]]):
         yield from waiting.values()
 
 
-def load_batches(source: Source, *, batch_size: int, workers: int, pin: bool) -> Iterator[Load]:
-    """Go over the whole source once; pinned for asynchronous copies if asked.
+def load_batches(
+    source: Source, *, batch_size: int, workers: int, pin: bool, batch_pixels: int = BATCH_PIXELS
+) -> Iterator[Load]:
+    """Go over the whole source once, in batches of no more frames and pixels; pinned for asynchronous copies if asked.
 
     When the system kills a worker, which it does to whoever asks for too much memory, what was with the workers is decoded
     again one by one: the picture that does it once more becomes a failure, the rest goes on.
     """
     waiting = dict.fromkeys(range(len(source)))
     while waiting:
-        sampler = EqualSizeBatches(source, batch_size, list(waiting))
+        sampler = EqualSizeBatches(source, batch_size, list(waiting), batch_pixels)
         try:
-            for load in _loader(source, sampler, batch_size, workers, pin):
+            for load in _loader(source, sampler, batch_size, batch_pixels, workers, pin):
                 for index in load.indices:
                     del waiting[index]
                 yield load
@@ -124,10 +127,11 @@ class FilmBatches:
 
     AHEAD = 3
 
-    def __init__(self, frames: Iterator[Frame], *, batch_size: int, pin: bool) -> None:
+    def __init__(self, frames: Iterator[Frame], *, batch_size: int, pin: bool, batch_pixels: int = BATCH_PIXELS) -> None:
         self.waited = 0.0
         self._frames = frames
         self._batch_size = batch_size
+        self._batch_pixels = batch_pixels
         self._pin = pin
         self._queue: Queue[Load | Exception | None] = Queue(self.AHEAD)
         self._stopped = False
@@ -154,7 +158,7 @@ class FilmBatches:
             for frame in self._frames:
                 group.append(frame)
                 height, width, _ = frame.pixels.shape
-                if len(group) == _room((width, height), self._batch_size):
+                if len(group) == _room((width, height), self._batch_size, self._batch_pixels):
                     self._put(group)
                     group = []
                 if self._stopped:
@@ -174,7 +178,7 @@ class FilmBatches:
 
 def _load_alone(source: Source, index: int, pin: bool) -> Load:
     try:
-        return next(iter(_loader(source, [[index]], 1, 1, pin)))
+        return next(iter(_loader(source, [[index]], 1, BATCH_PIXELS, 1, pin)))
     except (RuntimeError, ConnectionError, EOFError) as error:
         if not _tells_of_a_dead_worker(error):
             raise
@@ -187,11 +191,13 @@ def _tells_of_a_dead_worker(error: Exception) -> bool:
     return not isinstance(error, RuntimeError) or str(error).startswith("DataLoader worker")
 
 
-def _loader(source: Source, batches: Iterable[list[int]], batch_size: int, workers: int, pin: bool) -> Iterator[Load]:
+def _loader(
+    source: Source, batches: Iterable[list[int]], batch_size: int, batch_pixels: int, workers: int, pin: bool
+) -> Iterator[Load]:
     loader: DataLoader[Load] = DataLoader(
         _Samples(source),  # type: ignore[arg-type]
         batch_sampler=batches,
-        collate_fn=partial(_collate, batch_size=batch_size),
+        collate_fn=partial(_collate, batch_size=batch_size, batch_pixels=batch_pixels),
         num_workers=workers,
         pin_memory=pin,
         worker_init_fn=ignore_interrupts,
@@ -212,7 +218,7 @@ class _Samples(Dataset[tuple[int, _Sample]]):
         return index, self.source[index]
 
 
-def _collate(samples: list[tuple[int, _Sample]], *, batch_size: int) -> Load:
+def _collate(samples: list[tuple[int, _Sample]], *, batch_size: int, batch_pixels: int) -> Load:
     groups: dict[tuple[object, ...], list[Frame]] = {}
     for _, sample in samples:
         if not isinstance(sample, Failure):
@@ -221,7 +227,7 @@ def _collate(samples: list[tuple[int, _Sample]], *, batch_size: int) -> Load:
     batches = []
     for frames in groups.values():
         height, width, _ = frames[0].pixels.shape
-        room = _room((width, height), batch_size)
+        room = _room((width, height), batch_size, batch_pixels)
         for first in range(0, len(frames), room):
             batches.append(_stacked(frames[first : first + room]))
     failures = [sample for _, sample in samples if isinstance(sample, Failure)]
@@ -232,6 +238,6 @@ def _stacked(frames: list[Frame]) -> Batch:
     return Batch([frame.info for frame in frames], torch.stack([frame.pixels for frame in frames]))
 
 
-def _room(size: tuple[int, int], batch_size: int) -> int:
+def _room(size: tuple[int, int], batch_size: int, batch_pixels: int) -> int:
     """How many pictures of one width and height share a batch."""
-    return max(1, min(batch_size, BATCH_PIXELS // (size[0] * size[1])))
+    return max(1, min(batch_size, batch_pixels // (size[0] * size[1])))

@@ -88,7 +88,8 @@ def stylize(
     on_cpu = stylizer.device.type == "cpu"
     loader = load_batches(
         source,
-        batch_size=batch_size or default_batch(stylizer),
+        batch_size=batch_size or stylizer.batch_size,
+        batch_pixels=stylizer.batch_pixels,
         workers=workers if workers is not None else max(1, min(8, cores() // 2 if on_cpu else cores())),
         pin=stylizer.device.type == "cuda",
     )
@@ -203,8 +204,3 @@ class _Clock:
         self._summary.waits[stage] += now - self._last
         self._summary.seconds = now - self._start
         self._last = now
-
-
-def default_batch(stylizer: Stylizer) -> int:
-    """Pictures that go together unless asked otherwise: a CPU gains nothing from more than one."""
-    return 1 if stylizer.device.type == "cpu" else 8

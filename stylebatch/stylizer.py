@@ -11,13 +11,18 @@ from torch import Tensor
 
 from stylebatch.backends import Backend, BackendName, load_backend, pick_backend
 from stylebatch.checkpoint import load_checkpoint
-from stylebatch.device import Precision, keep_freed_memory, pick_devices, pick_precision
+from stylebatch.device import DTYPES, Precision, keep_freed_memory, pick_devices, pick_precision
+from stylebatch.frame import BATCH_PIXELS
 from stylebatch.stages import as_stages
 from stylebatch.styles import find_style
 
 #: Batches of more pixels are swept. A constant, not what memory happens to be free: a picture's result has to be the same
 #: tomorrow, to the last bit.
 SWEEP_PIXELS = 6_000_000
+#: What PyTorch takes at its peak for a pixel, in values (measured in fp32: 0.83 kB).
+VALUES_PER_PIXEL = 210
+#: Larger batches keep a GPU no busier.
+MAX_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,19 @@ class Stylizer:
             return stylized
 
         return Pending(checked)
+
+    @property
+    def batch_size(self) -> int:
+        """How many pictures are worth putting into a batch: a CPU gains nothing from more than one."""
+        return 1 if self.device.type == "cpu" else MAX_BATCH
+
+    @property
+    def batch_pixels(self) -> int:
+        """How many pixels a batch may have: on GPUs, what their free memory holds beside the other batches in flight."""
+        if self.device.type != "cuda":
+            return BATCH_PIXELS
+        free = min(torch.cuda.mem_get_info(device)[0] for device in self.devices)
+        return max(BATCH_PIXELS, free // (2 * VALUES_PER_PIXEL * DTYPES[self.precision].itemsize))
 
     @property
     def in_flight(self) -> int:

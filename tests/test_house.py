@@ -32,7 +32,7 @@ ALLOWED = {
     "backends.openvino": {"backends", "device", "stages", "transnet"},
     "backends.pytorch": {"backends", "device", "stages", "transnet"},
     "backends.sweep": {"backends", "backends.pytorch", "device", "stages", "transnet"},
-    "stylizer": {"backends", "checkpoint", "device", "stages", "styles"},
+    "stylizer": {"backends", "checkpoint", "device", "frame", "stages", "styles"},
     "manifest": {"errors", "files"},
     "pipeline": {"device", "errors", "frame", "images", "loader", "stylizer"},
     "benchmark": {"device", "stylizer", "transnet"},

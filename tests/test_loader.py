@@ -8,7 +8,6 @@ import pytest
 import torch
 from conftest import picture
 
-import stylebatch.loader
 from stylebatch.images import ImageSource
 from stylebatch.loader import load_batches
 
@@ -32,9 +31,9 @@ def test_frames_and_depths_part_into_batches(tmp_path: Path, workers: int) -> No
             assert (pixels.numpy() == np.asarray(frames[number])).all()
 
 
-def test_frames_of_an_animation_share_batches_no_larger_than_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stylebatch.loader, "BATCH_PIXELS", 2 * 48 * 32)
+def test_frames_of_an_animation_share_batches_no_larger_than_others(tmp_path: Path) -> None:
     frames = [picture(seed=seed) for seed in range(5)]
     frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
-    loads = list(load_batches(ImageSource(tmp_path, ["a.png"]), batch_size=8, workers=0, pin=False))
+    source = ImageSource(tmp_path, ["a.png"])
+    loads = list(load_batches(source, batch_size=8, batch_pixels=2 * 48 * 32, workers=0, pin=False))
     assert [len(batch.infos) for batch in loads[0].batches] == [2, 2, 1]

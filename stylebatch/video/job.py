@@ -13,7 +13,7 @@ from stylebatch.frame import Frame, FrameInfo
 from stylebatch.images import ImageExtra, ImageSink, Saved, grid_path
 from stylebatch.loader import FilmBatches
 from stylebatch.manifest import Manifest, file_digest
-from stylebatch.pipeline import Summary, default_batch, run
+from stylebatch.pipeline import Summary, run
 from stylebatch.stylizer import Stylizer
 from stylebatch.video.encoding import CONTAINERS
 from stylebatch.video.options import VideoOptions
@@ -69,7 +69,7 @@ def stylize_video(
             source, in its container, or in MP4 if that one is not written.
         style: a name, a checkpoint's path, or a `Stylizer`, which then has device, precision and backend.
         overwrite: do everything again.
-        batch_size: frames that go through the network together; by default 1 on a CPU, 8 elsewhere.
+        batch_size: frames that go through the network together; by default 1 on a CPU, on a GPU what fits.
         progress: called after each batch with the summary so far.
         stop: asked after each batch; True ends the run when what is in flight has been encoded. The same call goes on.
 
@@ -162,7 +162,12 @@ def _picture_name(film: VideoSource, index: int) -> str:
 
 
 def _batches(frames: Iterator[Frame], stylizer: Stylizer, batch_size: int | None) -> FilmBatches:
-    return FilmBatches(frames, batch_size=batch_size or default_batch(stylizer), pin=stylizer.device.type == "cuda")
+    return FilmBatches(
+        frames,
+        batch_size=batch_size or stylizer.batch_size,
+        batch_pixels=stylizer.batch_pixels,
+        pin=stylizer.device.type == "cuda",
+    )
 
 
 def clips_and_output(paths: Sequence[Path]) -> tuple[list[Path], Path | None]:
