@@ -156,14 +156,15 @@ def _start(batch: Batch, stylizer: Stylizer, summary: Summary) -> list[_InFlight
     try:
         return [_InFlight(batch, stylizer.start(batch.pixels))]
     except (RuntimeError, MemoryError) as error:  # torch has no narrower type for a CPU out of memory
-        middle = len(batch.infos) // 2
-        if middle:
-            summary.halved += 1
-            halves = [Batch(batch.infos[part], batch.pixels[part]) for part in (slice(middle), slice(middle, None))]
-            return [started for half in halves for started in _start(half, stylizer, summary)]
-        _, height, width, _ = batch.pixels.shape
-        first_line = str(error).partition("\n")[0]
-        return [_InFlight(batch, f"{width}×{height} could not be stylized: {first_line}")]
+        reason = str(error).partition("\n")[0]
+    # Out of the handler: the error keeps what filled the memory.
+    middle = len(batch.infos) // 2
+    if middle:
+        summary.halved += 1
+        halves = [Batch(batch.infos[part], batch.pixels[part]) for part in (slice(middle), slice(middle, None))]
+        return [started for half in halves for started in _start(half, stylizer, summary)]
+    _, height, width, _ = batch.pixels.shape
+    return [_InFlight(batch, f"{width}×{height} could not be stylized: {reason}")]
 
 
 def _finish(started: _InFlight, sink: Sink, clock: _Clock) -> None:

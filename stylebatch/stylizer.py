@@ -97,6 +97,8 @@ class Stylizer:
         except torch.OutOfMemoryError:
             if len(pixels) > 1:
                 raise
+            result = None
+        if result is None:  # out of the handler: the error keeps what filled the memory
             name = "sweep"
             result = self._backend(name, precision, device).start(pixels)
 

@@ -95,13 +95,13 @@ class _Layer:
         self.width: int = stage.output_size(below.width)
         self._kept: Tensor | None = None
         kept = stage.kernel.new_empty(1, stage.channels, self.height, self.width) if keep else None
-        moments = _Moments()
+        moments = _Moments(stage.channels)
         for first, end in _bands(stage, self.height, self.width):
             rows = _convolve_rows(stage, below, first, end)
             moments.add(rows)
             if kept is not None:
                 kept[:, :, first:end] = rows
-        self._mean, self._rstd = (moment.to(stage.kernel.dtype) for moment in moments.mean_and_rstd())
+        self._mean, self._rstd = (moment.to(stage.kernel) for moment in moments.mean_and_rstd())
         if kept is not None:
             for first, end in _bands(stage, self.height, self.width):
                 self._activate(kept[:, :, first:end], first, end)
@@ -124,26 +124,24 @@ class _Layer:
 class _Moments:
     """Mean and variance of the channels of a layer, from its bands: within one in fp32 or better, across them in fp64."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int) -> None:
         self._count = 0
-        self._mean: Tensor | float = 0.0
-        self._squares: Tensor | float = 0.0
+        self._mean = torch.zeros(1, channels, 1, 1, dtype=torch.float64)
+        self._squares = torch.zeros_like(self._mean)
 
     def add(self, rows: Tensor) -> None:
         """By two plain reductions: `torch.var_mean` takes seven times as long on CPUs."""
         rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
         mean = rows.mean((2, 3), keepdim=True)
-        squares = torch.linalg.vector_norm(rows - mean, dim=(2, 3), keepdim=True).double().square()
+        norm = torch.linalg.vector_norm(rows - mean, dim=(2, 3), keepdim=True)
         count = rows.shape[2] * rows.shape[3]
         total = self._count + count
-        step = mean.double() - self._mean
-        self._squares = self._squares + squares + step.square() * (self._count * count / total)
-        self._mean = self._mean + step * (count / total)
+        step = mean.cpu().double() - self._mean
+        self._squares += norm.cpu().double().square() + step.square() * (self._count * count / total)
+        self._mean += step * (count / total)
         self._count = total
 
     def mean_and_rstd(self) -> tuple[Tensor, Tensor]:
-        assert isinstance(self._mean, Tensor)
-        assert isinstance(self._squares, Tensor)
         return self._mean, (self._squares / self._count + EPSILON).rsqrt()
 
 
