@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -89,7 +90,7 @@ def stylize_video(
     }
     if options.every:
         return _write_pictures(film, stylizer, summary, settings, overwrite, batch_size, progress, stop)
-    with Manifest(path.parent, film.path, settings) as manifest:
+    with _proof(path, film, settings) as manifest:
         if manifest.is_done(path.name) and not overwrite:
             summary.unchanged = True
             return summary
@@ -107,13 +108,26 @@ def stylize_video(
             summary.done = sink.done - done
             return summary
         sink.finish()
+    except OutputError as error:
+        if error.fatal:
+            raise OutputError(f"{error}; what is done stays: make room, and the same command goes on", fatal=True) from error
+        raise
     finally:
         sink.release()
     summary.total = summary.finished
     summary.warnings = film.warnings + sink.warnings
-    with suppress(OutputError), Manifest(path.parent, film.path, settings) as manifest:
+    with suppress(OutputError), _proof(path, film, settings) as manifest:
         manifest.add(path.name, [path], stamp)
     return summary
+
+
+def _proof(path: Path, film: VideoSource, settings: dict[str, Any]) -> Manifest:
+    """The manifest of the output's folder. Another film's run holds it for a moment at its beginning and its end."""
+    for _ in range(5):
+        with suppress(OutputError):
+            return Manifest(path.parent, film.path, settings)
+        time.sleep(0.1)
+    return Manifest(path.parent, film.path, settings)
 
 
 def _write_pictures(

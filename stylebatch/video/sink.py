@@ -38,12 +38,13 @@ _OFF_BEAT = Fraction(1, 10)
 
 class VideoSink:
     """Writes the frames of a film, and what else its source has, to `output`. A context manager: leaving it without an
-    exception finishes the film; after one, what is done waits hidden beside it, and the next sink like this goes on there.
+    exception finishes the film.
 
     Args:
         output: the film to write; its extension chooses the container.
         source: where the frames come from: it has their times, and everything that is copied.
-        settings: whatever else changes the frames; JSON values.
+        settings: whatever else changes the frames; JSON values. With them what is done stays, hidden beside `output`, when
+            the film is not finished, and the next sink with the same goes on there; without them nothing stays.
         overwrite: do not go on with what another sink has left.
 
     Attributes:
@@ -72,8 +73,9 @@ class VideoSink:
             (width, height), (wide, high) = self.encoding.picture, self.encoding.coded
             self.warnings.append(f"{width}×{height} is padded to {wide}×{high}: {self.encoding.codec} holds no odd size")
         source.deep = source.clip.depth > 8 and self.encoding.deep
-        key = digest_of([_FORMAT, self.encoding.as_settings(), source.options.as_settings(), settings])
-        self._work = Work(self.output, key, anew=overwrite)
+        key = digest_of([_FORMAT, av.__version__, self.encoding.as_settings(), source.options.as_settings(), settings])
+        self._stays = settings is not None
+        self._work = Work(self.output, key, anew=overwrite or not self._stays)
         self._next = self.done
         self.waited = 0.0
         self._from_rgb = FromRGB(self.encoding.colour, self.encoding.pix_fmt, self.encoding.coded)
@@ -134,9 +136,12 @@ class VideoSink:
         self._work.remove()
 
     def release(self) -> None:
-        """Leave what is done for the next sink like this, if the film is not finished."""
+        """Leave an unfinished film to the next sink with the same settings."""
         self._stop()
-        self._work.close()
+        if self._stays:
+            self._work.close()
+        else:
+            self._work.remove()
 
     def _stop(self) -> None:
         if self._thread:

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""Kill -9 the video job at random moments, start it again, and compare the film with an uninterrupted run's.
+
+    scripts/soak_kill_video.py [--frames 3000] [--kills 20] [--seed 0] [--output film.mp4] [--style hosi]
+
+Exits 1 if a byte differs, a film stood under its name before its time, or anything of the work stayed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+
+def make_clip(path: Path, frames: int, rng: random.Random) -> None:
+    """Tiny pictures at a variable rate, so that there are many segments and the network does not take all the time."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 16, 16, "yuv420p"
+        time_base = stream.codec_context.time_base = Fraction(1, 100)
+        pts = 0
+        for index in range(frames):
+            pixels = np.random.default_rng(index).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = pts, time_base
+            pts += rng.randrange(1, 4)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+
+
+def command(source: Path, output: Path, style: str) -> list[str]:
+    program = "from stylebatch.cli import main; main()"
+    return [sys.executable, "-c", program, "video", str(source), str(output), "--style", style, "--device", "cpu"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=3000)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", default="film.mp4", help="its extension chooses the container")
+    parser.add_argument("--style", default="hosi")
+    options = parser.parse_args()
+    rng = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "clip.mp4")
+        whole, killed = (Path(folder, name, options.output) for name in ("whole", "killed"))
+        whole.parent.mkdir()
+        killed.parent.mkdir()
+        make_clip(source, options.frames, rng)
+        start = time.monotonic()
+        subprocess.run(command(source, whole, options.style), check=True, capture_output=True)
+        seconds = time.monotonic() - start
+        print(f"uninterrupted: {seconds:.1f} s", flush=True)
+        ended = early = 0
+        for _ in range(options.kills):
+            arguments = command(source, killed, options.style)
+            process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                process.wait(rng.uniform(0.3, 0.6) * seconds)
+                ended += 1
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                early += killed.exists() and killed.read_bytes() != whole.read_bytes()
+        code = subprocess.run(command(source, killed, options.style), capture_output=True).returncode
+        same = killed.read_bytes() == whole.read_bytes()
+        left = {path.name for path in killed.parent.iterdir()} - {killed.name, ".stylebatch.jsonl"}
+        verdict = "the same bytes" if same else "DIFFERENT"
+        print(f"{options.kills - ended} kills, then exit {code}: {verdict}, left over: {sorted(left)}")
+        sys.exit(bool(code or not same or left or early))
+
+
+if __name__ == "__main__":
+    main()
