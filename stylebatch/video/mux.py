@@ -63,9 +63,7 @@ def _start(work: Work, encoding: Encoding, source: VideoSource) -> Fraction:
     return work.segments[0].first * encoding.time_base if is_cut else Fraction(0)
 
 
-def _write(
-    work: Work, encoding: Encoding, source: VideoSource, temp: Path, start: Fraction, warnings: list[str]
-) -> int:
+def _write(work: Work, encoding: Encoding, source: VideoSource, temp: Path, start: Fraction, warnings: list[str]) -> int:
     """The film with everything else; the index of its stream."""
     options = _options(encoding)
     with open_film(source.path) as container, av.open(str(temp), "w", format=encoding.container, options=options) as out:
@@ -247,4 +245,3 @@ def _check(work: Work, encoding: Encoding, temp: Path, output: Path, track: int,
         if abs(got * time_base - time) > tick:
             times = f"{show_time(float(time))} was written for {show_time(float(got * time_base))}"
             raise OutputError(f"{output}: the frame of {times}; nothing is kept under this name")
-

@@ -127,7 +127,12 @@ class VideoSource:
     """
 
     def __init__(
-        self, path: Path | str, options: VideoOptions = VideoOptions(), *, deep: bool | None = None, threads: int = 2  # noqa: B008
+        self,
+        path: Path | str,
+        options: VideoOptions = VideoOptions(),  # noqa: B008 (frozen)
+        *,
+        deep: bool | None = None,
+        threads: int = 2,
     ) -> None:
         self.path = Path(path)
         self.options = options
