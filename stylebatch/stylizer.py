@@ -9,9 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stylebatch.checkpoint import load_checkpoint
 from stylebatch.device import DTYPES, free_memory, keep_freed_memory, pick_device, pick_precision
-from stylebatch.styles import find_style
+from stylebatch.styles import load_style
 from stylebatch.transnet import TransNet
 
 #: What the network needs at its peak for a pixel, in values: measured, 1.1 kB in fp32 (two copies of 64 channels in full
@@ -30,7 +29,8 @@ class Stylizer:
     """One style on one device.
 
     Args:
-        style: a shipped style's name, or the path of a checkpoint.
+        style: a name, the path of a checkpoint, or a mix, "hosi:0.6,wave:0.4".
+        strength: 0 (the photograph) to 1 (the style as trained) to 1.5.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: "auto" (half where the device is faster in it), "fp32", "bf16" or "fp16". Instance statistics are
             summed in fp32 in each, and a batch whose result is not finite is run again in fp32.
@@ -39,10 +39,13 @@ class Stylizer:
         StylebatchError: unknown style, unreadable checkpoint, missing device.
     """
 
-    def __init__(self, style: str | Path = "hosi", *, device: str = "auto", precision: str = "auto") -> None:
-        self.path = find_style(str(style))
-        checkpoint = load_checkpoint(self.path)
-        self.name = str(checkpoint.metadata.get("style", self.path.stem))
+    def __init__(
+        self, style: str | Path = "hosi", *, strength: float = 1.0, device: str = "auto", precision: str = "auto"
+    ) -> None:
+        checkpoint = load_style(str(style), strength)
+        self.name = str(checkpoint.metadata["style"])
+        self.digest = checkpoint.digest
+        self._tone = checkpoint.tone
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
         self._dtype = DTYPES[self.precision]
@@ -104,15 +107,24 @@ class Stylizer:
                 stylized, _ = self._run(pixels, self._fp32, torch.float32)
         return stylized.cpu()
 
-    @staticmethod
-    def _run(pixels: Tensor, network: TransNet, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def _run(self, pixels: Tensor, network: TransNet, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """The same shape and dtype, and whether every value was finite. Permuted, NHWC is channels_last: no copy."""
         top = torch.iinfo(pixels.dtype).max
-        y = network(pixels.permute(0, 3, 1, 2).to(dtype) / top)
+        x = pixels.permute(0, 3, 1, 2).to(dtype) / top
+        y = network(x)
+        if self._tone:
+            y = with_tone_of(x.float(), y.float(), self._tone)
         finite = y.isfinite().all()
         # Rounded in fp32: bf16 would step over levels above 128.
         y = (y.float() * top).round().clamp_(0, top).to(pixels.dtype)
         return y.permute(0, 2, 3, 1).contiguous(), finite
+
+
+def with_tone_of(x: Tensor, y: Tensor, share: float) -> Tensor:
+    """N×3×H×W y with its mean and standard deviation by channel moved by `share` of the way to those of x."""
+    (x_std, x_mean), (y_std, y_mean) = (torch.std_mean(z, (2, 3), correction=0, keepdim=True) for z in (x, y))
+    scale = 1 + share * (x_std / y_std.clamp_min(1e-3) - 1)
+    return (y - y_mean) * scale + y_mean + share * (x_mean - y_mean)
 
 
 def _check_memory(pixels: Tensor, bytes_per_value: int) -> None:

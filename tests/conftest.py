@@ -20,6 +20,8 @@ from stylebatch.transnet import TransNet
 TOLERANCES = {torch.float64: (1e-10, 1e-12), torch.float32: (2e-4, 2e-5), torch.bfloat16: (5e-2, 2e-2)}
 #: Half precision against fp32, in dB; and how far a pixel may depend on its neighbours in a batch.
 MIN_PSNR, ONE_LEVEL = 40.0, 1
+#: How near the base network comes to the photograph, in dB.
+MIN_BASE_PSNR = 25.0
 
 
 def assert_close(actual: Tensor, expected: Tensor, dtype: torch.dtype = torch.float32) -> None:
