@@ -18,6 +18,7 @@ import stylebatch.cli
 import trainer.cli
 from stylebatch.checkpoint import load_checkpoint
 from stylebatch.manifest import NAME
+from stylebatch.styles import shipped_styles
 
 
 def invoke(*args: object) -> Result:
@@ -77,6 +78,18 @@ def test_a_style_from_training_to_folder(
     with Image.open(here) as painted, Image.open(source / "a.jpg") as photograph:
         assert painted.size == photograph.size
         assert painted.tobytes() != photograph.tobytes()
+
+
+def test_sheet_of_every_style(photos: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The original and each style that is shipped, five in a row."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    result = invoke("stylebatch", "styles", "--sheet", photos("a.jpg", size=(60, 40)) / "a.jpg", "-o", "sheet.png")
+    assert result.exit_code == 0, result.output
+    pictures = 1 + len(shipped_styles())
+    with Image.open("sheet.png") as sheet:
+        assert sheet.width == pytest.approx(400 * min(5, pictures), abs=50)
+        assert sheet.height > -(-pictures // 5) * 400 * 40 / 60
 
 
 def test_the_articles_recipe(photos: Callable[..., Path], tmp_path: Path) -> None:
