@@ -60,6 +60,11 @@ def progress_bar(unit: str) -> tqdm[Any]:
     return tqdm(unit=unit, dynamic_ncols=True, delay=1e-6, mininterval=0.1 if sys.stderr.isatty() else 30)
 
 
+def _advance(bar: tqdm[Any], done: int, total: int) -> None:
+    bar.total = total
+    bar.update(done - bar.n)
+
+
 def _device_options(function: Callable[..., None]) -> Callable[..., None]:
     function = click.option(
         "--precision",
@@ -291,12 +296,7 @@ def grid(photos: tuple[Path, ...], styles: tuple[str, ...], epochs: Path | None,
     if styles and epochs:
         raise click.UsageError("--style and --epochs exclude each other.")
     with progress_bar("img") as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        path = stylize_grid(list(photos), list(styles), epochs=epochs, progress=show, **options)
+        path = stylize_grid(list(photos), list(styles), epochs=epochs, progress=functools.partial(_advance, bar), **options)
     click.echo(printable(str(path)))
 
 
@@ -330,12 +330,7 @@ def bench(style: str, device: str, as_json: bool) -> None:
     from stylebatch.benchmark import benchmark
 
     with progress_bar("run") as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        measurements = benchmark(style, device=device, progress=show)
+        measurements = benchmark(style, device=device, progress=functools.partial(_advance, bar))
     if as_json:
         click.echo(json.dumps([asdict(measurement) for measurement in measurements], indent=2))
         return

@@ -32,8 +32,7 @@ from stylebatch.colour import (
 from stylebatch.deep import TIFF_COMPRESSIONS, encode_png, encode_tiff, load_deep, with_tags
 from stylebatch.errors import StylebatchError
 from stylebatch.files import atomic_write
-from stylebatch.frame import Frame, FrameInfo
-from stylebatch.icc import Pixels
+from stylebatch.frame import Frame, FrameInfo, Pixels
 
 #: Pillow's formats that are read, and the one that each is written back as. The others would lose pixels: PNG.
 FORMATS = {

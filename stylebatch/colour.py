@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from stylebatch.icc import SRGB, Pixels, has_way_back, into_srgb, is_srgb, out_of_srgb, space_of
+from stylebatch.frame import Pixels
+from stylebatch.icc import SRGB, has_way_back, into_srgb, is_srgb, out_of_srgb, space_of
 
 #: How much red, green and blue add to brightness, by ITU-R BT.601.
 _LUMA = np.array([[0.299, 0.587, 0.114]], dtype=np.float32)

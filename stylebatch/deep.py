@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
-from stylebatch.icc import Pixels
+from stylebatch.frame import Pixels
 
 #: Lossless ones that are written, by Pillow's names, with their numbers in the file.
 TIFF_COMPRESSIONS = {"raw": 1, "tiff_lzw": 5, "packbits": 32773, "tiff_adobe_deflate": 8}

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from torch import Tensor
+
+#: Pixels beside the network: H×W or H×W×C, uint8 or uint16.
+Pixels = np.ndarray[Any, np.dtype[Any]]
 
 #: Frames share a batch up to so many pixels, unless asked otherwise; larger ones go alone.
 BATCH_PIXELS = 4_000_000

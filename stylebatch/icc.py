@@ -21,7 +21,7 @@ import torch
 from PIL import Image, ImageCms
 from torch.nn.functional import grid_sample
 
-Pixels = np.ndarray[Any, np.dtype[Any]]
+from stylebatch.frame import Pixels
 
 #: Little CMS writes the time into a profile: without it two runs write the same bytes.
 _created = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())

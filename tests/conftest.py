@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +34,6 @@ LEVELS, DEEP_LEVELS, CODED_LEVELS = 2.0, 0.6, 4.0
 def assert_close(actual: Tensor, expected: Tensor, dtype: torch.dtype = torch.float32) -> None:
     relative, absolute = TOLERANCES[dtype]
     torch.testing.assert_close(actual.double(), expected.double(), rtol=relative, atol=absolute)
-
-
-def psnr(a: Tensor, b: Tensor) -> float:
-    """Of two uint8 pictures, in dB."""
-    error = (a.double() - b.double()).square().mean()
-    return float(10 * torch.log10(255**2 / error.clamp_min(1e-9)))
 
 
 requires_cuda = pytest.mark.skipif(
@@ -70,6 +65,18 @@ def photos(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return make
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file system of 200 kB, or of the size that a test asks for."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    size = getattr(request, "param", "200k")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -98,17 +98,6 @@ def test_interrupted_and_continued_is_uninterrupted(photos: Callable[..., Path],
     rest = run(source, tmp_path / "parts", checkpoint)
     assert 0 < rest.skipped < 8
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 200 kB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("needs the right to mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
 
 
 def test_a_full_disk_ends_the_run_with_whole_files(photos: Callable[..., Path], checkpoint: Path, small_disk: Path) -> None:

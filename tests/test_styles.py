@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import MIN_PSNR, psnr
+from conftest import MIN_PSNR
 from PIL import Image
 
 from stylebatch import Stylizer
+from stylebatch.benchmark import psnr
 from stylebatch.checkpoint import load_checkpoint
 from stylebatch.errors import StylebatchError
 from stylebatch.styles import epoch_checkpoints, find_style, shipped_styles

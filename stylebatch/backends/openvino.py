@@ -71,7 +71,8 @@ def _stage(stage: Stage, x: ov.Node, before: ov.Node) -> ov.Node:
     if stage.shuffle:
         y = op.depth_to_space(y, "blocks_first", 2)
     if stage.crop:
-        y = op.slice(y, np.array([1, 1]), np.array([-1, -1]), np.array([1, 1]), np.array([2, 3]))
+        crop = np.array([stage.crop, stage.crop])
+        y = op.slice(y, crop, -crop, np.array([1, 1]), np.array([2, 3]))
     if stage.last:
         return y
     y = op.mvn(y, np.array([2, 3]), True, EPSILON, "inside_sqrt")

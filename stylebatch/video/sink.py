@@ -18,10 +18,10 @@ from torch import Tensor
 
 from stylebatch.colour import resized, to_8_bits
 from stylebatch.errors import OutputError, StylebatchError
-from stylebatch.frame import Failure, FrameInfo
+from stylebatch.frame import Failure, FrameInfo, Pixels
 from stylebatch.images import Saved
 from stylebatch.manifest import digest_of
-from stylebatch.video.colour import FromRGB, Pixels
+from stylebatch.video.colour import FromRGB
 from stylebatch.video.encoding import plan
 from stylebatch.video.mux import join
 from stylebatch.video.options import show_time

@@ -26,9 +26,9 @@ from av.video.stream import VideoStream
 from stylebatch.codec import irregularity
 from stylebatch.colour import resized
 from stylebatch.errors import StylebatchError
-from stylebatch.frame import Frame, FrameInfo
+from stylebatch.frame import Frame, FrameInfo, Pixels
 from stylebatch.images import ImageOptions
-from stylebatch.video.colour import Colour, Pixels, ToRGB, colour_of, depth_of
+from stylebatch.video.colour import Colour, ToRGB, colour_of, depth_of
 from stylebatch.video.options import VideoOptions, show_time
 
 #: Seconds before a cut from which on decoding runs up to it, over streams whose key frames refer across them.
