@@ -6,9 +6,11 @@ Trained `.pth`: a dict of `model`, `optimizer` and `info`, the format of the art
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,11 +36,15 @@ class Checkpoint:
         model: TransNet's state dict, fp32, complete and finite.
         metadata: "style", "padding_mode", how it was trained; plain JSON values.
         training: a trained `.pth`'s other entries ("optimizer", …); empty for shipped weights.
+        tone: share of the photograph's own mean and contrast, by channel, that each picture is to get back. Instance
+            normalisation removes them before the first activation, so no weights can: what gives photographs back by
+            weights alone gives back all but these.
     """
 
     model: dict[str, Tensor]
     metadata: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    tone: float = 0.0
 
     def __repr__(self) -> str:
         return f"Checkpoint({self.metadata})"
@@ -48,6 +54,25 @@ class Checkpoint:
         network = TransNet(self.metadata.get(PADDING, "zeros"))
         network.load_state_dict(self.model)
         return network.eval()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what decides the pictures: the weights and the padding, however and wherever they are stored."""
+        digest = hashlib.sha256(f"{self.metadata.get(PADDING, 'zeros')} {self.tone}".encode())
+        for key in sorted(self.model):
+            digest.update(key.encode())
+            digest.update(self.model[key].cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def blend(parts: Sequence[tuple[Checkpoint, float]]) -> dict[str, Tensor]:
+    """The weighted sum of networks' weights, each with its share; shares may be negative or over 1.
+
+    Between networks that were trained from the same one, sums of weights give sums of styles (deep network
+    interpolation, Wang et al. 2019, arXiv 1811.10515).
+    """
+    (first, _), *_ = parts
+    return {key: torch.stack([part.model[key] * share for part, share in parts]).sum(0) for key in first.model}
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

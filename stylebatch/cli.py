@@ -89,6 +89,16 @@ def _device_options(function: Callable[..., None]) -> Callable[..., None]:
     )(function)
 
 
+def _style_options(function: Callable[..., None]) -> Callable[..., None]:
+    function = click.option(
+        "--strength", default=1.0, show_default=True, metavar="X", help="0 (the photograph) to 1.5, by blending weights."
+    )(function)
+    return click.option(
+        "--style", default="hosi", show_default=True, metavar="NAME|PATH|MIX",
+        help="A style's name, a checkpoint, or a mix such as hosi:0.6,wave:0.4.",
+    )(function)  # fmt: skip
+
+
 def _image_options(function: Callable[..., None]) -> Callable[..., None]:
     """The fields of `ImageOptions`, which owns their defaults: what is not given arrives as None or False."""
     options = [
@@ -135,7 +145,7 @@ def main() -> None:
 @main.command()
 @click.argument("source", metavar="IN", type=PATH)
 @click.argument("output", metavar="OUT", type=PATH)
-@click.option("--style", default="hosi", show_default=True, metavar="NAME|PATH", help="A shipped style or a checkpoint.")
+@_style_options
 @click.option("--grid", is_flag=True, help="Also write original | stylized for each, as NAME_grid.jpg.")
 @click.option("--recursive/--no-recursive", default=True, show_default=True, help="Take the folders in IN too.")
 @click.option("--follow-links", is_flag=True, help="Follow symbolic links that lead out of IN.")
@@ -172,7 +182,7 @@ def folder(source: Path, output: Path, style: str, as_json: bool, **options: Any
 @main.command()
 @click.argument("source", metavar="PHOTO", type=PATH)
 @click.argument("output", metavar="[OUT]", type=PATH, required=False)
-@click.option("--style", default="hosi", show_default=True, metavar="NAME|PATH", help="A shipped style or a checkpoint.")
+@_style_options
 @click.option("--grid", is_flag=True, help="Also write original | stylized, as NAME_grid.jpg.")
 @_image_options
 @_device_options
@@ -226,7 +236,7 @@ def _video_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @main.command()
 @click.argument("paths", metavar="CLIP... [OUT]", nargs=-1, required=True, type=PATH)
-@click.option("--style", default="hosi", show_default=True, metavar="NAME|PATH", help="A shipped style or a checkpoint.")
+@_style_options
 @click.option("--overwrite", is_flag=True, help="Do everything again, and replace what is there.")
 @_video_options
 @_device_options
@@ -234,7 +244,14 @@ def _video_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @command
 def video(
-    paths: tuple[Path, ...], style: str, device: str, precision: str, backend: str, as_json: bool, **options: Any
+    paths: tuple[Path, ...],
+    style: str,
+    strength: float,
+    device: str,
+    precision: str,
+    backend: str,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Stylize a CLIP, by default into CLIP_STYLE beside it, or several into the folder OUT."""
     from stylebatch.interrupt import catch_interrupts
@@ -246,7 +263,7 @@ def video(
     done: list[VideoSummary] = []
     failures: list[tuple[Path, StylebatchError]] = []
     with catch_interrupts() as interrupt:
-        stylizer = Stylizer(style, device=device, precision=precision, backend=backend)
+        stylizer = Stylizer(style, strength=strength, device=device, precision=precision, backend=backend)
         for clip in clips:
             try:
                 with progress_bar("frame") as bar:
@@ -283,37 +300,73 @@ def _show_frames(bar: tqdm[Any], summary: VideoSummary) -> None:
 
 @main.command()
 @click.argument("photos", nargs=-1, required=True, type=PATH)
-@click.option("--style", "styles", multiple=True, metavar="NAME|PATH", help="A column; repeatable.  [default: all shipped]")
+@click.option(
+    "--style", "styles", multiple=True, metavar="NAME|PATH|MIX", help="A column; repeatable.  [default: all shipped]"
+)
+@click.option("--strength", "strengths", multiple=True, type=float, metavar="X", help="A column of each style; repeatable.")
 @click.option("--epochs", type=PATH, metavar="PREFIX", help="Columns: a training's checkpoints, e.g. checkpoints/trial.")
 @click.option("--output", "-o", default="grid.png", show_default=True, type=PATH, help="The picture to write.")
 @click.option("--width", default=320, show_default=True, type=click.IntRange(32, 4096), help="Pixels of a column.")
 @_device_options
 @command
-def grid(photos: tuple[Path, ...], styles: tuple[str, ...], epochs: Path | None, **options: Any) -> None:
+def grid(
+    photos: tuple[Path, ...], styles: tuple[str, ...], strengths: tuple[float, ...], epochs: Path | None, **options: Any
+) -> None:
     """Make a contact sheet: PHOTOS down, the original and styles across, or one style's epochs."""
     from stylebatch.jobs import stylize_grid
 
-    if styles and epochs:
-        raise click.UsageError("--style and --epochs exclude each other.")
+    if (styles or strengths) and epochs:
+        raise click.UsageError("--epochs excludes --style and --strength.")
     with progress_bar("img") as bar:
-        path = stylize_grid(list(photos), list(styles), epochs=epochs, progress=functools.partial(_advance, bar), **options)
+        path = stylize_grid(
+            list(photos), list(styles), strengths=strengths or (1.0,), epochs=epochs,
+            progress=functools.partial(_advance, bar), **options,
+        )  # fmt: skip
     click.echo(printable(str(path)))
 
 
-@main.command()
+@main.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with what each style's file says of its training.")
+@click.option("--sheet", type=PATH, metavar="PHOTO", help="Show every style on PHOTO instead, as one picture.")
+@click.option("--output", "-o", default="styles.jpg", show_default=True, type=PATH, help="Where the sheet goes.")
+@click.pass_context
 @command
-def styles(as_json: bool) -> None:
-    """List the shipped styles with their artworks and rights."""
-    from stylebatch.styles import shipped_styles
+def styles(context: click.Context, as_json: bool, sheet: Path | None, output: Path) -> None:
+    """List the styles that have a name here, with their artworks and rights."""
+    from stylebatch.styles import named_styles
 
-    shipped = shipped_styles().values()
+    if context.invoked_subcommand:
+        return
+    if sheet:
+        from stylebatch.jobs import style_sheet
+
+        with progress_bar("style") as bar:
+
+            def show(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            path = style_sheet(sheet, output, progress=show)
+        click.echo(printable(str(path)))
+        return
+    named = named_styles().values()
     if as_json:
-        listing = [{"name": style.name, "path": str(style.path), **style.header} for style in shipped]
+        listing = [{"name": style.name, "path": str(style.path), **style.header} for style in named]
         click.echo(json.dumps(listing, indent=2))
         return
-    for style in shipped:
-        click.echo(f"{style.name:<12} {style.artist}, {style.artwork}, {style.year} ({style.rights})")
+    for style in named:
+        known = f"{style.artist}, {style.artwork}, {style.year} ({style.rights})"
+        click.echo(f"{style.name:<18} {known if 'artwork' in style.header else printable(str(style.path))}")
+
+
+@styles.command()
+@click.argument("path", metavar="PATH", type=PATH)
+@command
+def add(path: Path) -> None:
+    """Give the style in PATH its name in every folder: it is copied to your application data."""
+    from stylebatch.styles import add_style
+
+    click.echo(printable(str(add_style(path))))
 
 
 @main.command()

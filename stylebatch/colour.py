@@ -108,6 +108,18 @@ def with_colours_of(stylized: Pixels, photograph: Pixels) -> Pixels:
     return cv2.add(photograph, cv2.merge([luma] * 3), dtype=cv2.CV_8U if photograph.dtype == np.uint8 else cv2.CV_16U)
 
 
+def with_tone_of(stylized: Pixels, photograph: Pixels, share: float) -> Pixels:
+    """`stylized` with the mean and contrast of each channel moved by `share`, 0 to 1, of the way to the photograph's."""
+    toned = np.empty_like(stylized)
+    levels = np.arange(np.iinfo(stylized.dtype).max + 1)
+    for channel in range(3):
+        mean, contrast = stylized[..., channel].mean(), stylized[..., channel].std()
+        scale = 1 + share * (photograph[..., channel].std() / max(contrast, levels[-1] / 1000) - 1)
+        moved = (levels - mean) * scale + mean + share * (photograph[..., channel].mean() - mean)
+        toned[..., channel] = _rounded(moved, stylized)[stylized[..., channel]]
+    return toned
+
+
 def _push_pull(colours: Pixels, trust: Pixels) -> Pixels:
     """Where trust (0 to 1) is short, the colours of a picture of half the size, filled in the same way."""
     height, width = trust.shape

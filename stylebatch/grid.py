@@ -47,6 +47,16 @@ def contact_sheet(rows: Sequence[Sequence[Image.Image]], titles: Sequence[str], 
     return sheet
 
 
+def stacked(sheets: Sequence[Image.Image]) -> Image.Image:
+    """Sheets one under the other."""
+    stack = Image.new("RGB", (max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets)), _BACKGROUND)
+    top = 0
+    for sheet in sheets:
+        stack.paste(sheet, (0, top))
+        top += sheet.height
+    return stack
+
+
 def _scaled(picture: Image.Image, *, width: int | None = None, height: int | None = None) -> Image.Image:
     scale = width / picture.width if width else (height or picture.height) / picture.height
     size = (width or max(1, round(picture.width * scale)), height or max(1, round(picture.height * scale)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from stylebatch.device import cores
 from stylebatch.errors import StylebatchError
 from stylebatch.files import atomic_write
 from stylebatch.frame import Failure, Frame
-from stylebatch.grid import contact_sheet
+from stylebatch.grid import contact_sheet, stacked
 from stylebatch.images import (
     ImageOptions,
     ImageSink,
@@ -25,9 +25,9 @@ from stylebatch.images import (
     grid_path,
     without_clashes,
 )
-from stylebatch.manifest import Manifest, file_digest
+from stylebatch.manifest import Manifest
 from stylebatch.pipeline import Summary, stylize
-from stylebatch.styles import epoch_checkpoints, shipped_styles
+from stylebatch.styles import epoch_checkpoints, named_styles, shipped_styles
 from stylebatch.stylizer import Stylizer
 
 
@@ -36,6 +36,7 @@ def stylize_folder(
     output: Path | str,
     style: str | Path = "hosi",
     *,
+    strength: float = 1.0,
     options: ImageOptions = ImageOptions(),  # noqa: B008 (frozen)
     grid: bool = False,
     recursive: bool = True,
@@ -54,6 +55,8 @@ def stylize_folder(
     What an earlier run has finished, from the same content with the same style and options, is not done again.
 
     Args:
+        style: a name, a checkpoint's path, or a mix, "hosi:0.6,wave:0.4".
+        strength: 0 (the photograph) to 1 (the style as trained) to 1.5.
         options: formats, sizes, colours, limits.
         grid: also write original | stylized, as `{name}_grid.jpg`.
         follow_links: follow symbolic links that lead out of `source`.
@@ -78,9 +81,9 @@ def stylize_folder(
         raise StylebatchError(f"{source}: no photographs in it; give a folder of JPEG, PNG or other images")
     names, clashes = without_clashes(names, grid=grid, format=options.format, root=source)
     failures += clashes
-    stylizer = Stylizer(style, device=device, precision=precision, backend=backend)
+    stylizer = Stylizer(style, strength=strength, device=device, precision=precision, backend=backend)
     settings = {
-        "style": file_digest(stylizer.path),
+        "style": stylizer.digest,
         "precision": stylizer.precision,
         "backend": stylizer.backend,
         "grid": grid,
@@ -109,6 +112,7 @@ def stylize_image(
     output: Path | str | None = None,
     style: str | Path = "hosi",
     *,
+    strength: float = 1.0,
     options: ImageOptions = ImageOptions(),  # noqa: B008 (frozen)
     grid: bool = False,
     device: str = "auto",
@@ -119,7 +123,7 @@ def stylize_image(
 
     Args:
         output: by default `{name}_{style}` with the photograph's extension, beside it.
-        options, grid: as in `stylize_folder`.
+        style, strength, options, grid: as in `stylize_folder`.
 
     Returns:
         Where the result lies.
@@ -131,7 +135,7 @@ def stylize_image(
     if output:
         options = replace(options, format=format_of(Path(output)))
     frames = _read(source, options)
-    stylizer = Stylizer(style, device=device, precision=precision, backend=backend)
+    stylizer = Stylizer(style, strength=strength, device=device, precision=precision, backend=backend)
     written = Path(frames[0].info.extra.output)
     path = Path(output) if output else source.with_name(f"{written.stem}_{stylizer.name}{written.suffix}")
     if path.resolve() == source.resolve():
@@ -153,6 +157,7 @@ def stylize_grid(
     photos: list[Path],
     styles: list[str],
     *,
+    strengths: Sequence[float] = (1.0,),
     epochs: Path | None = None,
     output: Path = Path("grid.png"),
     width: int = 320,
@@ -164,7 +169,8 @@ def stylize_grid(
     """Write a contact sheet: a row for each photograph, the original first, then a column for each style.
 
     Args:
-        styles: names or paths; empty for all that are shipped.
+        styles: names, paths or mixes; empty for all that are shipped.
+        strengths: a column for each of them, for each style.
         epochs: instead of styles, the checkpoints `{epochs}_trans_net_*.pth` of one training, in order.
         progress: called with pictures done and in all.
 
@@ -172,14 +178,16 @@ def stylize_grid(
         StylebatchError: bad input, or an output that cannot be written.
     """
     if epochs:
-        columns = {f"epoch {epoch}": str(path) for epoch, path in epoch_checkpoints(epochs)}
+        columns = {f"epoch {epoch}": (str(path), 1.0) for epoch, path in epoch_checkpoints(epochs)}
     else:
-        columns = {Path(style).stem: style for style in styles or shipped_styles()}
+        columns = {
+            _column(style, strength): (style, strength) for style in styles or shipped_styles() for strength in strengths
+        }
     frames = [_read(photo, ImageOptions())[0] for photo in photos]
     rows = [[_picture(frame.pixels)] for frame in frames]
     format = format_of(output)
-    for done, style in enumerate(columns.values()):
-        stylizer = Stylizer(style, device=device, precision=precision, backend=backend)
+    for done, (style, strength) in enumerate(columns.values()):
+        stylizer = Stylizer(style, strength=strength, device=device, precision=precision, backend=backend)
         for row, frame in enumerate(frames):
             rows[row].append(_picture(stylizer(frame.pixels[None])[0]))
             progress(done * len(frames) + row + 1, len(columns) * len(frames))
@@ -187,6 +195,42 @@ def stylize_grid(
     with atomic_write(output) as file:
         sheet.save(file, format=format)
     return output
+
+
+def style_sheet(
+    photo: Path,
+    output: Path = Path("styles.jpg"),
+    *,
+    width: int = 400,
+    columns: int = 5,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Path:
+    """Write a picture of `photo` in every style that has a name here, the original first.
+
+    Args:
+        width: pixels of a column; the network sees the photograph at twice this size.
+
+    Raises:
+        StylebatchError: bad input, or an output that cannot be written.
+    """
+    format = format_of(output)
+    frame = _read(photo, ImageOptions(size=2 * width, keep_work_size=True))[0]
+    pictures = {"original": _picture(frame.pixels)}
+    names = list(named_styles())
+    for done, name in enumerate(names):
+        pictures[name] = _picture(Stylizer(name)(frame.pixels[None])[0])
+        progress(done + 1, len(names))
+    titles = list(pictures)
+    rows = [titles[first : first + columns] for first in range(0, len(titles), columns)]
+    sheet = stacked([contact_sheet([[pictures[name] for name in row]], row, width=width) for row in rows])
+    with atomic_write(output) as file:
+        sheet.save(file, format=format)
+    return output
+
+
+def _column(style: str, strength: float) -> str:
+    name = "+".join(part if ":" in part else Path(part).stem for part in style.split(","))
+    return name if strength == 1 else f"{name} × {strength:g}"
 
 
 def _check_folders(source: Path, output: Path) -> None:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from stylebatch.backends import Backend, BackendName, load_backend, pick_backend
-from stylebatch.checkpoint import load_checkpoint
+from stylebatch.colour import with_tone_of
 from stylebatch.device import DTYPES, Precision, keep_freed_memory, pick_devices, pick_precision
 from stylebatch.frame import BATCH_PIXELS
 from stylebatch.stages import as_stages
-from stylebatch.styles import find_style
+from stylebatch.styles import load_style
 
 #: Batches of more pixels are swept. A constant, not what memory happens to be free: a picture's result has to be the same
 #: tomorrow, to the last bit.
@@ -36,7 +36,8 @@ class Stylizer:
     """One style on one device, or on several GPUs in turn.
 
     Args:
-        style: a shipped style's name, or the path of a checkpoint.
+        style: a name, the path of a checkpoint, or a mix, "hosi:0.6,wave:0.4".
+        strength: 0 (the photograph) to 1 (the style as trained) to 1.5.
         device: "auto", "cpu", "cuda", "cuda:N", "mps", a list such as "cuda:0,cuda:1", or "all" GPUs.
         precision: "auto" (half where the device is faster in it), "fp32", "bf16" or "fp16". Instance statistics are
             summed in fp32 in each, and a batch whose result is not finite is run again in fp32.
@@ -47,11 +48,18 @@ class Stylizer:
     """
 
     def __init__(
-        self, style: str | Path = "hosi", *, device: str = "auto", precision: str = "auto", backend: str = "auto"
+        self,
+        style: str | Path = "hosi",
+        *,
+        strength: float = 1.0,
+        device: str = "auto",
+        precision: str = "auto",
+        backend: str = "auto",
     ) -> None:
-        self.path = find_style(str(style))
-        checkpoint = load_checkpoint(self.path)
-        self.name = str(checkpoint.metadata.get("style", self.path.stem))
+        checkpoint = load_style(str(style), strength)
+        self.name = str(checkpoint.metadata["style"])
+        self.digest = checkpoint.digest
+        self._tone = checkpoint.tone
         self.devices = pick_devices(device)
         self.device = self.devices[0]
         self.precision = pick_precision(precision, self.device)
@@ -106,6 +114,9 @@ class Stylizer:
             stylized, finite = result()
             if not finite and precision != "fp32":
                 stylized, _ = self._backend(name, "fp32", device).start(pixels)()
+            if self._tone:
+                for photograph, picture in zip(pixels.numpy(), stylized.numpy(), strict=True):
+                    picture[:] = with_tone_of(picture, photograph, self._tone)
             return stylized
 
         return Pending(checked)

@@ -29,6 +29,8 @@ ROUNDED, THERE_AND_BACK = 40, 2
 LEVEL, MEAN_LEVEL = 0.8, 0.35
 #: How far a film's colours may be off in levels of 255: by rounding with 8 bits and with more, and on average by a codec.
 LEVELS, DEEP_LEVELS, CODED_LEVELS = 2.0, 0.6, 4.0
+#: How near the base network comes to the photograph, in dB.
+MIN_BASE_PSNR = 25.0
 
 
 def assert_close(actual: Tensor, expected: Tensor, dtype: torch.dtype = torch.float32) -> None:

@@ -18,6 +18,7 @@ import stylebatch.cli
 import trainer.cli
 from stylebatch.checkpoint import load_checkpoint
 from stylebatch.manifest import NAME
+from stylebatch.styles import shipped_styles
 
 
 def invoke(*args: object) -> Result:
@@ -52,19 +53,43 @@ def test_folder_with_a_broken_file_exits_1_and_names_it(
     assert (again["skipped"], again["done"], len(again["failed"])) == (1, 0, 1)
 
 
-def test_a_style_from_training_to_folder(photos: Callable[..., Path], tmp_path: Path) -> None:
-    """The whole path: a picture becomes a style, the style goes on photographs."""
+def test_a_style_from_training_to_folder(
+    photos: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole path: a picture becomes a style, which has its name here at once, and everywhere once it is added."""
     picture(96, 80, seed="style").save(tmp_path / "trial.jpg")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     result = invoke(
-        "trainer", "fit", "--style", tmp_path / "trial.jpg", "--out", tmp_path / "checkpoints", "--steps", 2,
-        "--crop-size", 32, "--style-size", 80, "--workers", 0, "--device", "cpu",
+        "trainer", "fit", "--style", "trial.jpg", "--steps", 2, "--crop-size", 32, "--style-size", 80, "--workers", 0,
+        "--device", "cpu",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    checkpoint = Path(result.stdout.strip())
-    assert checkpoint == tmp_path / "checkpoints" / "trial_trans_net_1.pth"
-    result = invoke("stylebatch", "folder", photos("a.jpg"), tmp_path / "out", "--style", checkpoint)
-    assert result.exit_code == 0
-    assert (tmp_path / "out" / "a.jpg").exists()
+    assert result.stdout.strip() == "checkpoints/trial.safetensors"
+    source = photos("a.jpg")
+    assert invoke("stylebatch", "folder", source, "out", "--style", "trial").exit_code == 0
+    assert invoke("stylebatch", "styles", "add", "checkpoints/trial.safetensors").exit_code == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert invoke("stylebatch", "folder", source, "out", "--style", "trial").exit_code == 0
+    assert "trial" in invoke("stylebatch", "styles").stdout
+    here, there = (tmp_path / folder / "out" / "a.jpg" for folder in (".", "elsewhere"))
+    assert here.read_bytes() == there.read_bytes()
+    with Image.open(here) as painted, Image.open(source / "a.jpg") as photograph:
+        assert painted.size == photograph.size
+        assert painted.tobytes() != photograph.tobytes()
+
+
+def test_sheet_of_every_style(photos: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The original and each style that is shipped, five in a row."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    result = invoke("stylebatch", "styles", "--sheet", photos("a.jpg", size=(60, 40)) / "a.jpg", "-o", "sheet.png")
+    assert result.exit_code == 0, result.output
+    pictures = 1 + len(shipped_styles())
+    with Image.open("sheet.png") as sheet:
+        assert sheet.width == pytest.approx(400 * min(5, pictures), abs=50)
+        assert sheet.height > -(-pictures // 5) * 400 * 40 / 60
 
 
 def test_the_articles_recipe(photos: Callable[..., Path], tmp_path: Path) -> None:
@@ -116,7 +141,7 @@ def test_image_grid_and_styles(photos: Callable[..., Path], checkpoint: Path, tm
         (("stylebatch", "image", "none.jpg"), "no such photograph"),
         (("stylebatch", "image", "in/broken.jpg"), "not an image"),
         (("stylebatch", "grid"), "Missing argument"),
-        (("stylebatch", "grid", "in/a.jpg", "--style", "hosi", "--epochs", "x"), "exclude each other"),
+        (("stylebatch", "grid", "in/a.jpg", "--style", "hosi", "--epochs", "x"), "excludes --style"),
         (("trainer", "fit"), "Missing option '-s' / '--style'"),
         (("trainer", "fit", "--style", "none.jpg"), "no such style picture"),
         (("trainer", "fit", "--style", "in/broken.jpg"), "cannot be read as a style picture"),

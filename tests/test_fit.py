@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,25 @@ from PIL import Image
 
 from stylebatch.checkpoint import load_checkpoint, save_pth
 from stylebatch.errors import StylebatchError
+from stylebatch.styles import BASE
 from trainer.config import FitConfig
-from trainer.fit import fit
+from trainer.content import load_middles, load_photograph, load_style
+from trainer.fit import COOLING, fit
 from trainer.losses import content_loss, gram, style_loss, tv_loss
+from trainer.objective import Objective
+from trainer.stability import stability_error
 from trainer.vgg import VGG16
 
 
 @pytest.fixture
 def settings(tmp_path: Path, photos: Callable[..., Path]) -> dict[str, Any]:
-    """A training that takes a second: small crops of three small photographs."""
+    """A training from scratch that takes a second: small crops of three small photographs, AdamW, nothing held out."""
     picture(96, 80, seed="style").save(tmp_path / "paint.png")
     return {
         "style": tmp_path / "paint.png", "content": photos("a.jpg", "b.png", "c.jpg", size=(80, 70)),
         "out": tmp_path / "checkpoints", "steps": 5, "crop_size": 32, "style_size": 0, "checkpoint_steps": 2,
-        "workers": 0, "device": "cpu", "precision": "fp32",
+        "batch_size": 2, "init": "none", "learning_rate": 2e-3, "patience": 0, "stability_weight": 0.0,
+        "style_weight": 5.0, "workers": 0, "device": "cpu", "precision": "fp32",
     }  # fmt: skip
 
 
@@ -42,14 +48,15 @@ def losses(path: Path) -> list[dict[str, float]]:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
-def test_what_it_leaves(settings: dict[str, Any]) -> None:
+def test_what_it_leaves(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.fit.PREVIEW_AFTER", math.inf)
     told: list[Any] = []
     result = fit(FitConfig(**settings), progress=told.append)
     out = settings["out"]
     assert result.checkpoint == out / "paint_trans_net_3.pth"  # 2 steps an epoch: step 5 lies in the third
     assert {path.name for path in out.iterdir()} == {
         *(f"paint_trans_net_{epoch}.pth" for epoch in (1, 2, 3)), *(f"paint_fuse_{epoch}.jpg" for epoch in (1, 2, 3)),
-        *(f"paint_{loss}_loss.png" for loss in ("content", "style", "total")), "paint_losses.csv",
+        *(f"paint_{loss}_loss.png" for loss in ("content", "style", "total")), "paint_losses.csv", "paint.safetensors",
     }  # fmt: skip
     rows = losses(out / "paint_losses.csv")
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5] == [progress.step for progress in told]
@@ -68,7 +75,7 @@ def test_what_it_leaves(settings: dict[str, Any]) -> None:
 
 
 def test_it_learns(settings: dict[str, Any]) -> None:
-    fit(FitConfig(**{**settings, "steps": 40, "learning_rate": 5e-3, "checkpoint_steps": 100}))
+    fit(FitConfig(**{**settings, "steps": 30, "checkpoint_steps": 100}))
     rows = losses(settings["out"] / "paint_losses.csv")
     assert rows[-1]["style"] < 0.5 * rows[0]["style"]
 
@@ -106,7 +113,13 @@ def test_same_seed_same_weights(settings: dict[str, Any], workers: int, tmp_path
     assert not same(first, other)
 
 
-def test_interrupted_and_resumed_is_uninterrupted(settings: dict[str, Any], tmp_path: Path) -> None:
+#: What is off in `settings`: with it, a training has as much to remember as it can have.
+EVERYTHING = {"stability_weight": 1e6, "patience": 25, "crop_size": 64}
+
+
+@pytest.mark.parametrize("more", [{}, EVERYTHING], ids=["plain", "everything"])
+def test_interrupted_and_resumed_is_uninterrupted(settings: dict[str, Any], tmp_path: Path, more: dict[str, Any]) -> None:
+    settings |= more
     whole = fit(FitConfig(**settings))
     out = tmp_path / "parts"
     steps: list[int] = []
@@ -130,9 +143,62 @@ def test_resume_of_nothing_starts_and_of_something_else_is_refused(settings: dic
 
 
 def test_init_starts_from_a_checkpoint(settings: dict[str, Any], checkpoint: Path) -> None:
-    still = fit(FitConfig(**{**settings, "steps": 1, "learning_rate": 1e-12, "init": checkpoint})).checkpoint
+    still = fit(FitConfig(**{**settings, "steps": 1, "learning_rate": 1e-12, "init": str(checkpoint)})).checkpoint
     for key, tensor in weights(still).items():
         assert_close(tensor, weights(checkpoint)[key])
+
+
+def test_it_starts_from_the_base_and_says_so(settings: dict[str, Any]) -> None:
+    del settings["init"]
+    style = fit(FitConfig(**{**settings, "steps": 1, "learning_rate": 1e-12})).style
+    assert style == settings["out"] / "paint.safetensors"
+    base, trained = load_checkpoint(BASE), load_checkpoint(style)
+    assert trained.metadata["base"] == base.digest
+    for key, tensor in base.model.items():
+        assert_close(trained.model[key], tensor)
+
+
+def test_flat_validation_cools_down_and_stops(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a rate of nearly nothing no validation is better than the first: with one each 2 steps and a patience of 4, step 6
+    is the last at full rate."""
+    monkeypatch.setattr("trainer.fit.VALIDATE_EVERY", 2)
+    said: list[str] = []
+    config = FitConfig(**{**settings, "steps": 40, "learning_rate": 1e-9, "patience": 4, "checkpoint_steps": 100})
+    result = fit(config, message=said.append)
+    cooling = math.ceil(6 * COOLING / (1 - COOLING))
+    assert result.step == result.steps == 6 + cooling
+    assert any(f"flat since step 2: cooling down, the last step is {6 + cooling} instead of 40" in line for line in said)
+    rates = [row["learning_rate"] for row in losses(settings["out"] / "paint_losses.csv")]
+    assert rates[6:] == pytest.approx([rates[5] * (cooling - step) / cooling for step in range(cooling)], rel=1e-4)
+    assert load_checkpoint(result.checkpoint).metadata["step"] == result.step
+
+
+def test_photographs_are_held_out(
+    settings: dict[str, Any], photos: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of four: three steps an epoch. Its loss is that of the network, computed here."""
+    monkeypatch.setattr("trainer.fit.VALIDATE_EVERY", 3)
+    content = photos(*(f"{i}.jpg" for i in range(4)), size=(40, 40), folder="four")
+    result = fit(FitConfig(**{**settings, "content": content, "patience": 50, "steps": 3, "batch_size": 1}))
+    rows = losses(settings["out"] / "paint_losses.csv")
+    assert [row["epoch"] for row in rows] == [1, 1, 1]
+    assert [math.isnan(row["validation"]) for row in rows] == [True, True, False]
+    held_out = load_middles([content / "2.jpg"], 32)
+    objective = Objective(FitConfig(**settings), VGG16(), load_style(settings["style"], 0), held_out)
+    with torch.inference_mode():
+        total = objective(load_checkpoint(result.checkpoint).network()(held_out), objective.content(held_out)).total
+    assert rows[-1]["validation"] == pytest.approx(float(total), rel=1e-3)
+
+
+def test_stability_is_learned(settings: dict[str, Any]) -> None:
+    """The same training with and without it, judged on a motion that neither has seen."""
+    settings |= {"steps": 15, "crop_size": 64, "batch_size": 1}
+    photograph = load_photograph(settings["content"] / "a.jpg", 80)
+    errors = []
+    for weight in (0.0, 1e8):
+        result = fit(FitConfig(**{**settings, "stability_weight": weight, "out": settings["out"] / str(weight)}))
+        errors.append(stability_error(load_checkpoint(result.checkpoint).network(), photograph, seed=9))
+    assert errors[1] < 0.7 * errors[0]
 
 
 def test_divergence_rolls_back_and_lowers_the_rate(settings: dict[str, Any]) -> None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import MIN_PSNR
+from conftest import MIN_BASE_PSNR, MIN_PSNR, assert_close
 from PIL import Image
 
 from stylebatch import Stylizer
 from stylebatch.benchmark import psnr
-from stylebatch.checkpoint import load_checkpoint
+from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_pth, save_safetensors
 from stylebatch.errors import StylebatchError
-from stylebatch.styles import epoch_checkpoints, find_style, shipped_styles
-from trainer.config import CONTENT_LAYER
+from stylebatch.styles import BASE, add_style, epoch_checkpoints, find_style, load_style, named_styles, shipped_styles
+from stylebatch.transnet import TransNet
+from trainer.config import CONTENT_LAYER, STYLE_LAYERS
 from trainer.content import PACKAGED, load_photograph
-from trainer.losses import content_loss
+from trainer.losses import content_loss, gram
 from trainer.vgg import VGG16
 
 DATA = Path(__file__).parent / "data"
@@ -61,6 +63,126 @@ def test_names_and_paths(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.M
     for name, message in (("nobody", "choose from .*hosi"), ("a/hosi", "unknown"), ("photo.jpg", "not a checkpoint")):
         with pytest.raises(StylebatchError, match=message):
             find_style(name)
+
+
+Family = dict[str, dict[str, torch.Tensor]]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Family]:
+    """A base with two styles of it and one of another, random: the base and the other shipped, the two trained here."""
+    root, models, digest = tmp_path_factory.mktemp("home"), {}, ""
+    for seed, name in enumerate(("base", "one", "two", "alien")):
+        torch.manual_seed(seed)
+        models[name] = {key: tensor.half().float() for key, tensor in TransNet().state_dict().items()}
+        metadata = {"style": name, "padding_mode": "reflect"} | ({"base": digest} if name in ("one", "two") else {})
+        digest = digest or Checkpoint(models[name], metadata).digest
+        folder = root / "checkpoints" if name in ("one", "two") else root / "shipped"
+        save_safetensors(Checkpoint(models[name], metadata), folder / f"{name}.safetensors")
+    return root, models
+
+
+@pytest.fixture
+def family(home: tuple[Path, Family], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Family:
+    root, models = home
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr("stylebatch.styles.FOLDER", root / "shipped")
+    monkeypatch.setattr("stylebatch.styles.BASE", root / "shipped" / "base.safetensors")
+    return models
+
+
+def test_strength_and_mixes_are_sums_of_weights(family: Family) -> None:
+    base, one, two = (family[name] for name in ("base", "one", "two"))
+    for style, strength, expected in (
+        ("one", 1.0, lambda key: one[key]),
+        ("one", 0.0, lambda key: base[key]),
+        ("one", 1.5, lambda key: base[key] + 1.5 * (one[key] - base[key])),
+        ("one:0.6,two:0.4", 1.0, lambda key: 0.6 * one[key] + 0.4 * two[key]),
+        ("two:1,one:3", 0.5, lambda key: 0.5 * base[key] + 0.125 * two[key] + 0.375 * one[key]),
+    ):
+        loaded = load_style(style, strength)
+        for key, tensor in loaded.model.items():
+            assert_close(tensor, expected(key))
+        assert loaded.metadata["padding_mode"] == "reflect"
+        assert loaded.tone == max(0.0, 1 - strength)
+    assert load_style("one:0.6,two:0.4").metadata["style"] == "one0.6+two0.4"
+    assert load_style("one", 0.5).metadata["style"] == "one"
+
+
+def test_digest_tells_pictures_apart(family: Family) -> None:
+    calls = [("one", 1.0), ("one", 0.5), ("two", 1.0), ("one:1,two:1", 1.0), ("one:2,two:1", 1.0)]
+    assert len({load_style(*call).digest for call in calls}) == len(calls)
+    assert load_style("one:2,two:2").digest == load_style("one:1,two:1").digest
+    save_pth(Checkpoint(family["one"], {"padding_mode": "reflect"}), Path("one.pth"))
+    assert load_style("one.pth").digest == load_style("one").digest
+
+
+@pytest.mark.parametrize(
+    ("style", "strength", "message"),
+    [
+        ("one", 1.6, r"strength 1\.6: must be between 0 and 1\.5"),
+        ("one", float("nan"), "must be between"),
+        ("one:0,two:1", 1.0, "shares over 0"),
+        ("one:1,one:2", 1.0, "name:share,name:share"),
+        ("one:1,", 1.0, "name:share,name:share"),
+        ("one:1,nobody:1", 1.0, "'nobody': unknown; choose from .*two"),
+        ("one:1,alien:1", 1.0, "style alien: was not trained from the same base network as one"),
+        ("alien", 0.5, "style alien: was not trained from the same base network as the base"),
+    ],
+)
+@pytest.mark.usefixtures("family")
+def test_impossible_mixes(style: str, strength: float, message: str) -> None:
+    with pytest.raises(StylebatchError, match=message):
+        load_style(style, strength)
+
+
+def test_a_style_trained_here_comes_before_an_added_one_and_a_shipped_one(
+    family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = find_style("one")
+    assert trained == Path("checkpoints/one.safetensors")
+    added = add_style(trained)
+    assert added == tmp_path / "data" / "stylebatch" / "styles" / "one.safetensors"
+    assert find_style("one") == trained
+    monkeypatch.chdir(tmp_path)
+    assert find_style("one") == added
+    for key, tensor in load_style("one").model.items():
+        assert torch.equal(tensor, family["one"][key])
+    assert set(named_styles()) == {"one", "alien"}
+    assert set(shipped_styles()) == {"alien"}
+    with pytest.raises(StylebatchError, match="'base': unknown"):
+        find_style("base")
+
+
+def test_strength_nothing_is_the_photograph(tmp_path: Path) -> None:
+    """Over photographs that the base was not trained with. The style, noise on the base, has no part in it at 0."""
+    base = load_checkpoint(BASE)
+    noisy = {key: tensor + 0.1 * torch.randn_like(tensor) for key, tensor in base.model.items()}
+    save_safetensors(Checkpoint(noisy, {**base.metadata, "style": "noisy", "base": base.digest}), tmp_path / "n.safetensors")
+    stylizer = Stylizer(tmp_path / "n.safetensors", strength=0, device="cpu", precision="fp32")
+    values = []
+    for name in ("astronaut", "cat", "coffee"):
+        photograph = (load_photograph(PACKAGED / f"{name}.jpg", 384)[0].permute(1, 2, 0) * 255).round().byte()
+        values.append(psnr(stylizer(photograph[None])[0], photograph))
+    assert sum(values) / len(values) > MIN_BASE_PSNR
+
+
+def shipped_from_the_base() -> list[str]:
+    return [name for name, style in shipped_styles().items() if "base" in style.header]
+
+
+@pytest.mark.parametrize("name", shipped_from_the_base())
+def test_style_grows_with_strength(name: str) -> None:
+    """Gram matrices come ever nearer to those of the style itself, at full strength, on a photograph unseen in training."""
+    vgg, photograph = VGG16(), load_photograph(PACKAGED / "cat.jpg", 192)
+    with torch.inference_mode():
+        grams = [
+            {layer: gram(f) for layer, f in vgg(load_style(name, s).network()(photograph), STYLE_LAYERS).items()}
+            for s in (0, 0.25, 0.5, 0.75, 1)
+        ]
+        distances = [sum(float((g[layer] - grams[-1][layer]).square().mean()) for layer in g) for g in grams]
+    assert all(nearer < farther for farther, nearer in pairwise(distances))
 
 
 def test_epochs_of_one_training(tmp_path: Path) -> None:

@@ -89,7 +89,29 @@ def fit(recipe: str | None, **options: Any) -> None:
             bar.write(printable(line), file=sys.stderr)
 
         result = fit(config, progress=show, message=say, stop=interrupt)
-    click.echo(printable(str(result.checkpoint)))
+    click.echo(printable(str(result.style or result.checkpoint)))
     if result.interrupted:
         click.echo(f"stopped at step {result.step} of {result.steps}; the same command with --resume goes on", err=True)
         sys.exit(interrupt.exit_code)
+
+
+@main.command()
+@click.option("--style", "-s", required=True, metavar="NAME|PATH|MIX", help="The style to judge.")
+@click.option("--picture", "-p", required=True, type=click.Path(path_type=Path), help="The painting that it learned.")
+@click.option("--photos", required=True, type=click.Path(path_type=Path), help="Folder of photographs.")
+@click.option("--out", "-o", default="evaluation", show_default=True, type=click.Path(path_type=Path), help="Where it goes.")
+@click.option("--size", default=256, show_default=True, help="Long side of the photographs.")
+@click.option("--iterations", default=100, show_default=True, help="Of L-BFGS, for the picture to compare with.")
+@command
+def evaluate(style: str, picture: Path, photos: Path, **options: Any) -> None:
+    """Score a style between the photograph (0) and Gatys' optimisation (1): Markdown, JSON, a sheet of pictures."""
+    from trainer.evaluate import evaluate
+
+    with progress_bar("img") as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        report = evaluate(style, picture, photos, progress=show, **options)
+    click.echo(printable(str(report)))

@@ -24,23 +24,28 @@ class FitConfig:
     style: Path = _option(MISSING, "The picture to learn.")
     content: Path | None = _option(None, "Folder of photographs, flat or nested.  [default: those in the package]")
     out: Path = _option(Path("checkpoints"), "Where checkpoints, pictures and curves go.")
-    steps: int = _option(700, "Length of the training.")
+    steps: int = _option(700, "Length of the training at most.")
     epochs: int | None = _option(None, "Length in passes over the photographs, instead of --steps.")
     batch_size: int = _option(2, "Photographs a step.")
     crop_size: int = _option(256, "Side of the square training crops.")
     augment: bool = _option(True, "Random crops, flips and order; otherwise whole photographs squashed to the crop size.")
     style_size: int = _option(512, "Long side of the style picture; sets the size of strokes. 0: as it is.")
-    learning_rate: float = _option(2e-3, "AdamW's (peak) learning rate.")
-    schedule: str = _option("one-cycle", "Course of the learning rate.", ("one-cycle", "constant"))
+    learning_rate: float = _option(2e-3, "AdamW's peak learning rate.")
+    schedule: str = _option("trapezoid", "Course of the learning rate.", ("trapezoid", "constant"))
+    patience: int = _option(100, "Stop after so many steps without a better validation loss. 0: no validation.")
+    style_strength: float = _option(1.0, "More than 1 is more paint, less is more photograph; the same for any picture.")
     content_weight: float = _option(1.0, f"Weight of the content loss ({CONTENT_LAYER}).")
-    style_weight: float = _option(5.0, f"Weight of the style loss ({', '.join(STYLE_LAYERS)}).")
+    style_weight: float | None = _option(
+        None, f"Weight of the style loss ({', '.join(STYLE_LAYERS)}).  [default: by the picture, times --style-strength]"
+    )
     tv_weight: float = _option(1e-6, "Weight of the total variation.")
+    stability_weight: float = _option(0.0, "Weight of the difference between two frames of a made-up motion.")
     vgg: str = _option("caffe", "Loss network: caffe (embedded), IMAGENET1K_V1, IMAGENET1K_FEATURES or a path.")
     vgg_input: str = _option("auto", "How the loss network is fed.", ("auto", "caffe", "imagenet", "raw"))
     padding_mode: str = _option("reflect", "How the network's convolutions pad.", ("reflect", "zeros"))
     checkpoint_steps: int = _option(100, "Steps between checkpoints.")
     checkpoint_epochs: int | None = _option(None, "Epochs between checkpoints, instead of --checkpoint-steps.")
-    init: Path | None = _option(None, "Checkpoint or style to start from.  [default: random weights]")
+    init: str = _option("base", "What to start from: base, none (random weights), a style or a checkpoint.")
     resume: bool = _option(False, "Go on from the newest checkpoint of this style in the output folder.")
     seed: int = _option(0, "Fixes the initial weights, the order and the crops.")
     workers: int = _option(2, "Processes that decode photographs.")
@@ -50,7 +55,8 @@ class FitConfig:
     def __post_init__(self) -> None:
         at_least = {
             "steps": 1, "epochs": 1, "batch_size": 1, "crop_size": 32, "checkpoint_steps": 1, "checkpoint_epochs": 1,
-            "content_weight": 0, "style_weight": 0, "tv_weight": 0, "workers": 0, "seed": 0,
+            "content_weight": 0, "style_weight": 0, "style_strength": 0, "tv_weight": 0, "stability_weight": 0,
+            "patience": 0, "workers": 0, "seed": 0,
         }  # fmt: skip
         for name, least in at_least.items():
             value = getattr(self, name)
@@ -89,8 +95,9 @@ MIN_STYLE_SIZE = 64
 
 #: What a resumed training must have in common with the one that it goes on with. Its length may change.
 IDENTITY = (
-    "batch_size", "crop_size", "augment", "style_size", "learning_rate", "schedule", "content_weight", "style_weight",
-    "tv_weight", "vgg", "vgg_input", "padding_mode", "seed",
+    "batch_size", "crop_size", "augment", "style_size", "learning_rate", "schedule", "patience",
+    "style_strength", "content_weight", "style_weight", "tv_weight", "stability_weight", "vgg", "vgg_input",
+    "padding_mode", "init", "seed",
 )  # fmt: skip
 
 #: Named sets of choices. "article" is the training script of the article that TransNet comes from, on the embedded loss
@@ -102,8 +109,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         "crop_size": 512,
         "augment": False,
         "style_size": 0,
+        "init": "none",
         "learning_rate": 1e-3,
         "schedule": "constant",
+        "patience": 0,
+        "stability_weight": 0.0,
         "content_weight": 1.0,
         "style_weight": 1e5,
         "tv_weight": 0.0,

@@ -96,6 +96,29 @@ def load_photograph(path: Path, long_side: int) -> Tensor:
     return _to_tensor(image).unsqueeze(0) / 255
 
 
+def spread(photographs: list[Path], count: int) -> list[Path]:
+    """So many of them, evenly from first to last; all where there are fewer."""
+    count = min(count, len(photographs))
+    return [photographs[(2 * i + 1) * len(photographs) // (2 * count)] for i in range(count)]
+
+
+def load_middles(paths: list[Path], size: int) -> Tensor:
+    """The middle squares of photographs, N×3×S×S RGB in [0,1]. Broken ones are left out: training names them.
+
+    Raises:
+        StylebatchError: all of them are broken.
+    """
+    squares = []
+    for path in paths:
+        try:
+            squares.append(_to_tensor(ImageOps.fit(_open_rgb(path), (size, size), Image.Resampling.LANCZOS)))
+        except Exception:  # as above
+            continue
+    if not squares:
+        raise StylebatchError(f"{paths[0].parent}: every content photograph is broken")
+    return torch.stack(squares) / 255
+
+
 class Crops(Dataset[tuple[Tensor | None, list[str]]]):
     """(epoch, index) → a 3×S×S uint8 crop. Randomness comes from (seed, epoch, index) alone, not from any worker."""
 

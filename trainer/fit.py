@@ -13,21 +13,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_pth
+from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_pth, save_safetensors
 from stylebatch.device import DTYPES, keep_freed_memory, pick_device, pick_precision
 from stylebatch.errors import StylebatchError
-from stylebatch.styles import find_style
+from stylebatch.styles import BASE, find_style
 from stylebatch.transnet import TransNet
-from trainer.config import CONTENT_LAYER, IDENTITY, STYLE_LAYERS, FitConfig, option_name
-from trainer.content import PACKAGED, content_loader, find_photographs, load_photograph, load_style
-from trainer.losses import content_loss, gram, style_loss, tv_loss
+from trainer.config import IDENTITY, FitConfig, option_name
+from trainer.content import PACKAGED, content_loader, find_photographs, load_middles, load_photograph, load_style, spread
+from trainer.objective import Objective
 from trainer.report import COLUMNS, save_curves, save_fuse, save_losses
+from trainer.stability import Motion
 from trainer.vgg import VGG16
 
 #: Seconds until the first preview, and between previews.
 PREVIEW_AFTER, PREVIEW_EVERY = 30.0, 60.0
 #: Long side of the photograph in previews and fuse pictures.
 PREVIEW_SIZE = 512
+#: Photographs that are kept from training to see what it does to others: so many, and at most this share of them.
+VALIDATION, VALIDATION_SHARE = 8, 1 / 4
+#: Steps between validations, and how much better a loss must be to count.
+VALIDATE_EVERY, BETTER = 25, 0.995
+#: The share of a training in which the rate rises, and the share in which it falls to nothing.
+WARM_UP, COOLING = 0.1, 0.6
 #: On divergence the rate is divided by this, so often at most.
 RATE_CUT, MAX_RATE_CUTS = 4.0, 8
 
@@ -46,9 +53,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class FitResult:
-    """Where a training ended."""
+    """Where a training ended. `style` is the finished style as one file, None if it was interrupted."""
 
     checkpoint: Path
+    style: Path | None
     step: int
     steps: int
     interrupted: bool
@@ -63,6 +71,9 @@ class _State:
     scaler: torch.amp.GradScaler
     step: int = 0
     rate_cuts: int = 0
+    best: float = math.inf
+    best_step: int = 0
+    cooling_from: int | None = None
     history: list[list[float]] = field(default_factory=list)
 
     def snapshot(self) -> dict[str, Any]:
@@ -72,6 +83,9 @@ class _State:
             "scaler": self.scaler.state_dict(),
             "step": self.step,
             "rate_cuts": self.rate_cuts,
+            "best": self.best,
+            "best_step": self.best_step,
+            "cooling_from": self.cooling_from,
             "history": torch.tensor(self.history, dtype=torch.float64),
         })  # fmt: skip
 
@@ -80,7 +94,8 @@ class _State:
         self.network.load_state_dict(snapshot["model"])
         self.optimizer.load_state_dict(snapshot["optimizer"])
         self.scaler.load_state_dict(snapshot["scaler"])
-        self.step, self.rate_cuts = snapshot["step"], snapshot["rate_cuts"]
+        for name in ("step", "rate_cuts", "best", "best_step", "cooling_from"):
+            setattr(self, name, snapshot[name])
         self.history = snapshot["history"].tolist()
 
 
@@ -101,34 +116,37 @@ def fit(
     Raises:
         StylebatchError: bad input, or a training that diverges at any rate.
     """
-    # 1. Pictures.
+    # 1. Pictures, some of the photographs kept for validation.
     style = load_style(config.style, config.style_size)
     photographs, skipped = find_photographs(config.content or PACKAGED)
     for line in skipped:
         message(f"skipped {line}")
+    held_out = spread(photographs, min(VALIDATION, int(len(photographs) * VALIDATION_SHARE))) if config.patience else []
+    sample = spread(photographs, VALIDATION)
+    photographs = [path for path in photographs if path not in held_out]
 
     # 2. Device, networks, optimizer.
     device = pick_device(config.device)
     precision = pick_precision(config.precision, device)
     autocast = torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
-    state = _initial_state(config, device, use_scaler=precision == "fp16")
-    vgg = VGG16(config.vgg, config.vgg_input).to(device)  # type: ignore[arg-type]
-
+    state, base = _initial_state(config, device, use_scaler=precision == "fp16")
+    vgg = VGG16(config.vgg, config.vgg_input).to(device, memory_format=torch.channels_last)  # type: ignore[arg-type, call-overload]
     if device.type == "cpu":
         keep_freed_memory()
 
-    # 3. What the style's Gram matrices are.
-    with torch.no_grad():
-        targets = {layer: gram(features) for layer, features in vgg(style.to(device), STYLE_LAYERS).items()}
+    # 3. What the losses aim at, and their weights.
+    objective = Objective(config, vgg, style.to(device), load_middles(sample, config.crop_size).to(device))
+    validation = load_middles(held_out or sample, config.crop_size).to(device)
+    validation_content = objective.content(validation)
 
     # 4. Go on from where an earlier run stopped.
-    run = _Run(config, photographs, style, device, message)
+    run = _Run(config, photographs, style, objective, base, device, message)
     if config.resume:
         run.resume(state)
     good = [state.snapshot()]
 
     # 5. Steps, in runs that end at the last one or at a divergence.
-    while state.step < run.steps:
+    while state.step < run.end(state):
         loader = content_loader(
             photographs, size=config.crop_size, augment=config.augment, batch_size=config.batch_size, seed=config.seed,
             start=state.step, workers=config.workers, pin=device.type == "cuda",
@@ -138,23 +156,28 @@ def fit(
             run.report_skipped(batch.skipped)
             if not len(batch.images):
                 raise StylebatchError(f"{config.content}: every content photograph is broken")
-            images = batch.images.to(device, non_blocking=True).float() / 255
+            images = batch.images.to(device, non_blocking=True, memory_format=torch.channels_last).float() / 255
 
-            # 5b. Stylize, and see both through the loss network, the photographs only as deep as needed.
             with autocast:
-                with torch.no_grad():
-                    content_target = vgg(images, (CONTENT_LAYER,))[CONTENT_LAYER]
-                stylized = state.network(images)
-                features = vgg(stylized, {CONTENT_LAYER, *STYLE_LAYERS})
+                # 5b. As a film would show them a frame later, with what the network made of the frame before. Deviation
+                # from the compound regulariser (arXiv 2003.09871): no gradient goes through the frame before, which
+                # saves a backward pass, and the next frame is the one that content and style are learned on.
+                frame = images
+                if config.stability_weight:
+                    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
+                    motion = Motion.random(images, generator)
+                    with torch.no_grad():
+                        before = state.network(images)
+                    images, frame = motion.warp(images), motion.next_frame(images, generator)
 
-            # 5c. Losses.
-            content = content_loss(features[CONTENT_LAYER], content_target)
-            style_ = style_loss(features, targets)
-            tv = tv_loss(stylized)
-            total = config.content_weight * content + config.style_weight * style_ + config.tv_weight * tv
+                # 5c. Stylize; losses.
+                stylized = state.network(frame)
+                losses = objective(stylized, objective.content(images))
+            stability = motion.difference(before, stylized) if config.stability_weight else torch.zeros_like(losses.total)
+            total = losses.total + config.stability_weight * stability
 
             # 5d. One step down.
-            rate = config.learning_rate * _schedule(config, state.step / run.steps) / RATE_CUT**state.rate_cuts
+            rate = config.learning_rate * run.rate(state) / RATE_CUT**state.rate_cuts
             for group in state.optimizer.param_groups:
                 group["lr"] = rate
             state.optimizer.zero_grad(set_to_none=True)
@@ -163,36 +186,57 @@ def fit(
             state.scaler.update()
 
             # 5e. Diverged: back to the last good state, at a lower rate.
-            losses = torch.stack([content, style_, tv, total]).tolist()
-            if not math.isfinite(losses[-1]):
+            values = torch.stack([losses.content, losses.style, losses.tv, stability, total]).tolist()
+            if not math.isfinite(values[-1]):
                 _roll_back(state, good, message)
                 break
             state.step += 1
-            state.history.append([state.step, run.epoch(state.step), *losses, rate])
-            progress(Progress(state.step, run.steps, run.epoch(state.step), losses[0], losses[1], losses[-1]))
 
-            # 5f. Previews and checkpoints.
-            stopping = stop()
-            if stopping or state.step == run.steps or state.step % run.checkpoint_interval == 0:
+            # 5f. What it does to photographs that it does not learn from. Flat: cool down, and stop.
+            validated = math.nan
+            if config.patience and state.step % VALIDATE_EVERY == 0:
+                with torch.no_grad(), autocast:
+                    validated = _mean_total(objective, state.network, validation, validation_content)
+                run.judge(state, validated)
+            state.history.append([state.step, run.epoch(state.step), *values, validated, rate])
+            progress(Progress(state.step, run.end(state), run.epoch(state.step), values[0], values[1], values[-1]))
+
+            # 5g. Previews and checkpoints.
+            ending, stopping = state.step == run.end(state), stop()
+            if stopping or ending or state.step % run.checkpoint_interval == 0:
                 if not _is_finite(state.network):
                     _roll_back(state, good, message)
                     break
                 good = [good[0], *good[1:][-2:], state.snapshot()]
                 checkpoint = run.save(state)
-                if stopping or state.step == run.steps:
-                    return FitResult(checkpoint, state.step, run.steps, interrupted=state.step < run.steps)
+                if ending:
+                    break
+                if stopping:
+                    return FitResult(checkpoint, None, state.step, run.end(state), interrupted=True)
             run.preview_when_due(state.network)
-    return FitResult(run.save(state), state.step, run.steps, interrupted=False)
+
+    # 6. The style as one file.
+    checkpoint = run.save(state)
+    return FitResult(checkpoint, run.export(checkpoint), state.step, state.step, interrupted=False)
 
 
 class _Run:
     """The fixed side of a training: its length, its names, and what it writes."""
 
     def __init__(
-        self, config: FitConfig, photographs: list[Path], style: Tensor, device: torch.device, message: Callable[[str], None]
+        self,
+        config: FitConfig,
+        photographs: list[Path],
+        style: Tensor,
+        objective: Objective,
+        base: str | None,
+        device: torch.device,
+        message: Callable[[str], None],
     ) -> None:
         self.config = config
         self.style = style
+        self.objective = objective
+        self.base = base
         self.device = device
         self.message = message
         self.name = config.style.stem
@@ -200,12 +244,39 @@ class _Run:
         self.steps_per_epoch = config.steps_per_epoch(len(photographs))
         self.steps = config.total_steps(len(photographs))
         self.checkpoint_interval = config.checkpoint_interval(len(photographs))
-        self.next_preview = time.monotonic() + PREVIEW_AFTER
+        self.started = time.monotonic()
+        self.next_preview = self.started + PREVIEW_AFTER
         self._skipped: set[str] = set()
 
     def epoch(self, step: int) -> int:
         """The epoch, from 1, in which step `step`, from 1, lies."""
         return -(-step // self.steps_per_epoch)
+
+    def end(self, state: _State) -> int:
+        """The last step: the planned one, or an earlier one, where the training cools down early."""
+        if state.cooling_from is None:
+            return self.steps
+        return min(self.steps, state.cooling_from + math.ceil(state.cooling_from * COOLING / (1 - COOLING)))
+
+    def rate(self, state: _State) -> float:
+        """Share of the peak learning rate for the next step: a trapezoid (Hägele et al. 2024, arXiv 2405.18392), linear up,
+        constant until `COOLING` of the training is left, linear down to nothing; it can end early and still cool down."""
+        if self.config.schedule == "constant":
+            return 1.0
+        end = self.end(state)
+        cooling = end - (state.cooling_from or round(end * (1 - COOLING)))
+        return min(1.0, (state.step + 1) / max(1.0, WARM_UP * self.steps), (end - state.step) / max(1, cooling))
+
+    def judge(self, state: _State, validated: float) -> None:
+        """Note whether a validation is better than the best one; cool down when none was for `patience` steps."""
+        if validated < BETTER * state.best:
+            state.best, state.best_step = validated, state.step
+        elif state.cooling_from is None and state.step - state.best_step >= self.config.patience:
+            state.cooling_from = state.step
+            self.message(
+                f"validation loss flat since step {state.best_step}: cooling down, the last step is {self.end(state)} "
+                f"instead of {self.steps}"
+            )
 
     def path(self, ending: str) -> Path:
         return self.config.out / f"{self.name}_{ending}"
@@ -221,7 +292,9 @@ class _Run:
             "step": state.step,
             "steps": self.steps,
             "epoch": epoch,
-            "losses": {key: last[key] for key in ("content", "style", "tv", "total") if key in last},
+            "losses": {key: last[key] for key in ("content", "style", "tv", "stability", "total") if key in last},
+            "style_weight": self.objective.style_weight,
+            **({"base": self.base} if self.base else {}),
             "config": self.config.as_metadata(),
         }
         path = self.path(f"trans_net_{epoch}.pth")
@@ -229,6 +302,13 @@ class _Run:
         save_losses(state.history, self.path("losses.csv"))
         save_curves(state.history, self.config.out, self.name)
         self._fuse(state.network, self.path(f"fuse_{epoch}.jpg"))
+        return path
+
+    def export(self, trained: Path) -> Path:
+        """The style as one file, `{name}.safetensors`, which is found by its name."""
+        checkpoint = load_checkpoint(trained)
+        path = self.config.out / f"{self.name}.safetensors"
+        save_safetensors(Checkpoint(checkpoint.model, checkpoint.metadata), path)
         return path
 
     def resume(self, state: _State) -> None:
@@ -270,15 +350,19 @@ class _Run:
         save_fuse([self.style, self.photograph, stylized], path)
 
 
-def _initial_state(config: FitConfig, device: torch.device, *, use_scaler: bool) -> _State:
+def _initial_state(config: FitConfig, device: torch.device, *, use_scaler: bool) -> tuple[_State, str | None]:
+    """The state before the first step, and the digest of the base network that it starts from."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = TransNet(config.padding_mode)  # type: ignore[arg-type]
-    if config.init:
-        network.load_state_dict(load_checkpoint(find_style(str(config.init))).model)
-    network.to(device).train()
+    base = None
+    if config.init != "none":
+        start = load_checkpoint(BASE if config.init == "base" else find_style(config.init))
+        network.load_state_dict(start.model)
+        base = str(start.metadata.get("base") or start.digest)
+    network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate)
-    return _State(network, optimizer, torch.amp.GradScaler(device.type, enabled=use_scaler))
+    return _State(network, optimizer, torch.amp.GradScaler(device.type, enabled=use_scaler)), base
 
 
 def _first_readable(photographs: list[Path]) -> Tensor:
@@ -290,15 +374,10 @@ def _first_readable(photographs: list[Path]) -> Tensor:
     raise StylebatchError(f"{photographs[0].parent}: every content photograph is broken")
 
 
-def _schedule(config: FitConfig, progress: float) -> float:
-    """Share of the learning rate at `progress` in [0,1): the one-cycle policy (Smith & Topin, arXiv 1708.07120), cosine
-    up over the first tenths, cosine down to nothing. Deviation: the momentum stays."""
-    if config.schedule == "constant":
-        return 1.0
-    warm_up, start = 0.3, 1 / 25
-    if progress < warm_up:
-        return start + (1 - start) * (1 - math.cos(math.pi * progress / warm_up)) / 2
-    return (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up))) / 2
+def _mean_total(objective: Objective, network: TransNet, photographs: Tensor, content: Tensor) -> float:
+    """The loss, one photograph at a time: what a batch of all would need in memory is for steps."""
+    totals = [objective(network(x[None]), c[None]).total for x, c in zip(photographs, content, strict=True)]
+    return float(torch.stack(totals).mean())
 
 
 def _is_finite(network: nn.Module) -> bool:

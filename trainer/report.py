@@ -13,7 +13,7 @@ from torch import Tensor
 from stylebatch.files import atomic_write
 from stylebatch.grid import side_by_side
 
-COLUMNS = ("step", "epoch", "content", "style", "tv", "total", "learning_rate")
+COLUMNS = ("step", "epoch", "content", "style", "tv", "stability", "total", "validation", "learning_rate")
 
 
 def save_losses(history: Sequence[Sequence[float]], path: Path) -> None:

@@ -51,6 +51,7 @@ def stylize_video(
     output: Path | str | None = None,
     style: str | Path | Stylizer = "hosi",
     *,
+    strength: float = 1.0,
     options: VideoOptions = VideoOptions(),  # noqa: B008 (frozen)
     overwrite: bool = False,
     device: str = "auto",
@@ -68,7 +69,8 @@ def stylize_video(
     Args:
         output: a film, whose extension chooses the container, or a folder for it; by default `{name}_{style}` beside the
             source, in its container, or in MP4 if that one is not written.
-        style: a name, a checkpoint's path, or a `Stylizer`, which then has device, precision and backend.
+        style: a name, a checkpoint's path, a mix, or a `Stylizer`, which then has strength, device, precision and backend.
+        strength: as in `stylize_folder`.
         overwrite: do everything again.
         batch_size: frames that go through the network together; by default 1 on a CPU, on a GPU what fits.
         progress: called after each batch with the summary so far.
@@ -79,11 +81,13 @@ def stylize_video(
         OutputError: it cannot be written; the same call goes on.
     """
     film = VideoSource(source, options)
-    stylizer = style if isinstance(style, Stylizer) else Stylizer(style, device=device, precision=precision, backend=backend)
+    if not isinstance(style, Stylizer):
+        style = Stylizer(style, strength=strength, device=device, precision=precision, backend=backend)
+    stylizer = style
     path = output_path(film.path, output, stylizer.name, pictures=bool(options.every))
     summary = VideoSummary(total=film.clip.expected_frames(options) or 0, output=path)
     settings = {
-        "style": file_digest(stylizer.path),
+        "style": stylizer.digest,
         "precision": stylizer.precision,
         "backend": stylizer.backend,
         "options": options.as_settings(),

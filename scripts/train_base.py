@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Train the network that gives a photograph back, from which styles start.
+
+    scripts/train_base.py photos/
+
+Instance normalisation takes each channel's mean and contrast away before the first activation, so the network is asked for
+all but these: its picture is compared after it has got them back, as at `--strength 0`. Two losses: L1 on pixels, and the
+content loss of the trainings that follow, so that its features are of use to them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import torch
+from torch import Tensor
+
+from stylebatch.checkpoint import Checkpoint, save_safetensors
+from stylebatch.device import DTYPES, keep_freed_memory, pick_device, pick_precision
+from stylebatch.styles import BASE
+from stylebatch.transnet import TransNet
+from trainer.config import CONTENT_LAYER
+from trainer.content import content_loader, find_photographs
+from trainer.losses import content_loss
+from trainer.vgg import VGG16
+
+#: Weights of the L1 on [0,1] with the photograph's tone given back, and of that without.
+PIXELS, RAW_PIXELS = 1e6, 1e5
+
+
+def with_tone_of(x: Tensor, y: Tensor) -> Tensor:
+    """N×3×H×W y with the mean and contrast by channel of x, as pictures get them at strength 0."""
+    (x_std, x_mean), (y_std, y_mean) = (torch.std_mean(z, (2, 3), correction=0, keepdim=True) for z in (x, y))
+    return (y - y_mean) * x_std / y_std.clamp_min(1e-3) + x_mean
+
+
+@click.command(help=__doc__)
+@click.argument("photos", type=click.Path(path_type=Path))
+@click.option("--steps", default=700, show_default=True)
+@click.option("--batch-size", default=2, show_default=True)
+@click.option("--crop-size", default=256, show_default=True)
+@click.option("--learning-rate", default=2e-3, show_default=True)
+@click.option("--photographs", default="BSDS500 train and test (research use), 400 photographs", show_default=True)
+@click.option("--output", default=BASE, show_default=True, type=click.Path(path_type=Path))
+def main(
+    photos: Path, steps: int, batch_size: int, crop_size: int, learning_rate: float, photographs: str, output: Path
+) -> None:
+    torch.manual_seed(0)
+    keep_freed_memory()
+    device = pick_device()
+    precision = pick_precision("auto", device)
+    network = TransNet("reflect").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    vgg = VGG16().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, steps, cycle_momentum=False)
+    loader = content_loader(
+        find_photographs(photos)[0], size=crop_size, augment=True, batch_size=batch_size, seed=0, start=0, workers=1,
+        pin=False,
+    )  # fmt: skip
+    with click.progressbar(zip(range(steps), loader, strict=False), length=steps) as bar:
+        for _, batch in bar:
+            x = batch.images.to(memory_format=torch.channels_last).float() / 255
+            with torch.autocast("cpu", DTYPES[precision], enabled=precision != "fp32"):
+                y = network(x).float()
+                toned = with_tone_of(x, y).clamp(0, 1)
+                with torch.no_grad():
+                    target = vgg(x, [CONTENT_LAYER])[CONTENT_LAYER]
+                content = content_loss(vgg(toned, [CONTENT_LAYER])[CONTENT_LAYER], target)
+            loss = content + PIXELS * (toned - x).abs().mean() + RAW_PIXELS * (y - x).abs().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    metadata = {"style": "base", "padding_mode": "reflect", "step": steps, "photographs": photographs}
+    save_safetensors(Checkpoint(network.state_dict(), metadata), output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import assert_close
+
+from trainer.config import FitConfig
+from trainer.losses import content_loss, tv_loss
+from trainer.objective import BALANCE, Objective
+from trainer.vgg import VGG16
+
+
+@pytest.fixture(scope="module")
+def vgg() -> VGG16:
+    return VGG16()
+
+
+def pictures(n: int, contrast: float = 1.0) -> torch.Tensor:
+    return 0.5 + contrast * (torch.rand(n, 3, 64, 64, generator=torch.Generator().manual_seed(n)) - 0.5)
+
+
+def test_total_is_the_weighted_sum(vgg: VGG16) -> None:
+    objective = Objective(FitConfig(style=Path("s.png"), style_weight=7.0, tv_weight=1e-3), vgg, pictures(1), pictures(2))
+    photograph, stylized = pictures(3), pictures(3, 0.5)
+    content = objective.content(photograph)
+    losses = objective(stylized, content)
+    assert_close(losses.total, losses.content + 7 * losses.style + 1e-3 * losses.tv)
+    assert_close(losses.tv, tv_loss(stylized))
+    assert_close(losses.content, content_loss(vgg(stylized, ["relu2_2"])["relu2_2"], content))
+
+
+@pytest.mark.parametrize("contrast", [0.2, 1.0])
+def test_balance_makes_paintings_pull_alike(vgg: VGG16, contrast: float) -> None:
+    """Weighted, the photographs' own style loss is the same share of their content whatever the painting's contrast."""
+    photographs = pictures(4)
+    objective = Objective(FitConfig(style=Path("s.png")), vgg, pictures(1, contrast), photographs)
+    style = torch.stack([objective(x[None], objective.content(x[None])).style for x in photographs]).mean()
+    features = vgg(photographs, ["relu2_2"])["relu2_2"]
+    variance = (features - features.mean((2, 3), keepdim=True)).square().mean()
+    assert_close(objective.style_weight * style, BALANCE * variance)
+
+
+def test_strength_scales_and_explicit_weights_rule(vgg: VGG16) -> None:
+    def weight(**options: float) -> float:
+        return Objective(FitConfig(style=Path("s.png"), **options), vgg, pictures(1), pictures(2)).style_weight
+
+    assert weight(style_strength=2.0) == pytest.approx(2 * weight())
+    assert weight(content_weight=3.0) == pytest.approx(3 * weight())
+    assert weight(style_strength=2.0, style_weight=5.0) == 5.0

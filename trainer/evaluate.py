@@ -1,0 +1,234 @@
+"""How good a style is, on a scale from the photograph as it is (0) to Gatys' optimisation of the same loss (1)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+from torch.nn import functional as F
+
+from stylebatch.errors import StylebatchError
+from stylebatch.files import atomic_write
+from stylebatch.grid import contact_sheet
+from stylebatch.styles import load_style as load_network
+from trainer.config import FitConfig
+from trainer.content import find_photographs, load_middles, load_photograph, load_style
+from trainer.losses import gram, style_loss
+from trainer.objective import Objective
+from trainer.report import to_image
+from trainer.stability import stability_error
+from trainer.vgg import VGG16
+
+#: Layers whose Gram matrices no training looks at, and the layer whose self-similarity tells whether content was kept.
+UNSEEN_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+SIMILARITY_LAYER = "relu4_1"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One photograph. Losses of the photograph, the network's picture and the optimised one, in this order; a score is
+    (photograph − network) / (photograph − optimised): 1 is as good as the optimisation, over 1 better.
+
+    Attributes:
+        similarity: mean absolute difference between the network's picture and the photograph in the cosine similarities
+            between all places, 0 to 2 (Kolkin et al. 2019, arXiv 1904.12785, eq. 8); less is more content kept.
+        stability: mean squared change, on [0,1], that a made-up motion leaves after it is undone.
+    """
+
+    photograph: str
+    content: list[float]
+    style: list[float]
+    unseen_style: list[float]
+    total: list[float]
+    style_score: float
+    unseen_style_score: float
+    total_score: float
+    similarity: float
+    stability: float
+
+
+def evaluate(
+    style: str,
+    picture: Path,
+    photographs: Path,
+    *,
+    out: Path = Path("evaluation"),
+    size: int = 256,
+    iterations: int = 100,
+    style_size: int = FitConfig.style_size,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Path:
+    """Compare a style with the photographs as they are and with Gatys' optimisation (Gatys et al. 2016), which is kept in
+    `out/gatys` for the next time. Content weighs 1 and style 5, whatever the style was trained with.
+
+    Args:
+        style: a name, path or mix.
+        picture: the painting that it was trained with.
+        photographs: a folder.
+        size: long side of the photographs.
+        iterations: of L-BFGS, from the photograph.
+        progress: called with photographs done and in all.
+
+    Returns:
+        The report, `{out}/{style}.md`; beside it `.json` and the sheet `.jpg`: photograph, network, optimised.
+
+    Raises:
+        StylebatchError: bad input.
+    """
+    if iterations < 1 or size < 64:
+        raise StylebatchError(f"--iterations {iterations}, --size {size}: must be at least 1 and 64")
+    checkpoint = load_network(style)
+    network, vgg = checkpoint.network(), VGG16()
+    painting = load_style(picture, style_size)
+    paths, _ = find_photographs(photographs)
+    config = FitConfig(style=picture, style_weight=5.0)
+    objective = Objective(config, vgg, painting, load_middles(paths, 64))
+    unseen = {layer: gram(features) for layer, features in vgg(painting, UNSEEN_LAYERS).items()}
+    rows, scores = [], []
+    for done, path in enumerate(paths):
+        photograph = load_photograph(path, size)
+        with torch.inference_mode():
+            stylized = network(photograph)
+        optimised = _cached_gatys(objective, photograph, iterations, out / "gatys", painting)
+        pictures = (photograph, stylized, optimised)
+        scores.append(_scores(path.name, objective, unseen, pictures, stability_error(network, photograph)))
+        rows.append([to_image(image) for image in pictures])
+        progress(done + 1, len(paths))
+    name = str(checkpoint.metadata["style"])
+    return _write(name, scores, rows, out, f"{size} px, L-BFGS {iterations} iterations")
+
+
+def gatys(objective: Objective, photograph: Tensor, iterations: int) -> Tensor:
+    """Optimise the pixels themselves, by L-BFGS from the photograph (Gatys et al. 2016, section 2.3).
+
+    Deviation: a sigmoid of what is optimised is the picture, so that the loss is that of one that can be shown. Free pixels
+    leave [0,1]: their loss is half as high, and over twice as high once they are clamped.
+
+    Args:
+        photograph: 1×3×H×W in [0,1].
+
+    Returns:
+        The same, the best picture that was seen.
+    """
+    content = objective.content(photograph)
+    pixels = photograph.clamp(0.01, 0.99).logit().contiguous().requires_grad_()
+    optimizer = torch.optim.LBFGS(
+        [pixels], max_iter=iterations, history_size=20, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
+    best, lowest = photograph, float("inf")
+
+    def closure() -> Tensor:
+        nonlocal best, lowest
+        optimizer.zero_grad()
+        picture = pixels.sigmoid()
+        total = objective(picture, content).total
+        total.backward()  # type: ignore[no-untyped-call]
+        if total.item() < lowest:
+            best, lowest = picture.detach().clone(), total.item()
+        return total
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return best
+
+
+def self_similarity(features: Tensor) -> Tensor:
+    """Cosine similarities between all places of 1×C×H×W features, over at most 32×32 of them. Returns (H·W)×(H·W)."""
+    places = F.normalize(F.adaptive_avg_pool2d(features, (min(32, features.shape[2]), min(32, features.shape[3]))), dim=1)
+    flat = places.flatten(2)[0]
+    return flat.T @ flat
+
+
+def _cached_gatys(objective: Objective, photograph: Tensor, iterations: int, folder: Path, painting: Tensor) -> Tensor:
+    """By the content of the photograph and the painting, the weights and the number of iterations."""
+    weights = (objective.content_weight, objective.style_weight, objective.tv_weight, iterations)
+    key = hashlib.sha256(photograph.numpy().tobytes() + painting.numpy().tobytes() + repr(weights).encode()).hexdigest()
+    path = folder / f"{key[:16]}.safetensors"
+    try:
+        return load_file(path)["picture"].float()
+    except (SafetensorError, OSError):  # not there, or broken off: made again
+        picture = gatys(objective, photograph, iterations)
+        with atomic_write(path) as file:
+            file.write(save({"picture": picture.half()}))
+        return picture
+
+
+@torch.inference_mode()
+def _scores(
+    name: str, objective: Objective, unseen: dict[str, Tensor], pictures: Sequence[Tensor], stability: float
+) -> Scores:
+    content = objective.content(pictures[0])
+    losses = [objective(picture, content) for picture in pictures]
+    content_, style, total = ([float(getattr(loss, key)) for loss in losses] for key in ("content", "style", "total"))
+    other = [float(style_loss(objective.vgg(picture, UNSEEN_LAYERS), unseen)) for picture in pictures]
+    similar = [self_similarity(objective.vgg(picture, (SIMILARITY_LAYER,))[SIMILARITY_LAYER]) for picture in pictures[:2]]
+    return Scores(
+        photograph=name,
+        content=content_,
+        style=style,
+        unseen_style=other,
+        total=total,
+        style_score=_score(style),
+        unseen_style_score=_score(other),
+        total_score=_score(total),
+        similarity=float((similar[0] - similar[1]).abs().mean()),
+        stability=stability,
+    )
+
+
+def _score(losses: list[float]) -> float:
+    photograph, network, optimised = losses
+    return (photograph - network) / (photograph - optimised) if photograph > optimised else float("nan")
+
+
+def _write(style: str, scores: Sequence[Scores], rows: list[list[Image.Image]], out: Path, how: str) -> Path:
+    summary = {key: _median_and_spread([getattr(score, key) for score in scores]) for key in _SUMMARY}
+    name = style.replace("/", "_")
+    report: dict[str, Any] = {"style": style, "how": how, "summary": summary, "photographs": [asdict(s) for s in scores]}
+    with atomic_write(out / f"{name}.json") as file:
+        file.write(json.dumps(report, indent=2).encode())
+    with atomic_write(out / f"{name}.jpg") as file:
+        contact_sheet(rows, ["photograph", style, "optimised"]).save(file, format="JPEG", quality=90)
+    with atomic_write(out / f"{name}.md") as file:
+        file.write(_markdown(style, how, summary, scores).encode())
+    return out / f"{name}.md"
+
+
+#: What is summed up over the photographs, and its name in the report.
+_SUMMARY = {
+    "style_score": "style score",
+    "unseen_style_score": "style score, other layers",
+    "total_score": "total score",
+    "similarity": "self-similarity error",
+    "stability": "stability error",
+}
+
+
+def _median_and_spread(values: list[float]) -> tuple[float, float, float]:
+    """Median, lower and upper quartile."""
+    if len(values) < 2:
+        return values[0], values[0], values[0]
+    lower, median, upper = statistics.quantiles(values, n=4, method="inclusive")
+    return median, lower, upper
+
+
+def _markdown(style: str, how: str, summary: dict[str, tuple[float, float, float]], scores: Sequence[Scores]) -> str:
+    lines = [f"# {style}", "", f"{len(scores)} photographs, {how}. 0: the photograph; 1: the optimised picture.", ""]
+    lines += ["| | median | quartiles |", "|---|---|---|"]
+    lines += [f"| {_SUMMARY[key]} | {m:.3g} | {low:.3g} to {high:.3g} |" for key, (m, low, high) in summary.items()]
+    lines += ["", "| photograph | content | style | total | optimised total | style score | total score |", "|---" * 7 + "|"]
+    lines += [
+        f"| {s.photograph} | {s.content[1]:.3g} | {s.style[1]:.3g} | {s.total[1]:.3g} | {s.total[2]:.3g} "
+        f"| {s.style_score:.3f} | {s.total_score:.3f} |"
+        for s in scores
+    ]
+    return "\n".join([*lines, "", f"![photograph, {style}, optimised]({style.replace('/', '_')}.jpg)", ""])
