@@ -19,6 +19,8 @@ from stylebatch.transnet import TransNet
 
 #: (relative, absolute) by dtype, for values of order 1.
 TOLERANCES = {torch.float64: (1e-10, 1e-12), torch.float32: (2e-4, 2e-5), torch.bfloat16: (5e-2, 2e-2)}
+#: What one rounding to bfloat16, and its square, may change of a value.
+BF16_ROUNDING = 2**-7
 #: Half precision against fp32, in dB; and how far a pixel may depend on its neighbours in a batch.
 MIN_PSNR, ONE_LEVEL = 40.0, 1
 #: How far fp32 may be from float64 in pixels of 16 bits: rounding through sixteen layers.

@@ -129,8 +129,10 @@ def fit(
     device = pick_device(config.device)
     precision = pick_precision(config.precision, device)
     autocast = torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
-    state, base = _initial_state(config, device, use_scaler=precision == "fp16")
-    vgg = VGG16(config.vgg, config.vgg_input).to(device, memory_format=torch.channels_last)  # type: ignore[arg-type, call-overload]
+    # Half precision has its fast kernels in channels_last; a CPU's fp32 is 13% slower in it.
+    layout = torch.contiguous_format if precision == "fp32" else torch.channels_last
+    state, base = _initial_state(config, device, layout, use_scaler=precision == "fp16")
+    vgg = VGG16(config.vgg, config.vgg_input).to(device, memory_format=layout)  # type: ignore[arg-type, call-overload]
     if device.type == "cpu":
         keep_freed_memory()
 
@@ -156,7 +158,7 @@ def fit(
             run.report_skipped(batch.skipped)
             if not len(batch.images):
                 raise StylebatchError(f"{config.content}: every content photograph is broken")
-            images = batch.images.to(device, non_blocking=True, memory_format=torch.channels_last).float() / 255
+            images = batch.images.to(device, non_blocking=True, memory_format=layout).float() / 255
 
             with autocast:
                 # 5b. As a film would show them a frame later, with what the network made of the frame before. Deviation
@@ -350,7 +352,9 @@ class _Run:
         save_fuse([self.style, self.photograph, stylized], path)
 
 
-def _initial_state(config: FitConfig, device: torch.device, *, use_scaler: bool) -> tuple[_State, str | None]:
+def _initial_state(
+    config: FitConfig, device: torch.device, layout: torch.memory_format, *, use_scaler: bool
+) -> tuple[_State, str | None]:
     """The state before the first step, and the digest of the base network that it starts from."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -360,7 +364,7 @@ def _initial_state(config: FitConfig, device: torch.device, *, use_scaler: bool)
         start = load_checkpoint(BASE if config.init == "base" else find_style(config.init))
         network.load_state_dict(start.model)
         base = str(start.metadata.get("base") or start.digest)
-    network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    network.to(device, memory_format=layout).train()  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate)
     return _State(network, optimizer, torch.amp.GradScaler(device.type, enabled=use_scaler)), base
 
