@@ -341,12 +341,7 @@ def styles(context: click.Context, as_json: bool, sheet: Path | None, output: Pa
         from stylebatch.jobs import style_sheet
 
         with progress_bar("style") as bar:
-
-            def show(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
-            path = style_sheet(sheet, output, progress=show)
+            path = style_sheet(sheet, output, progress=functools.partial(_advance, bar))
         click.echo(printable(str(path)))
         return
     named = named_styles().values()
@@ -423,8 +418,7 @@ def _as_text(summary: Summary, output: Path) -> str:
         lines.append(f"first page or frame alone: {_some(f'{name}, {more} more' for name, more in summary.partial.items())}")
     if summary.ignored:
         lines.append(f"not pictures: {_some(summary.ignored)}")
-    if summary.halved:
-        lines.append(f"{summary.halved} batches did not fit into memory and went in halves; --batch-size makes them smaller")
+    lines += _halved(summary)
     if summary.aborted:
         lines.append(f"stopped: {summary.aborted}")
     if summary.interrupted or summary.aborted:
@@ -446,6 +440,7 @@ def _film_as_dict(summary: VideoSummary) -> dict[str, Any]:
         "total": summary.total,
         "skipped": summary.skipped,
         "done": summary.done,
+        "halved": summary.halved,
         "failed": [{"path": failure.source, "reason": failure.reason} for failure in summary.failures],
         "warnings": summary.warnings,
         "megapixels": round(summary.megapixels, 3),
@@ -462,6 +457,7 @@ def _film_as_lines(summary: VideoSummary) -> list[str]:
         return [f"{summary.output}: done before, unchanged"]
     lines = [f"warning: {warning}" for warning in summary.warnings]
     lines += [f"failed: {failure.source}: {failure.reason}" for failure in summary.failures]
+    lines += _halved(summary)
     if summary.aborted:
         lines.append(f"stopped: {summary.aborted}")
     if summary.interrupted or summary.aborted:
@@ -473,6 +469,12 @@ def _film_as_lines(summary: VideoSummary) -> list[str]:
     frames = f"{summary.done} frames in {seconds:.1f} s, {summary.done / seconds:.2f} fps"
     lines.append(f"{summary.output}: {frames}; waited: {waits}")
     return lines
+
+
+def _halved(summary: Summary) -> list[str]:
+    if not summary.halved:
+        return []
+    return [f"{summary.halved} batches did not fit into memory and went in halves; --batch-size makes them smaller"]
 
 
 def _some(names: Iterable[str]) -> str:

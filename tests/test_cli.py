@@ -18,7 +18,9 @@ import stylebatch.cli
 import trainer.cli
 from stylebatch.checkpoint import load_checkpoint
 from stylebatch.manifest import NAME
+from stylebatch.pipeline import Summary
 from stylebatch.styles import shipped_styles
+from stylebatch.video.job import VideoSummary
 
 
 def invoke(*args: object) -> Result:
@@ -209,3 +211,9 @@ def test_interrupted_folder_ends_cleanly(
     for name in written:
         Image.open(out / name).load()
         assert name.endswith(".png")
+
+
+def test_summaries_tell_of_halved_batches() -> None:
+    told = "2 batches did not fit into memory"
+    assert told in stylebatch.cli._as_text(Summary(halved=2), Path("out"))
+    assert any(told in line for line in stylebatch.cli._film_as_lines(VideoSummary(halved=2)))
