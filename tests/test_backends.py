@@ -142,7 +142,7 @@ def test_what_does_not_fit_into_memory_is_refused_before_the_system_kills(checkp
     side = int((free / (4 * sweep.VALUES_PER_PIXEL)) ** 0.5) + 2000
     huge = torch.zeros(1, 1, 1, 3, dtype=torch.uint8).expand(1, side // 8 * 8, side // 8 * 8, 3)
     with pytest.raises(MemoryError, match=r"needs [\d.]+ GB of memory and [\d.]+ GB are free; use --size"):
-        Stylizer(checkpoint, device="cpu")(huge)
+        Stylizer(checkpoint, device="cpu", precision="fp32")(huge)
 
 
 def test_the_backend_follows_the_device() -> None:

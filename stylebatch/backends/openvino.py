@@ -15,6 +15,9 @@ from stylebatch.device import Precision, cores
 from stylebatch.stages import EPSILON, Stage
 from stylebatch.transnet import pad_to_multiple
 
+_ALL = np.array([0, 1, 2, 3])
+#: Just under fp16's largest number, which is what saturates.
+_FP16_MAX = 65_000
 _PAD_MODES = {"reflect": "reflect", "replicate": "edge", "zeros": "constant"}
 
 
@@ -23,6 +26,7 @@ class OpenVINOBackend:
 
     def __init__(self, stages: list[Stage], precision: Precision) -> None:
         self._stages = stages
+        self._precision = precision
         self._hints = {
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[precision],
             "PERFORMANCE_HINT": "LATENCY",
@@ -44,25 +48,29 @@ class OpenVINOBackend:
 
     def _request(self, dtype: torch.dtype) -> ov.InferRequest:
         if dtype not in self._requests:
-            compiled = ov.Core().compile_model(_model(self._stages, dtype), "CPU", self._hints)
+            compiled = ov.Core().compile_model(_model(self._stages, dtype, self._precision), "CPU", self._hints)
             self._requests[dtype] = compiled.create_infer_request()
         return self._requests[dtype]
 
 
-def _model(stages: list[Stage], dtype: torch.dtype) -> ov.Model:
+def _model(stages: list[Stage], dtype: torch.dtype, precision: Precision) -> ov.Model:
     """From N×H×W×3 integers to the same, and whether every value was finite."""
     top = np.float32(torch.iinfo(dtype).max)
     integer = {torch.uint8: ov.Type.u8, torch.uint16: ov.Type.u16}[dtype]
     pixels = op.parameter(ov.PartialShape([-1, -1, -1, 3]), integer)
     x = before = op.divide(op.transpose(op.convert(pixels, "f32"), np.array([0, 3, 1, 2])), top)
+    finite = op.constant(True)
     for stage in stages:
-        x, before = _stage(stage, x, before), x
-    finite = op.reduce_logical_and(op.is_finite(x), np.array([0, 1, 2, 3]))
+        y = _convolution(stage, x)
+        if precision == "fp16":  # CPUs that compute in it saturate, or lose a NaN in the next ReLU: the end may look fine
+            finite = op.logical_and(finite, op.less(op.reduce_max(op.abs(y), _ALL), np.float32(_FP16_MAX)))
+        x, before = y if stage.last else _activation(stage, y, before), x
+    finite = op.logical_and(finite, op.reduce_logical_and(op.is_finite(x), _ALL))
     y = op.round(op.multiply(op.transpose(op.sigmoid(x), np.array([0, 2, 3, 1])), top), "half_to_even")
     return ov.Model([op.convert(y, integer), finite], [pixels], "transnet")
 
 
-def _stage(stage: Stage, x: ov.Node, before: ov.Node) -> ov.Node:
+def _convolution(stage: Stage, x: ov.Node) -> ov.Node:
     pads = np.array([0, 0, stage.padding, stage.padding])
     y = op.pad(x, pads, pads, _PAD_MODES[stage.padding_mode], np.float32(0))
     y = op.convolution(y, stage.kernel.contiguous().numpy(), [stage.stride] * 2, [0, 0], [0, 0], [1, 1])
@@ -73,7 +81,9 @@ def _stage(stage: Stage, x: ov.Node, before: ov.Node) -> ov.Node:
     if stage.crop:
         crop = np.array([stage.crop, stage.crop])
         y = op.slice(y, crop, -crop, np.array([1, 1]), np.array([2, 3]))
-    if stage.last:
-        return y
+    return y
+
+
+def _activation(stage: Stage, y: ov.Node, before: ov.Node) -> ov.Node:
     y = op.mvn(y, np.array([2, 3]), True, EPSILON, "inside_sqrt")
     return op.relu(op.add(y, before) if stage.residual else y)
