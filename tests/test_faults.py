@@ -81,7 +81,7 @@ def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(
         deadline, before = time.monotonic() + 60, len(list(out.glob("*.*g")))
         while len(list(out.glob("*.*g"))) <= before and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.3))
+        time.sleep(rng.uniform(0, 0.05))
         process.kill()
         process.wait()
     assert 0 < len(list(out.glob("*.*g"))) < 60
