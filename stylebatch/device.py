@@ -114,19 +114,20 @@ def half_in_hardware(device: torch.device) -> Precision | None:
     """The half precision that a device multiplies by itself; None on a CPU that would have to imitate it."""
     if device.type != "cpu":
         return "fp16"
-    return "bf16" if _cpu_capabilities() & {"amx_bf16", "avx512_bf16"} else None
+    return "bf16" if cpu_capabilities() & {"amx_bf16", "avx512_bf16"} else None
 
 
 def _cpu_has_fast_bf16() -> bool:
     """AMX, or AMD's AVX512-BF16. Intel's AVX512-BF16 alone multiplies at half its fp32 rate (measured: 165 against 320
     GFLOP/s on two Emerald Rapids cores); AMD's at twice."""
-    capabilities = _cpu_capabilities()
+    capabilities = cpu_capabilities()
     return "amx_bf16" in capabilities or (
         "avx512_bf16" in capabilities and "Intel" not in torch.cpu.get_capabilities()["cpu_name"]
     )
 
 
-def _cpu_capabilities() -> set[str]:
+def cpu_capabilities() -> set[str]:
+    """PyTorch's names of the instruction sets that this CPU has, such as "avx512_f"; none where it does not tell."""
     if not hasattr(torch.cpu, "get_capabilities"):  # older PyTorch
         return set()
     return {name for name, there in torch.cpu.get_capabilities().items() if there is True}

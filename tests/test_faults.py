@@ -42,19 +42,9 @@ def contents(root: Path) -> dict[str, bytes]:
 def command(source: Path, output: Path, checkpoint: Path) -> list[str]:
     program = "from stylebatch.cli import main; main()"
     return [
-        sys.executable,
-        "-c",
-        program,
-        "folder",
-        str(source),
-        str(output),
-        "--style",
-        str(checkpoint),
-        "--device",
-        "cpu",
-        "--precision",
-        "fp32",
-    ]
+        sys.executable, "-c", program, "folder", str(source), str(output), "--style", str(checkpoint), "--device", "cpu",
+        "--precision", "fp32",
+    ]  # fmt: skip
 
 
 def test_a_rerun_does_nothing_and_leaves_everything_as_it_is(

@@ -40,7 +40,7 @@ ALLOWED = {
     "video.options": {"errors"},
     "video.colour": {"frame"},
     "video.source": {"codec", "colour", "errors", "frame", "images", "video.colour", "video.options"},
-    "video.encoding": {"errors", "video.colour", "video.options", "video.source"},
+    "video.encoding": {"device", "errors", "video.colour", "video.options", "video.source"},
     "video.work": {"errors", "files", "manifest"},
     "video.streams": set(),
     "video.mux": {

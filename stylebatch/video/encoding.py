@@ -15,6 +15,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 from av.video.reformatter import ColorRange
 
+from stylebatch.device import cpu_capabilities
 from stylebatch.errors import StylebatchError
 from stylebatch.video.colour import Colour, depth_of
 from stylebatch.video.options import VideoOptions
@@ -123,6 +124,10 @@ class Encoding:
         if self.container != "avi":  # whose decoders look for them beside each key frame
             context.flags |= Flags.global_header
         context.options = dict(self.options)
+        if self.encoder == "libx264" and "avx512_f" in cpu_capabilities():
+            # x264's AVX-512 code makes other bytes in every second run (measured on a Xeon, with one thread too, unless
+            # mbtree is off); what it makes without is the same everywhere.
+            context.options |= {"x264-params": "asm=avx2"}
         return context
 
     def configure(self, context: VideoCodecContext) -> None:
