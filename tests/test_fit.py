@@ -30,7 +30,7 @@ def settings(tmp_path: Path, photos: Callable[..., Path]) -> dict[str, Any]:
     return {
         "style": tmp_path / "paint.png", "content": photos("a.jpg", "b.png", "c.jpg", size=(80, 70)),
         "out": tmp_path / "checkpoints", "steps": 5, "crop_size": 32, "style_size": 0, "checkpoint_steps": 2,
-        "batch_size": 2, "init": "none", "learning_rate": 2e-3, "patience": 0, "stability_weight": 0.0,
+        "batch_size": 2, "init": "none", "optimizer": "adamw", "learning_rate": 2e-3, "patience": 0, "stability_weight": 0.0,
         "style_weight": 5.0, "workers": 0, "device": "cpu", "precision": "fp32",
     }  # fmt: skip
 
@@ -75,7 +75,7 @@ def test_what_it_leaves(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatc
 
 
 def test_it_learns(settings: dict[str, Any]) -> None:
-    fit(FitConfig(**{**settings, "steps": 30, "checkpoint_steps": 100}))
+    fit(FitConfig(**{**settings, "steps": 30, "optimizer": "muon", "learning_rate": 1e-2, "checkpoint_steps": 100}))
     rows = losses(settings["out"] / "paint_losses.csv")
     assert rows[-1]["style"] < 0.5 * rows[0]["style"]
 
@@ -114,7 +114,7 @@ def test_same_seed_same_weights(settings: dict[str, Any], workers: int, tmp_path
 
 
 #: What is off in `settings`: with it, a training has as much to remember as it can have.
-EVERYTHING = {"stability_weight": 1e6, "patience": 25, "crop_size": 64}
+EVERYTHING = {"optimizer": "muon", "learning_rate": 1e-2, "stability_weight": 1e6, "patience": 25, "crop_size": 64}
 
 
 @pytest.mark.parametrize("more", [{}, EVERYTHING], ids=["plain", "everything"])
@@ -192,7 +192,7 @@ def test_photographs_are_held_out(
 
 def test_stability_is_learned(settings: dict[str, Any]) -> None:
     """The same training with and without it, judged on a motion that neither has seen."""
-    settings |= {"steps": 15, "crop_size": 64, "batch_size": 1}
+    settings |= {"steps": 15, "crop_size": 64, "batch_size": 1, "optimizer": "muon", "learning_rate": 0.1}
     photograph = load_photograph(settings["content"] / "a.jpg", 80)
     errors = []
     for weight in (0.0, 1e8):

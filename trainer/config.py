@@ -30,7 +30,8 @@ class FitConfig:
     crop_size: int = _option(256, "Side of the square training crops.")
     augment: bool = _option(True, "Random crops, flips and order; otherwise whole photographs squashed to the crop size.")
     style_size: int = _option(512, "Long side of the style picture; sets the size of strokes. 0: as it is.")
-    learning_rate: float = _option(2e-3, "AdamW's peak learning rate.")
+    optimizer: str = _option("muon", "What takes the steps.", ("muon", "adamw"))
+    learning_rate: float = _option(2e-2, "Peak learning rate. Muon's is relative to the weights; AdamW wants 0.002.")
     schedule: str = _option("trapezoid", "Course of the learning rate.", ("trapezoid", "constant"))
     patience: int = _option(100, "Stop after so many steps without a better validation loss. 0: no validation.")
     style_strength: float = _option(1.0, "More than 1 is more paint, less is more photograph; the same for any picture.")
@@ -95,7 +96,7 @@ MIN_STYLE_SIZE = 64
 
 #: What a resumed training must have in common with the one that it goes on with. Its length may change.
 IDENTITY = (
-    "batch_size", "crop_size", "augment", "style_size", "learning_rate", "schedule", "patience",
+    "batch_size", "crop_size", "augment", "style_size", "optimizer", "learning_rate", "schedule", "patience",
     "style_strength", "content_weight", "style_weight", "tv_weight", "stability_weight", "vgg", "vgg_input",
     "padding_mode", "init", "seed",
 )  # fmt: skip
@@ -110,6 +111,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "augment": False,
         "style_size": 0,
         "init": "none",
+        "optimizer": "adamw",
         "learning_rate": 1e-3,
         "schedule": "constant",
         "patience": 0,

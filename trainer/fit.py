@@ -20,6 +20,7 @@ from stylebatch.styles import BASE, find_style
 from stylebatch.transnet import TransNet
 from trainer.config import IDENTITY, FitConfig, option_name
 from trainer.content import PACKAGED, content_loader, find_photographs, load_middles, load_photograph, load_style, spread
+from trainer.muon import Muon
 from trainer.objective import Objective
 from trainer.report import COLUMNS, save_curves, save_fuse, save_losses
 from trainer.stability import Motion
@@ -37,6 +38,11 @@ VALIDATE_EVERY, BETTER = 25, 0.995
 WARM_UP, COOLING = 0.1, 0.6
 #: On divergence the rate is divided by this, so often at most.
 RATE_CUT, MAX_RATE_CUTS = 4.0, 8
+
+OPTIMIZERS: dict[str, Callable[[nn.Module, float], torch.optim.Optimizer]] = {
+    "muon": Muon,
+    "adamw": lambda network, rate: torch.optim.AdamW(network.parameters(), lr=rate),
+}
 
 
 @dataclass(frozen=True)
@@ -365,7 +371,7 @@ def _initial_state(
         network.load_state_dict(start.model)
         base = str(start.metadata.get("base") or start.digest)
     network.to(device, memory_format=layout).train()  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate)
+    optimizer = OPTIMIZERS[config.optimizer](network, config.learning_rate)
     return _State(network, optimizer, torch.amp.GradScaler(device.type, enabled=use_scaler)), base
 
 
