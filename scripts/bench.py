@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Time the article's way, ONNX Runtime and every backend of stylebatch, side by side on the same pictures in one run.
 
-    scripts/bench.py [--images 12] [--repeats 3] [--json bench.json] [--chart bench.png]
+    scripts/bench.py [--images 64] [--repeats 3] [--jobs folder clip] [--json bench.json] [--chart bench.png]
 
 Each measurement is a process of its own, so that none warms the caches or the memory of another, and they take turns.
 Printed are medians, and the medians of the ratios to the article's way: eager fp32, one photograph after another,
 everything in one thread of control. (Its script also kept the autograd graph. That is left out here: it would only run out
 of memory.) ONNX Runtime takes the network as PyTorch exports it, in the same loop; `pip install onnx onnxruntime onnxscript`
-adds it to the table.
+adds it to the table. "of alone" is the rate from files to file against that of the network over the same pictures in memory,
+one after the other.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+JOBS = ("network 512", "network 1024", "folder", "clip")
 #: Sizes of the folder's photographs, 0.2 to 2 megapixels.
 SIZES = ((640, 427), (512, 512), (800, 600), (1024, 683), (1200, 800), (427, 640), (1632, 1224), (600, 400))
 PHOTOS = Path(__file__).parent.parent / "trainer" / "photos"
@@ -41,6 +44,23 @@ def photograph(index: int, size: tuple[int, int]) -> Any:
 def make_folder(folder: Path, count: int) -> None:
     for index in range(count):
         photograph(index, SIZES[index % len(SIZES)]).save(folder / f"{index:03}.jpg", quality=92)
+
+
+def make_clip(path: Path, seconds: float) -> None:
+    """A moving picture of 640×360 at 25 frames a second."""
+    import av
+    import numpy as np
+
+    y, x = np.mgrid[0:360, 0:640]
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+        for index in range(round(seconds * 25)):
+            waves = [np.sin((x + 5 * index) / 37), np.cos((y - 3 * index) / 23), np.sin((x + y + 4 * index) / 51)]
+            frame = av.VideoFrame.from_ndarray((np.stack(waves, axis=-1) * 100 + 128).astype(np.uint8), format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
 
 
 def plain_network(style: str) -> Callable[[Any], Any]:
@@ -115,6 +135,10 @@ def network(way: str, side: int, style: str, model: Path) -> dict[str, float]:
 
 def folder(way: str, source: Path, style: str, model: Path) -> dict[str, float]:
     """From files to files."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
     from stylebatch.jobs import stylize_folder
 
     with tempfile.TemporaryDirectory() as output:
@@ -123,7 +147,47 @@ def folder(way: str, source: Path, style: str, model: Path) -> dict[str, float]:
             return simple_loop(run, source, Path(output))
         backend, _, precision = way.partition("-")
         summary = stylize_folder(source, output, style, backend=backend, precision=precision)
-    return {"seconds": summary.seconds, "megapixels": summary.megapixels, **summary.waits}
+    return {
+        "seconds": summary.seconds, "megapixels": summary.megapixels, "peak_gb": peak_gb(), **summary.waits,
+        "alone": alone(way, style, [torch.from_numpy(np.array(Image.open(path))) for path in sorted(source.iterdir())]),
+    }  # fmt: skip
+
+
+def clip(way: str, source: Path, style: str, model: Path) -> dict[str, float]:
+    """From film to film."""
+    from stylebatch import VideoSource, stylize_video
+    from stylebatch.stylizer import Stylizer
+
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder, "out.mp4")
+        if way in ("article", "onnx"):
+            run = plain_network(style) if way == "article" else onnx_network(style, model)
+            return simple_film(run, source, output)
+        backend, _, precision = way.partition("-")
+        stylizer = Stylizer(style, backend=backend, precision=precision)
+        summary = stylize_video(source, output, stylizer)
+    return {
+        "seconds": summary.seconds, "megapixels": summary.megapixels, "peak_gb": peak_gb(), **summary.waits,
+        "alone": alone(way, style, [frame.pixels for frame in VideoSource(source)]),
+    }  # fmt: skip
+
+
+def alone(way: str, style: str, pictures: list[Any]) -> float:
+    """Seconds of the network over pictures in memory, each size seen before."""
+    from stylebatch.stylizer import Stylizer
+
+    backend, _, precision = way.partition("-")
+    stylizer = Stylizer(style, backend=backend, precision=precision)
+    for pixels in {tuple(pixels.shape): pixels for pixels in pictures}.values():
+        stylizer(pixels[None])
+    start = time.perf_counter()
+    for pixels in pictures:
+        stylizer(pixels[None])
+    return time.perf_counter() - start
+
+
+def peak_gb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "linux" else 1e9)
 
 
 def simple_loop(run: Callable[[Any], Any], source: Path, output: Path) -> dict[str, float]:
@@ -137,6 +201,27 @@ def simple_loop(run: Callable[[Any], Any], source: Path, output: Path) -> dict[s
         x = to_tensor(Image.open(path)).unsqueeze(0)
         save_image(run(x)[0], output / path.name)
         megapixels += x.shape[2] * x.shape[3] / 1e6
+    return {"seconds": time.perf_counter() - start, "megapixels": megapixels}
+
+
+def simple_film(run: Callable[[Any], Any], source: Path, output: Path) -> dict[str, float]:
+    import av
+    import torch
+
+    megapixels = 0.0
+    start = time.perf_counter()
+    with av.open(str(source)) as film, av.open(str(output), "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        size = film.streams.video[0]
+        stream.width, stream.height, stream.pix_fmt = size.width, size.height, "yuv420p"
+        for frame in film.decode(video=0):
+            x = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)[None].float() / 255
+            painted = (run(x)[0] * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+            made = av.VideoFrame.from_ndarray(painted, format="rgb24")
+            made.pts, made.time_base = frame.pts, frame.time_base
+            out.mux(stream.encode(made))
+            megapixels += made.width * made.height / 1e6
+        out.mux(stream.encode(None))
     return {"seconds": time.perf_counter() - start, "megapixels": megapixels}
 
 
@@ -154,10 +239,11 @@ def measure(job: str, way: str, style: str, work: Path) -> dict[str, float]:
         result = ceiling(way)
     elif job == "folder":
         result = folder(way, work / "in", style, model)
+    elif job == "clip":
+        result = clip(way, work / "clip.mp4", style, model)
     else:
         result = network(way, int(job.split()[1]), style, model)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {**result, "peak_gb": peak / (1e6 if sys.platform == "linux" else 1e9)}
+    return {"peak_gb": peak_gb(), **result}
 
 
 def draw(results: dict[str, dict[str, list[dict[str, float]]]], path: Path) -> None:
@@ -182,7 +268,9 @@ def draw(results: dict[str, dict[str, list[dict[str, float]]]], path: Path) -> N
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=12)
+    parser.add_argument("--images", type=int, default=12, help="photographs in the folder")
+    parser.add_argument("--seconds", type=float, default=2, help="length of the clip")
+    parser.add_argument("--jobs", nargs="+", choices=JOBS, default=JOBS, help="default: all")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--style", default="hosi")
     parser.add_argument("--precisions", nargs="+", help="default: fp32, and what the CPU has beside it")
@@ -204,10 +292,11 @@ def main() -> None:
     ways = ["article", *(["onnx"] if find_spec("onnxruntime") and find_spec("onnxscript") else [])]
     ways += [f"{backend}-{precision}" for backend in ("torch", "openvino") for precision in precisions]
     results: dict[str, dict[str, list[dict[str, float]]]] = {"matmul": {precision: [] for precision in precisions}}
-    results |= {job: {way: [] for way in ways} for job in ("network 512", "network 1024", "folder")}
+    results |= {job: {way: [] for way in ways} for job in options.jobs}
     with tempfile.TemporaryDirectory() as work:
         Path(work, "in").mkdir()
         make_folder(Path(work, "in"), options.images)
+        make_clip(Path(work, "clip.mp4"), options.seconds)
         for _ in range(options.repeats):
             for job, runs in results.items():
                 for way in runs:
@@ -216,18 +305,20 @@ def main() -> None:
                     runs[way].append(json.loads(output.splitlines()[-1]))
     ceilings = {way: statistics.median(run["gflops"] for run in runs) for way, runs in results.pop("matmul").items()}
     print("matmul GFLOP/s: " + ", ".join(f"{precision} {rate:.0f}" for precision, rate in ceilings.items()))
-    print(f"{'':28}{'seconds':>8}{'MP/s':>7}{'ratio':>7}{'of matmul':>11}{'PSNR':>7}{'peak GB':>9}  load/stylize/save")
+    columns = f"{'seconds':>8}{'MP/s':>7}{'ratio':>7}{'of matmul':>11}{'of alone':>10}{'PSNR':>7}{'peak GB':>9}"
+    print(f"{'':28}{columns}  load/stylize/save")
     for job, by_way in results.items():
         baseline = [run["seconds"] for run in by_way["article"]]
         for way, runs in by_way.items():
             middle = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
             ratio = statistics.median(theirs / run["seconds"] for theirs, run in zip(baseline, runs, strict=True))
             share = f"{middle['gflops'] / ceilings[way.partition('-')[2] or 'fp32']:.0%}" if "gflops" in middle else ""
+            whole = f"{middle['alone'] / middle['seconds']:.0%}" if "alone" in middle else ""
             noise = f"{middle['psnr']:.1f}" if "psnr" in middle else ""
             stages = "/".join(f"{middle[s] / middle['seconds']:.0%}" for s in ("load", "stylize", "save") if s in middle)
             rate = middle["megapixels"] / middle["seconds"]
             print(
-                f"{job:13}{way:15}{middle['seconds']:8.2f}{rate:7.2f}{ratio:7.2f}{share:>11}{noise:>7}{middle['peak_gb']:9.2f}"
+                f"{job:13}{way:15}{middle['seconds']:8.2f}{rate:7.2f}{ratio:7.2f}{share:>11}{whole:>10}{noise:>7}{middle['peak_gb']:9.2f}"
                 f"  {stages}"
             )
     if options.json:
