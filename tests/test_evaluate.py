@@ -11,6 +11,7 @@ from conftest import picture
 from PIL import Image
 
 import trainer.cli
+from stylebatch.checkpoint import load_checkpoint, save_pth
 from stylebatch.errors import StylebatchError
 from trainer.config import FitConfig
 from trainer.content import load_photograph, load_style
@@ -60,7 +61,7 @@ def test_report(painting: Path, photos: Callable[..., Path], checkpoint: Path, t
             photograph, network, optimised = scores[loss]
             assert scores[f"{loss}_score"] == pytest.approx((photograph - network) / (photograph - optimised))
         for content, style, total in zip(scores["content"], scores["style"], scores["total"], strict=True):
-            assert total >= content + 5 * style
+            assert total >= content + report["style weight"] * style
         assert scores["content"][0] == 0
         assert 0 < scores["similarity"] < 2
     scores = sorted(scores["style_score"] for scores in report["photographs"])
@@ -75,6 +76,19 @@ def test_report(painting: Path, photos: Callable[..., Path], checkpoint: Path, t
     again = json.loads((out / "plain.json").read_text())["photographs"]
     assert [a["style"][:2] for a in again] == [b["style"][:2] for b in report["photographs"]]
     assert [a["total"][2] for a in again] != [b["total"][2] for b in report["photographs"]]
+
+
+def test_a_style_is_judged_by_the_loss_that_it_was_trained_on(
+    painting: Path, photos: Callable[..., Path], checkpoint: Path, tmp_path: Path
+) -> None:
+    trained = load_checkpoint(checkpoint)
+    trained.metadata["style_weight"] = 7.5
+    save_pth(trained, tmp_path / "heavy.pth")
+    report = evaluate(
+        str(tmp_path / "heavy.pth"), painting, photos("a.png", size=(72, 64)), out=tmp_path, iterations=1, size=72
+    )
+    assert json.loads(report.with_suffix(".json").read_text())["style weight"] == 7.5
+    assert "style weight 7.5" in report.read_text()
 
 
 def test_bad_input_is_told(painting: Path, tmp_path: Path, checkpoint: Path) -> None:

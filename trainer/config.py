@@ -24,7 +24,7 @@ class FitConfig:
     style: Path = _option(MISSING, "The picture to learn.")
     content: Path | None = _option(None, "Folder of photographs, flat or nested.  [default: those in the package]")
     out: Path = _option(Path("checkpoints"), "Where checkpoints, pictures and curves go.")
-    steps: int = _option(700, "Length of the training at most.")
+    steps: int = _option(600, "Length of the training at most.")
     epochs: int | None = _option(None, "Length in passes over the photographs, instead of --steps.")
     batch_size: int = _option(2, "Photographs a step.")
     crop_size: int = _option(256, "Side of the square training crops.")

@@ -69,7 +69,8 @@ def evaluate(
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Path:
     """Compare a style with the photographs as they are and with Gatys' optimisation (Gatys et al. 2016), which is kept in
-    `out/gatys` for the next time. Content weighs 1 and style 5, whatever the style was trained with.
+    `out/gatys` for the next time. Both are judged by the loss that the style was trained on; a mix, by the weight that a
+    training would choose.
 
     Args:
         style: a name, path or mix.
@@ -91,8 +92,8 @@ def evaluate(
     network, vgg = checkpoint.network(), VGG16()
     painting = load_style(picture, style_size)
     paths, _ = find_photographs(photographs)
-    config = FitConfig(style=picture, style_weight=5.0)
-    objective = Objective(config, vgg, painting, load_middles(paths, 64))
+    config = FitConfig(style=picture, style_weight=checkpoint.metadata.get("style_weight"))
+    objective = Objective(config, vgg, painting, load_middles(paths, size))
     unseen = {layer: gram(features) for layer, features in vgg(painting, UNSEEN_LAYERS).items()}
     rows, scores = [], []
     for done, path in enumerate(paths):
@@ -105,7 +106,8 @@ def evaluate(
         rows.append([to_image(image) for image in pictures])
         progress(done + 1, len(paths))
     name = str(checkpoint.metadata["style"])
-    return _write(name, scores, rows, out, f"{size} px, L-BFGS {iterations} iterations")
+    how = {"long side": size, "style weight": objective.style_weight, "L-BFGS iterations": iterations}
+    return _write(name, how, scores, rows, out)
 
 
 def gatys(objective: Objective, photograph: Tensor, iterations: int) -> Tensor:
@@ -190,10 +192,10 @@ def _score(losses: list[float]) -> float:
     return (photograph - network) / (photograph - optimised) if photograph > optimised else float("nan")
 
 
-def _write(style: str, scores: Sequence[Scores], rows: list[list[Image.Image]], out: Path, how: str) -> Path:
+def _write(style: str, how: dict[str, float], scores: Sequence[Scores], rows: list[list[Image.Image]], out: Path) -> Path:
     summary = {key: _median_and_spread([getattr(score, key) for score in scores]) for key in _SUMMARY}
     name = style.replace("/", "_")
-    report: dict[str, Any] = {"style": style, "how": how, "summary": summary, "photographs": [asdict(s) for s in scores]}
+    report: dict[str, Any] = {"style": style, **how, "summary": summary, "photographs": [asdict(s) for s in scores]}
     with atomic_write(out / f"{name}.json") as file:
         file.write(json.dumps(report, indent=2).encode())
     with atomic_write(out / f"{name}.jpg") as file:
@@ -221,8 +223,11 @@ def _median_and_spread(values: list[float]) -> tuple[float, float, float]:
     return median, lower, upper
 
 
-def _markdown(style: str, how: str, summary: dict[str, tuple[float, float, float]], scores: Sequence[Scores]) -> str:
-    lines = [f"# {style}", "", f"{len(scores)} photographs, {how}. 0: the photograph; 1: the optimised picture.", ""]
+def _markdown(
+    style: str, how: dict[str, float], summary: dict[str, tuple[float, float, float]], scores: Sequence[Scores]
+) -> str:
+    conditions = ", ".join(f"{name} {value:g}" for name, value in how.items())
+    lines = [f"# {style}", "", f"{len(scores)} photographs, {conditions}. 0: the photograph; 1: the optimised picture.", ""]
     lines += ["| | median | quartiles |", "|---|---|---|"]
     lines += [f"| {_SUMMARY[key]} | {m:.3g} | {low:.3g} to {high:.3g} |" for key, (m, low, high) in summary.items()]
     lines += ["", "| photograph | content | style | total | optimised total | style score | total score |", "|---" * 7 + "|"]
