@@ -11,7 +11,7 @@ from conftest import picture
 from PIL import Image
 
 import trainer.cli
-from stylebatch.checkpoint import load_checkpoint, save_pth
+from stylebatch.checkpoint import load_checkpoint, save_safetensors
 from stylebatch.errors import StylebatchError
 from trainer.config import FitConfig
 from trainer.content import load_photograph, load_style
@@ -83,9 +83,9 @@ def test_a_style_is_judged_by_the_loss_that_it_was_trained_on(
 ) -> None:
     trained = load_checkpoint(checkpoint)
     trained.metadata["style_weight"] = 7.5
-    save_pth(trained, tmp_path / "heavy.pth")
+    save_safetensors(trained, tmp_path / "heavy.safetensors")
     report = evaluate(
-        str(tmp_path / "heavy.pth"), painting, photos("a.png", size=(72, 64)), out=tmp_path, iterations=1, size=72
+        str(tmp_path / "heavy.safetensors"), painting, photos("a.png", size=(72, 64)), out=tmp_path, iterations=1, size=72
     )
     assert json.loads(report.with_suffix(".json").read_text())["style weight"] == 7.5
     assert "style weight 7.5" in report.read_text()

@@ -92,8 +92,9 @@ def evaluate(
     network, vgg = checkpoint.network(), VGG16()
     painting = load_style(picture, style_size)
     paths, _ = find_photographs(photographs)
-    config = FitConfig(style=picture, style_weight=checkpoint.metadata.get("style_weight"))
-    objective = Objective(config, vgg, painting, load_middles(paths, size))
+    trained = checkpoint.metadata.get("style_weight")  # a string in the header of a safetensors file
+    weight = None if trained is None else float(trained)
+    objective = Objective(FitConfig(style=picture, style_weight=weight), vgg, painting, load_middles(paths, size))
     unseen = {layer: gram(features) for layer, features in vgg(painting, UNSEEN_LAYERS).items()}
     rows, scores = [], []
     for done, path in enumerate(paths):
