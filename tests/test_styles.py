@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,7 +27,9 @@ DATA = Path(__file__).parent / "data"
 
 
 def test_headers_name_the_artwork() -> None:
-    assert "hosi" in shipped_styles()
+    assert {*shipped_styles()} == {
+        "contrast_of_forms", "hosi", "la_muse", "mondrian", "scream", "shipwreck", "sketch", "trial", "wave",
+    }  # fmt: skip
     for name, style in shipped_styles().items():
         assert style.path.stem == name == style.header["style"]
         assert "unknown" not in (style.artwork, style.artist, style.year, style.rights)
@@ -168,21 +171,42 @@ def test_strength_nothing_is_the_photograph(tmp_path: Path) -> None:
     assert sum(values) / len(values) > MIN_BASE_PSNR
 
 
-def shipped_from_the_base() -> list[str]:
-    return [name for name, style in shipped_styles().items() if "base" in style.header]
+Grams = dict[str, torch.Tensor]
 
 
-@pytest.mark.parametrize("name", shipped_from_the_base())
-def test_style_grows_with_strength(name: str) -> None:
-    """Gram matrices come ever nearer to those of the style itself, at full strength, on a photograph unseen in training."""
+@pytest.fixture(scope="module")
+def painted() -> Callable[..., Grams]:
+    """style, strength → the Gram matrices of its picture of a photograph unseen in training."""
     vgg, photograph = VGG16(), load_photograph(PACKAGED / "cat.jpg", 192)
-    with torch.inference_mode():
-        grams = [
-            {layer: gram(f) for layer, f in vgg(load_style(name, s).network()(photograph), STYLE_LAYERS).items()}
-            for s in (0, 0.25, 0.5, 0.75, 1)
-        ]
-        distances = [sum(float((g[layer] - grams[-1][layer]).square().mean()) for layer in g) for g in grams]
+
+    @torch.inference_mode()
+    def paint(style: str, strength: float = 1.0) -> Grams:
+        features = vgg(load_style(style, strength).network()(photograph), STYLE_LAYERS)
+        return {layer: gram(f) for layer, f in features.items()}
+
+    return paint
+
+
+def distance(a: Grams, b: Grams) -> float:
+    return sum(float((a[layer] - b[layer]).square().mean()) for layer in a)
+
+
+@pytest.mark.parametrize("name", shipped_styles())
+def test_style_grows_with_strength(painted: Callable[..., Grams], name: str) -> None:
+    """Gram matrices come ever nearer to those of the style itself, at full strength."""
+    strengths = [painted(name, strength) for strength in (0, 0.25, 0.5, 0.75, 1)]
+    distances = [distance(each, strengths[-1]) for each in strengths]
     assert all(nearer < farther for farther, nearer in pairwise(distances))
+
+
+@pytest.mark.parametrize(("one", "two"), [("hosi", "wave"), ("scream", "la_muse"), ("sketch", "mondrian")])
+def test_mixes_lie_between_their_parents(painted: Callable[..., Grams], one: str, two: str) -> None:
+    a, b = painted(one), painted(two)
+    mixes = [painted(f"{one}:{share},{two}:{1 - share}") for share in (0.75, 0.5, 0.25)]
+    from_a, from_b = ([distance(mix, parent) for mix in mixes] for parent in (a, b))
+    assert from_a == sorted(from_a)
+    assert from_b == sorted(from_b, reverse=True)
+    assert max(*from_a, *from_b) < distance(a, b)
 
 
 def test_epochs_of_one_training(tmp_path: Path) -> None:
