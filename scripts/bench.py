@@ -9,6 +9,8 @@ everything in one thread of control. (Its script also kept the autograd graph. T
 of memory.) ONNX Runtime takes the network as PyTorch exports it, in the same loop; `pip install onnx onnxruntime onnxscript`
 adds it to the table. "of alone" is the rate from files to file against that of the network over the same pictures in memory,
 one after the other.
+
+The job "styles" is about precision: how far every shipped style is from plain fp32 on the sample photographs.
 """
 
 from __future__ import annotations
@@ -27,9 +29,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-JOBS = ("network 512", "network 1024", "folder", "clip")
+JOBS = ("network 512", "network 1024", "folder", "clip", "styles")
 #: Sizes of the folder's photographs, 0.2 to 2 megapixels.
 SIZES = ((640, 427), (512, 512), (800, 600), (1024, 683), (1200, 800), (427, 640), (1632, 1224), (600, 400))
+#: Long side of the photographs on which precisions are compared.
+STYLES_SIDE = 384
 PHOTOS = Path(__file__).parent.parent / "trainer" / "photos"
 
 
@@ -172,6 +176,32 @@ def clip(way: str, source: Path, style: str, model: Path) -> dict[str, float]:
     }  # fmt: skip
 
 
+def styles(way: str) -> dict[str, tuple[float, float]]:
+    """style → over the sample photographs, against plain fp32: the lowest PSNR in dB, the largest difference in levels."""
+    import torch
+
+    from stylebatch.benchmark import psnr
+    from stylebatch.checkpoint import load_checkpoint
+    from stylebatch.styles import shipped_styles
+    from stylebatch.stylizer import Stylizer
+    from trainer.content import load_photograph
+
+    backend, _, precision = way.partition("-")
+    worst = {}
+    for name, style in shipped_styles().items():
+        plain, stylizer = load_checkpoint(style.path).network(), Stylizer(name, backend=backend, precision=precision)
+        psnrs, levels = [99.0], [0.0]
+        for path in sorted(PHOTOS.glob("*.jpg")):
+            pixels = (load_photograph(path, STYLES_SIDE) * 255).round().byte().permute(0, 2, 3, 1).contiguous()
+            with torch.inference_mode():
+                expected = (plain(pixels.permute(0, 3, 1, 2) / 255) * 255).round().byte().permute(0, 2, 3, 1)
+            actual = stylizer(pixels)
+            psnrs.append(psnr(actual, expected))
+            levels.append(float((actual.int() - expected.int()).abs().max()))
+        worst[name] = min(psnrs), max(levels)
+    return worst
+
+
 def alone(way: str, style: str, pictures: list[Any]) -> float:
     """Seconds of the network over pictures in memory, each size seen before."""
     from stylebatch.stylizer import Stylizer
@@ -233,8 +263,10 @@ def ceiling(precision: str) -> dict[str, float]:
     return {"gflops": matmul_gflops(torch.device("cpu"), precision, 5)}
 
 
-def measure(job: str, way: str, style: str, work: Path) -> dict[str, float]:
+def measure(job: str, way: str, style: str, work: Path) -> dict[str, Any]:
     model = work / "network.onnx"
+    if job == "styles":
+        return styles(way)
     if job == "matmul":
         result = ceiling(way)
     elif job == "folder":
@@ -252,7 +284,7 @@ def draw(results: dict[str, dict[str, list[dict[str, float]]]], path: Path) -> N
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    jobs = [job for job in results if job != "matmul"]
+    jobs = list(results)
     figure, axes = pyplot.subplots(1, len(jobs), figsize=(3.5 * len(jobs), 3), layout="constrained")
     for job, axis in zip(jobs, axes, strict=True):
         rates = {
@@ -292,17 +324,24 @@ def main() -> None:
     ways = ["article", *(["onnx"] if find_spec("onnxruntime") and find_spec("onnxscript") else [])]
     ways += [f"{backend}-{precision}" for backend in ("torch", "openvino") for precision in precisions]
     results: dict[str, dict[str, list[dict[str, float]]]] = {"matmul": {precision: [] for precision in precisions}}
-    results |= {job: {way: [] for way in ways} for job in options.jobs}
+    results |= {job: {way: [] for way in ways} for job in options.jobs if job != "styles"}
+    fidelity: dict[str, dict[str, tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as work:
+
+        def in_its_own_process(job: str, way: str) -> dict[str, Any]:
+            command = [sys.executable, __file__, "--measure", job, way, work, "--style", options.style]
+            output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            return dict(json.loads(output.splitlines()[-1]))
+
         Path(work, "in").mkdir()
         make_folder(Path(work, "in"), options.images)
         make_clip(Path(work, "clip.mp4"), options.seconds)
         for _ in range(options.repeats):
             for job, runs in results.items():
                 for way in runs:
-                    command = [sys.executable, __file__, "--measure", job, way, work, "--style", options.style]
-                    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-                    runs[way].append(json.loads(output.splitlines()[-1]))
+                    runs[way].append(in_its_own_process(job, way))
+        if "styles" in options.jobs:  # no noise: once is enough
+            fidelity = {way: in_its_own_process("styles", way) for way in ways if "-" in way}
     ceilings = {way: statistics.median(run["gflops"] for run in runs) for way, runs in results.pop("matmul").items()}
     print("matmul GFLOP/s: " + ", ".join(f"{precision} {rate:.0f}" for precision, rate in ceilings.items()))
     columns = f"{'seconds':>8}{'MP/s':>7}{'ratio':>7}{'of matmul':>11}{'of alone':>10}{'PSNR':>7}{'peak GB':>9}"
@@ -321,9 +360,15 @@ def main() -> None:
                 f"{job:13}{way:15}{middle['seconds']:8.2f}{rate:7.2f}{ratio:7.2f}{share:>11}{whole:>10}{noise:>7}{middle['peak_gb']:9.2f}"
                 f"  {stages}"
             )
+    if fidelity:
+        print("\nlowest PSNR and largest difference in levels, against plain fp32")
+        print(f"{'':20}" + "".join(f"{way:>16}" for way in fidelity))
+        for name in next(iter(fidelity.values())):
+            cells = (f"{psnr:.1f} dB, {levels:.0f}" for psnr, levels in (by_style[name] for by_style in fidelity.values()))
+            print(f"{name:20}" + "".join(f"{cell:>16}" for cell in cells))
     if options.json:
-        options.json.write_text(json.dumps({"matmul": ceilings, **results}, indent=2))
-    if options.chart:
+        options.json.write_text(json.dumps({"matmul": ceilings, **results, "styles": fidelity}, indent=2))
+    if options.chart and results:
         draw(results, options.chart)
 
 

@@ -95,6 +95,19 @@ def test_a_picture_does_not_depend_on_its_neighbours(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_a_picture_does_not_depend_on_threads(backend: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (pixels,) = photographs((60, 44))
+    by_all, threads = on(backend, checkpoint, monkeypatch)(pixels), torch.get_num_threads()
+    monkeypatch.setattr("stylebatch.backends.openvino.cores", lambda: 1)
+    torch.set_num_threads(1)
+    try:
+        by_one = on(backend, checkpoint, monkeypatch)(pixels)
+    finally:
+        torch.set_num_threads(threads)
+    assert (by_one.int() - by_all.int()).abs().max() <= ONE_LEVEL
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_what_overflows_in_half_is_run_again_in_fp32(
     backend: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
