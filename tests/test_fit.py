@@ -16,8 +16,8 @@ from stylebatch.errors import StylebatchError
 from stylebatch.styles import BASE
 from trainer.config import FitConfig
 from trainer.content import load_middles, load_photograph, load_style
-from trainer.fit import COOLING, fit
-from trainer.losses import content_loss, gram, style_loss, tv_loss
+from trainer.fit import COOLING, fit, normalised_features
+from trainer.losses import content_loss, gram, spike_loss, style_loss, tv_loss
 from trainer.objective import Objective
 from trainer.stability import stability_error
 from trainer.vgg import VGG16
@@ -95,11 +95,14 @@ def test_first_step_is_what_the_losses_say(settings: dict[str, Any]) -> None:
     images = next(iter(loader)).images / 255
     with torch.inference_mode():
         targets = {name: gram(f) for name, f in vgg(load_style(config.style, 0), STYLE_LAYERS).items()}
-        stylized = network(images)
+        with normalised_features(network) as normalised:
+            stylized = network(images)
+        assert [f.shape[1] for f in normalised] == [*[128] * 10, 64, 32]  # of the residual blocks, and after them
         features = vgg(stylized, STYLE_LAYERS)
         content = content_loss(features[CONTENT_LAYER], vgg(images, [CONTENT_LAYER])[CONTENT_LAYER])
     row = losses(settings["out"] / "paint_losses.csv")[0]
-    for name, value in (("content", content), ("style", style_loss(features, targets)), ("tv", tv_loss(stylized))):
+    style, spikes = style_loss(features, targets), spike_loss(normalised)
+    for name, value in (("content", content), ("style", style), ("tv", tv_loss(stylized)), ("spikes", spikes)):
         assert row[name] == pytest.approx(value.item(), rel=1e-3)
 
 

@@ -5,7 +5,7 @@ import torch
 from conftest import BF16_ROUNDING, TOLERANCES, assert_close
 from torch.nn.functional import mse_loss
 
-from trainer.losses import content_loss, gram, style_loss, tv_loss
+from trainer.losses import content_loss, gram, palette, palette_loss, spike_loss, style_loss, tv_loss
 
 
 def test_gram_by_hand() -> None:
@@ -21,6 +21,34 @@ def test_losses_by_hand() -> None:
     image = torch.zeros(2, 3, 2, 2)
     image[0, 0] = torch.tensor([[0.0, 1.0], [0.0, 0.0]])
     assert_close(tv_loss(image), torch.tensor(2 * 255**2 / 2))
+
+
+def test_palette_by_hand() -> None:
+    """On a grey picture half as bright as another grey, every axis is off by half of what it gives for white."""
+    bright, dark = torch.full((1, 3, 8, 10), 0.8), torch.full((2, 3, 5, 7), 0.4)
+    along = palette(torch.ones(1, 3, 1, 1))[0, :, 0]
+    assert_close(along[:3], torch.ones(3))
+    assert_close(palette_loss(dark, palette(bright)), (0.4 * along).square().mean())
+
+
+def test_palette_is_of_colours_not_of_places() -> None:
+    torch.manual_seed(0)
+    picture = torch.rand(1, 3, 64, 48)
+    shuffled = picture.flatten(2)[..., torch.randperm(64 * 48)].view(1, 3, 48, 64)
+    assert_close(palette_loss(shuffled, palette(picture)), torch.tensor(0.0))
+    blinding = shuffled.clone()
+    blinding[..., :12, :12] = 1.0
+    assert palette_loss(blinding, palette(picture)) > 1e-3
+    large, half = torch.rand(2, 3, 256, 256), torch.rand(2, 3, 256, 256) / 2
+    assert palette_loss(large, palette(picture)) < 1e-3 < palette_loss(half, palette(picture))
+    alone = torch.stack([palette_loss(image[None], palette(picture)) for image in half]).mean()
+    assert_close(palette_loss(half, palette(picture)), alone)
+
+
+def test_spikes_by_hand() -> None:
+    calm, spiky = torch.tensor([[[[3.9, -4.0]]]]), torch.tensor([[[[6.0, -5.0, 0.0, 1.0]]]])
+    assert_close(spike_loss([calm]), torch.tensor(0.0))
+    assert_close(spike_loss([spiky, calm, spiky.to(torch.bfloat16)]), torch.tensor(2 * (4 + 1) / 4))
 
 
 def test_style_loss_at_batch_1_is_the_articles() -> None:
@@ -75,3 +103,5 @@ def test_float64_stays_float64_and_has_right_gradients() -> None:
     assert torch.autograd.gradcheck(
         lambda x: style_loss({"a": x}, target) + content_loss(x, other) + tv_loss(x) * 1e-6, (x,)
     )
+    colours = palette(torch.rand(1, 3, 6, 6, dtype=torch.float64))
+    assert torch.autograd.gradcheck(lambda x: palette_loss(x, colours) + spike_loss([9 * x]), (x,))

@@ -7,7 +7,7 @@ import torch
 from conftest import assert_close
 
 from trainer.config import FitConfig
-from trainer.losses import content_loss, tv_loss
+from trainer.losses import content_loss, palette, palette_loss, tv_loss
 from trainer.objective import BALANCE, Objective
 from trainer.vgg import VGG16
 
@@ -26,7 +26,10 @@ def test_total_is_the_weighted_sum(vgg: VGG16) -> None:
     photograph, stylized = pictures(3), pictures(3, 0.5)
     content = objective.content(photograph)
     losses = objective(stylized, content)
-    assert_close(losses.total, losses.content + 7 * losses.style + 1e-3 * losses.tv)
+    colours = objective.palette_weight * losses.palette
+    assert_close(losses.total, losses.content + 7 * losses.style + 1e-3 * losses.tv + colours)
+    assert_close(losses.palette, palette_loss(stylized, palette(pictures(1))))
+    assert_close(torch.tensor(objective.palette_weight), torch.tensor(80 * objective.scale))
     assert_close(losses.tv, tv_loss(stylized))
     assert_close(losses.content, content_loss(vgg(stylized, ["relu2_2"])["relu2_2"], content))
 

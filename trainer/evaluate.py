@@ -69,8 +69,8 @@ def evaluate(
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Path:
     """Compare a style with the photographs as they are and with Gatys' optimisation (Gatys et al. 2016), which is kept in
-    `out/gatys` for the next time. Both are judged by the loss that the style was trained on; a mix, by the weight that a
-    training would choose.
+    `out/gatys` for the next time. Both are judged by Gatys' two losses, content and style, in the proportion that the style
+    was trained with; a mix, in the one that a training would choose.
 
     Args:
         style: a name, path or mix.
@@ -94,7 +94,9 @@ def evaluate(
     paths, _ = find_photographs(photographs)
     trained = checkpoint.metadata.get("style_weight")  # a string in the header of a safetensors file
     weight = None if trained is None else float(trained)
-    objective = Objective(FitConfig(style=picture, style_weight=weight), vgg, painting, load_middles(paths, size))
+    objective = Objective(
+        FitConfig(style=picture, style_weight=weight, palette_weight=0.0), vgg, painting, load_middles(paths, size)
+    )
     unseen = {layer: gram(features) for layer, features in vgg(painting, UNSEEN_LAYERS).items()}
     rows, scores = [], []
     for done, path in enumerate(paths):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_pth, save_sa
 from stylebatch.device import DTYPES, keep_freed_memory, pick_device, pick_precision
 from stylebatch.errors import StylebatchError
 from stylebatch.styles import BASE, find_style
-from stylebatch.transnet import TransNet
+from stylebatch.transnet import ResBlock, TransNet
 from trainer.config import IDENTITY, FitConfig, option_name
 from trainer.content import PACKAGED, content_loader, find_photographs, load_middles, load_photograph, load_style, spread
+from trainer.losses import spike_loss
 from trainer.muon import Muon
 from trainer.objective import Objective
-from trainer.report import COLUMNS, save_curves, save_fuse, save_losses
+from trainer.report import COLUMNS, LOSSES, save_curves, save_fuse, save_losses
 from trainer.stability import Motion
 from trainer.vgg import VGG16
 
@@ -179,10 +181,12 @@ def fit(
                     images, frame = motion.warp(images), motion.next_frame(images, generator)
 
                 # 5c. Stylize; losses.
-                stylized = state.network(frame)
+                with normalised_features(state.network) as normalised:
+                    stylized = state.network(frame)
                 losses = objective(stylized, objective.content(images))
+            spikes = spike_loss(normalised) if config.spike_weight else torch.zeros_like(losses.total)
             stability = motion.difference(before, stylized) if config.stability_weight else torch.zeros_like(losses.total)
-            total = losses.total + config.stability_weight * stability
+            total = losses.total + config.spike_weight * objective.scale * spikes + config.stability_weight * stability
 
             # 5d. One step down.
             rate = config.learning_rate * run.rate(state) / RATE_CUT**state.rate_cuts
@@ -194,7 +198,8 @@ def fit(
             state.scaler.update()
 
             # 5e. Diverged: back to the last good state, at a lower rate.
-            values = torch.stack([losses.content, losses.style, losses.tv, stability, total]).tolist()
+            each = (losses.content, losses.style, losses.palette, losses.tv, spikes, stability, total)
+            values = torch.stack(each).tolist()
             if not math.isfinite(values[-1]):
                 _roll_back(state, good, message)
                 break
@@ -300,7 +305,7 @@ class _Run:
             "step": state.step,
             "steps": self.steps,
             "epoch": epoch,
-            "losses": {key: last[key] for key in ("content", "style", "tv", "stability", "total") if key in last},
+            "losses": {key: last[key] for key in LOSSES if key in last},
             "style_weight": self.objective.style_weight,
             **({"base": self.base} if self.base else {}),
             "config": self.config.as_metadata(),
@@ -373,6 +378,20 @@ def _initial_state(
     network.to(device, memory_format=layout).train()  # type: ignore[call-overload]
     optimizer = OPTIMIZERS[config.optimizer](network, config.learning_rate)
     return _State(network, optimizer, torch.amp.GradScaler(device.type, enabled=use_scaler)), base
+
+
+@contextmanager
+def normalised_features(network: TransNet) -> Iterator[list[Tensor]]:
+    """Lists, in order of computation, what the instance normalisations from the first residual block on give."""
+    features: list[Tensor] = []
+    first = next(index for index, layer in enumerate(network.layer) if isinstance(layer, ResBlock))
+    norms = [module for module in network.layer[first:].modules() if isinstance(module, nn.InstanceNorm2d)]
+    hooks = [norm.register_forward_hook(lambda _module, _input, output: features.append(output)) for norm in norms]
+    try:
+        yield features
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _first_readable(photographs: list[Path]) -> Tensor:

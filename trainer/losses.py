@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+#: Colour axes along which palettes are compared: red, green, blue, and thirteen between them.
+_AXES = torch.cat([torch.eye(3), F.normalize(torch.randn(13, 3, generator=torch.Generator().manual_seed(0)), dim=1)])
+#: About so many pixels of a picture stand for its palette.
+_PALETTE_PIXELS = 8192
+#: Standard deviations beyond which a normalised feature counts as a spike.
+_SPIKE = 4.0
 
 
 def gram(features: Tensor) -> Tensor:
@@ -60,6 +68,50 @@ def tv_loss(images: Tensor) -> Tensor:
         pixels = _at_least_fp32(images) * 255
         down, right = pixels.diff(dim=-2), pixels.diff(dim=-1)
         return (down.square().sum() + right.square().sum()) / images.shape[0]
+
+
+def palette(images: Tensor) -> Tensor:
+    """How an image's pixels are distributed along each of 16 colour axes.
+
+    Args:
+        images: N×3×H×W in [0,1].
+
+    Returns:
+        N×16×P, fp32, sorted, of every k-th pixel. k is odd: an even one would see the same columns of each row.
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        pixels = _at_least_fp32(images).flatten(2)
+        every = pixels.shape[2] // _PALETTE_PIXELS | 1
+        return (_AXES.to(pixels) @ pixels[:, :, ::every]).sort(dim=2).values
+
+
+def palette_loss(images: Tensor, target: Tensor) -> Tensor:
+    """Sliced Wasserstein distance, squared, between the colours of two pictures (Bonneel et al. 2015; in a loss, Heitz et
+    al. 2021, arXiv 2006.07229, eq. 3). Gram matrices alone are as content with a few blinding patches.
+
+    Args:
+        images: N×3×H×W in [0,1].
+        target: 1×16×P, the painting's `palette`, of any P.
+
+    Returns:
+        A scalar, averaged over the batch.
+    """
+    colours = palette(images)
+    return _mean_squared(colours, F.interpolate(target.to(colours), colours.shape[2], mode="linear", align_corners=False))
+
+
+def spike_loss(normalised: Iterable[Tensor]) -> Tensor:
+    """What normalised features have beyond 4 standard deviations, squared, as a mean over each tensor, summed.
+
+    A spike takes the statistics of the instance normalisation and so sets the contrast of everything else: the droplets of
+    StyleGAN (Karras et al. 2020, arXiv 1912.04958, section 2). They cure theirs by another normalisation; this one leaves
+    the network as it is.
+
+    Args:
+        normalised: outputs of instance normalisations, N×C×H×W each.
+    """
+    losses = [(_at_least_fp32(features).abs() - _SPIKE).relu().square().mean() for features in normalised]
+    return torch.stack(losses).sum()
 
 
 def _mean_squared(a: Tensor, b: Tensor) -> Tensor:

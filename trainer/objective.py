@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trainer.config import CONTENT_LAYER, STYLE_LAYERS, FitConfig
-from trainer.losses import content_loss, gram, style_loss, tv_loss
+from trainer.losses import content_loss, gram, palette, palette_loss, style_loss, tv_loss
 from trainer.vgg import VGG16
 
 #: What a relative style loss (1 on the photographs themselves) costs against a relative content loss (1 for features that
@@ -22,16 +22,18 @@ class Losses:
 
     content: Tensor
     style: Tensor
+    palette: Tensor
     tv: Tensor
     total: Tensor
 
 
 class Objective:
-    """Content, style and smoothness of a stylized picture, against one style picture.
+    """Content, style, colours and smoothness of a stylized picture, against one style picture.
 
     Args:
         config: its weights. Where `style_weight` is None, it is chosen so that paintings of any contrast pull alike:
-            both losses are taken relative to what they are on photographs that nobody has stylized.
+            both losses are taken relative to what they are on photographs that nobody has stylized. `palette_weight` is
+            relative to the content's scale likewise.
         vgg: the loss network.
         style: 1×3×H×W in [0,1].
         photographs: N×3×S×S in [0,1], a sample of what will be stylized.
@@ -42,9 +44,12 @@ class Objective:
         self.content_weight, self.tv_weight = config.content_weight, config.tv_weight
         with torch.no_grad():
             self.targets = {layer: gram(features) for layer, features in vgg(style, STYLE_LAYERS).items()}
+            self.palette = palette(style)
             scales = [self._scales(photograph[None]) for photograph in photographs]
         content, self.unstylized = (sum(column) / len(scales) for column in zip(*scales, strict=True))
-        automatic = config.style_strength * BALANCE * config.content_weight * content / max(self.unstylized, 1e-12)
+        self.scale: float = config.content_weight * content
+        self.palette_weight = config.palette_weight * self.scale
+        automatic = config.style_strength * BALANCE * self.scale / max(self.unstylized, 1e-12)
         self.style_weight = automatic if config.style_weight is None else config.style_weight
 
     def _scales(self, photograph: Tensor) -> tuple[float, float]:
@@ -64,6 +69,7 @@ class Objective:
         features = self.vgg(stylized, {CONTENT_LAYER, *STYLE_LAYERS})
         content_ = content_loss(features[CONTENT_LAYER], content)
         style = style_loss(features, self.targets)
+        colours = palette_loss(stylized, self.palette) if self.palette_weight else torch.zeros_like(style)
         tv = tv_loss(stylized)
         total = self.content_weight * content_ + self.style_weight * style + self.tv_weight * tv
-        return Losses(content_, style, tv, total)
+        return Losses(content_, style, colours, tv, total + self.palette_weight * colours)

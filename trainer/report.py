@@ -13,7 +13,8 @@ from torch import Tensor
 from stylebatch.files import atomic_write
 from stylebatch.grid import side_by_side
 
-COLUMNS = ("step", "epoch", "content", "style", "tv", "stability", "total", "validation", "learning_rate")
+LOSSES = ("content", "style", "palette", "tv", "spikes", "stability", "total")
+COLUMNS = ("step", "epoch", *LOSSES, "validation", "learning_rate")
 
 
 def save_losses(history: Sequence[Sequence[float]], path: Path) -> None:
