@@ -16,7 +16,7 @@ from stylebatch.errors import StylebatchError
 from stylebatch.styles import BASE
 from trainer.config import FitConfig
 from trainer.content import load_middles, load_photograph, load_style
-from trainer.fit import COOLING, fit, normalised_features
+from trainer.fit import COOLING, POWER, fit, normalised_features
 from trainer.losses import content_loss, gram, spike_loss, style_loss, tv_loss
 from trainer.objective import Objective
 from trainer.stability import stability_error
@@ -163,16 +163,16 @@ def test_it_starts_from_the_base_and_says_so(settings: dict[str, Any]) -> None:
 
 def test_flat_validation_cools_down_and_stops(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """At a rate of nearly nothing no validation is better than the first: with one each 2 steps and a patience of 4, step 6
-    is the last at full rate."""
+    is the last on the planned way."""
     monkeypatch.setattr("trainer.fit.VALIDATE_EVERY", 2)
     said: list[str] = []
     config = FitConfig(**{**settings, "steps": 40, "learning_rate": 1e-9, "patience": 4, "checkpoint_steps": 100})
     result = fit(config, message=said.append)
-    cooling = math.ceil(6 * COOLING / (1 - COOLING))
-    assert result.step == result.steps == 6 + cooling
-    assert any(f"flat since step 2: cooling down, the last step is {6 + cooling} instead of 40" in line for line in said)
+    assert result.step == result.steps == 12
+    assert any("flat since step 2: cooling down, the last step is 12 instead of 40" in line for line in said)
     rates = [row["learning_rate"] for row in losses(settings["out"] / "paint_losses.csv")]
-    assert rates[6:] == pytest.approx([rates[5] * (cooling - step) / cooling for step in range(cooling)], rel=1e-4)
+    left = [(34 / (COOLING * 40)) ** POWER * ((6 - step) / 6) ** POWER for step in range(6)]
+    assert rates[6:] == pytest.approx([config.learning_rate * share for share in left], rel=1e-4)
     assert load_checkpoint(result.checkpoint).metadata["step"] == result.step
 
 

@@ -51,4 +51,5 @@ def test_strength_scales_and_explicit_weights_rule(vgg: VGG16) -> None:
 
     assert weight(style_strength=2.0) == pytest.approx(2 * weight())
     assert weight(content_weight=3.0) == pytest.approx(3 * weight())
+    assert weight(content_weight=0.0) == pytest.approx(weight())  # a texture, no photograph
     assert weight(style_strength=2.0, style_weight=5.0) == 5.0

@@ -36,8 +36,8 @@ PREVIEW_SIZE = 512
 VALIDATION, VALIDATION_SHARE = 8, 1 / 4
 #: Steps between validations, and how much better a loss must be to count.
 VALIDATE_EVERY, BETTER = 25, 0.995
-#: The share of a training in which the rate rises, and the share in which it falls to nothing.
-WARM_UP, COOLING = 0.1, 0.6
+#: The share of a training in which the rate rises, the share in which it falls to nothing, and the power of its fall.
+WARM_UP, COOLING, POWER = 0.04, 0.95, 1.5
 #: On divergence the rate is divided by this, so often at most.
 RATE_CUT, MAX_RATE_CUTS = 4.0, 8
 
@@ -269,16 +269,20 @@ class _Run:
         """The last step: the planned one, or an earlier one, where the training cools down early."""
         if state.cooling_from is None:
             return self.steps
-        return min(self.steps, state.cooling_from + math.ceil(state.cooling_from * COOLING / (1 - COOLING)))
+        return min(self.steps, 2 * state.cooling_from)
 
     def rate(self, state: _State) -> float:
-        """Share of the peak learning rate for the next step: a trapezoid (Hägele et al. 2024, arXiv 2405.18392), linear up,
-        constant until `COOLING` of the training is left, linear down to nothing; it can end early and still cool down."""
+        """Share of the peak learning rate for the next step: linear up, then polynomial down to nothing. A training that is
+        flat goes down from where it is, in as many steps as it has taken."""
         if self.config.schedule == "constant":
             return 1.0
+        step = state.step if state.cooling_from is None else state.cooling_from
+        rising, left = (step + 1) / max(1.0, WARM_UP * self.steps), (self.steps - step) / (COOLING * self.steps)
+        planned = min(1.0, rising, math.pow(left, POWER))
+        if state.cooling_from is None:
+            return planned
         end = self.end(state)
-        cooling = end - (state.cooling_from or round(end * (1 - COOLING)))
-        return min(1.0, (state.step + 1) / max(1.0, WARM_UP * self.steps), (end - state.step) / max(1, cooling))
+        return planned * math.pow((end - state.step) / (end - step), POWER)
 
     def judge(self, state: _State, validated: float) -> None:
         """Note whether a validation is better than the best one; cool down when none was for `patience` steps."""

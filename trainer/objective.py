@@ -47,7 +47,7 @@ class Objective:
             self.palette = palette(style)
             scales = [self._scales(photograph[None]) for photograph in photographs]
         content, self.unstylized = (sum(column) / len(scales) for column in zip(*scales, strict=True))
-        self.scale: float = config.content_weight * content
+        self.scale: float = (config.content_weight or 1.0) * content
         self.palette_weight = config.palette_weight * self.scale
         automatic = config.style_strength * BALANCE * self.scale / max(self.unstylized, 1e-12)
         self.style_weight = automatic if config.style_weight is None else config.style_weight
