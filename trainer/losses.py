@@ -87,7 +87,7 @@ def palette(images: Tensor) -> Tensor:
 
 def palette_loss(images: Tensor, target: Tensor) -> Tensor:
     """Sliced Wasserstein distance, squared, between the colours of two pictures (Bonneel et al. 2015; in a loss, Heitz et
-    al. 2021, arXiv 2006.07229, eq. 3). Gram matrices alone are as content with a few blinding patches.
+    al. 2021, arXiv 2006.07229). Gram matrices alone are as content with a few blinding patches.
 
     Args:
         images: N×3×H×W in [0,1].
