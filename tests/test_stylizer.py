@@ -13,6 +13,7 @@ from stylebatch.benchmark import psnr
 from stylebatch.checkpoint import load_checkpoint
 from stylebatch.device import pick_device, pick_devices, pick_precision
 from stylebatch.errors import StylebatchError
+from stylebatch.styles import shipped_styles
 
 
 def batch(*seeds: int, size: tuple[int, int] = (60, 44)) -> Tensor:
@@ -55,11 +56,12 @@ def test_any_size(stylizer: Stylizer, size: tuple[int, int]) -> None:
     assert stylizer(batch(1, size=size)).shape == (1, size[1], size[0], 3)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_half_precision_stays_close(precision: str) -> None:
+@pytest.mark.parametrize("style", shipped_styles())
+def test_half_precision_stays_close(style: str) -> None:
     pixels = batch(1, size=(128, 96))
-    half = Stylizer("hosi", device="cpu", precision=precision)(pixels)
-    assert psnr(half, Stylizer("hosi", device="cpu", precision="fp32")(pixels)) >= MIN_PSNR
+    full = Stylizer(style, device="cpu", precision="fp32")(pixels)
+    for precision in ("bf16", "fp16"):
+        assert psnr(Stylizer(style, device="cpu", precision=precision)(pixels), full) >= MIN_PSNR
 
 
 def test_several_devices_take_turns(stylizer: Stylizer, checkpoint: Path) -> None:
