@@ -15,7 +15,7 @@ from stylebatch.backends.pytorch import convolve, instance_norm
 from stylebatch.checkpoint import load_checkpoint, save_pth
 from stylebatch.device import free_memory
 from stylebatch.errors import StylebatchError
-from stylebatch.stages import as_stages
+from stylebatch.stages import PIXEL_SCALE, as_stages
 from stylebatch.transnet import TransNet
 
 CPU = torch.device("cpu")
@@ -53,8 +53,10 @@ def test_the_stages_are_the_network(padding_mode: str, size: tuple[int, int]) ->
     network = TransNet(padding_mode).double().eval()  # type: ignore[arg-type]
     pixels = torch.rand(2, 3, *size, dtype=torch.float64)
     with torch.inference_mode():
-        x = before = pixels
-        for stage in as_stages(network):
+        stages = as_stages(network)
+        centre = pixels.mean((2, 3), keepdim=True) if stages[0].centred else 0
+        x = before = (pixels - centre) * PIXEL_SCALE
+        for stage in stages:
             y = convolve(stage, x, top=stage.padding, bottom=stage.padding)
             y = y[:, :, stage.crop : y.shape[2] - stage.crop]
             assert y.shape[1:] == (stage.channels, stage.output_size(x.shape[2]), stage.output_size(x.shape[3]))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stylebatch.backends import Result
 from stylebatch.device import Precision, cores
-from stylebatch.stages import EPSILON, Stage
+from stylebatch.stages import EPSILON, PIXEL_SCALE, Stage, levels_to_subtract
 from stylebatch.transnet import pad_to_multiple
 
 _ALL = np.array([0, 1, 2, 3])
@@ -42,7 +42,10 @@ class OpenVINOBackend:
         padded = pad_to_multiple(pixels, dims=(1, 2)).contiguous()
         with self._lock:
             request = self._request(pixels.dtype)
-            stylized, finite = request.infer([padded.numpy()], share_inputs=True, share_outputs=True).to_tuple()
+            levels = levels_to_subtract(padded, self._stages[0])
+            stylized, finite = request.infer(
+                [padded.numpy(), levels.numpy()], share_inputs=True, share_outputs=True
+            ).to_tuple()
             done = torch.from_numpy(stylized[:, :height, :width].copy()), bool(finite)
         return lambda: done
 
@@ -54,11 +57,13 @@ class OpenVINOBackend:
 
 
 def _model(stages: list[Stage], dtype: torch.dtype, precision: Precision) -> ov.Model:
-    """From N×H×W×3 integers to the same, and whether every value was finite."""
+    """From N×H×W×3 integers, and the levels to subtract, to integers of that shape, and whether every value was finite."""
     top = np.float32(torch.iinfo(dtype).max)
     integer = {torch.uint8: ov.Type.u8, torch.uint16: ov.Type.u16}[dtype]
     pixels = op.parameter(ov.PartialShape([-1, -1, -1, 3]), integer)
-    x = before = op.divide(op.transpose(op.convert(pixels, "f32"), np.array([0, 3, 1, 2])), top)
+    levels = op.parameter(ov.PartialShape([-1, 1, 1, 3]), ov.Type.f32)
+    x = op.multiply(op.subtract(op.convert(pixels, "f32"), levels), np.float32(PIXEL_SCALE / top))
+    x = before = op.transpose(x, np.array([0, 3, 1, 2]))
     finite = op.constant(True)
     for stage in stages:
         y = _convolution(stage, x)
@@ -67,7 +72,7 @@ def _model(stages: list[Stage], dtype: torch.dtype, precision: Precision) -> ov.
         x, before = y if stage.last else _activation(stage, y, before), x
     finite = op.logical_and(finite, op.reduce_logical_and(op.is_finite(x), _ALL))
     y = op.round(op.multiply(op.transpose(op.sigmoid(x), np.array([0, 2, 3, 1])), top), "half_to_even")
-    return ov.Model([op.convert(y, integer), finite], [pixels], "transnet")
+    return ov.Model([op.convert(y, integer), finite], [pixels, levels], "transnet")
 
 
 def _convolution(stage: Stage, x: ov.Node) -> ov.Node:

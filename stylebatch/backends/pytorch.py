@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from stylebatch.backends import Result
 from stylebatch.device import DTYPES, Precision
-from stylebatch.stages import EPSILON, Stage
+from stylebatch.stages import EPSILON, PIXEL_SCALE, Stage, levels_to_subtract
 from stylebatch.transnet import pad_to_multiple
 
 
@@ -59,7 +59,8 @@ class PyTorchBackend:
     def _run(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """The same shape and dtype, and whether every value was finite."""
         _, height, width, _ = pixels.shape
-        x = before = pad_to_multiple(to_unit(pixels, self.stages[0].kernel.dtype))
+        levels = levels_to_subtract(pixels, self.stages[0])
+        x = before = pad_to_multiple(to_input(pixels, levels, self.stages[0].kernel.dtype))
         for stage in self.stages:
             y = convolve(stage, x, top=stage.padding, bottom=stage.padding)
             y = y[:, :, stage.crop : y.shape[2] - stage.crop]
@@ -76,9 +77,10 @@ def on_device(stages: list[Stage], device: torch.device, precision: Precision) -
     return [stage.to(device, DTYPES[precision], layout) for stage in stages]
 
 
-def to_unit(pixels: Tensor, dtype: torch.dtype) -> Tensor:
-    """N×H×W×3 integers as N×3×H×W in [0,1]. Permuted, channels lie last already: no copy."""
-    return pixels.permute(0, 3, 1, 2).to(dtype) / torch.iinfo(pixels.dtype).max
+def to_input(pixels: Tensor, levels: Tensor, dtype: torch.dtype) -> Tensor:
+    """N×H×W×3 integers, less N×1×1×3 levels, as N×3×H×W for the first stage, where channels lie last already."""
+    scale = PIXEL_SCALE / torch.iinfo(pixels.dtype).max
+    return (pixels.to(dtype) - levels.to(dtype)).mul_(scale).permute(0, 3, 1, 2)
 
 
 def to_integers(y: Tensor, dtype: torch.dtype) -> Tensor:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from stylebatch.backends import Result
-from stylebatch.backends.pytorch import convolve, on_device, to_integers, to_unit
+from stylebatch.backends.pytorch import convolve, on_device, to_input, to_integers
 from stylebatch.device import Precision, free_memory
-from stylebatch.stages import EPSILON, Stage
+from stylebatch.stages import EPSILON, Stage, levels_to_subtract
 from stylebatch.transnet import pad_to_multiple
 
 #: What the layers kept take at their peak, in values for each pixel of the picture: the three of a residual block, 128
@@ -57,7 +57,7 @@ def sweep(stages: list[Stage], pixels: Tensor) -> tuple[Tensor, bool]:
     Returns:
         The same shape and dtype, on the CPU, and whether every value was finite.
     """
-    layer: _Picture | _Layer = _Picture(pixels, stages[0].kernel)
+    layer: _Picture | _Layer = _Picture(pixels, stages[0])
     before: _Picture | _Layer | None = None
     for stage, following in pairwise(stages):
         reduced = stage.output_size(layer.height) < len(pixels)
@@ -72,16 +72,17 @@ def sweep(stages: list[Stage], pixels: Tensor) -> tuple[Tensor, bool]:
 
 
 class _Picture:
-    """The lowest layer, in [0,1]."""
+    """The lowest layer."""
 
-    def __init__(self, pixels: Tensor, like: Tensor) -> None:
+    def __init__(self, pixels: Tensor, first: Stage) -> None:
         self._pixels = pixels[None]
-        self._like = like
+        self._like = first.kernel
+        self._levels = levels_to_subtract(self._pixels, first).to(first.kernel)
         self.height: int = pixels.shape[0]
         self.width: int = pixels.shape[1]
 
     def rows(self, first: int, end: int) -> Tensor:
-        return to_unit(self._pixels[:, first:end].to(self._like.device), self._like.dtype)
+        return to_input(self._pixels[:, first:end].to(self._like.device), self._levels, self._like.dtype)
 
 
 class _Layer:
