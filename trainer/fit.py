@@ -186,7 +186,7 @@ def fit(
                 losses = objective(stylized, objective.content(images))
             spikes = spike_loss(normalised) if config.spike_weight else torch.zeros_like(losses.total)
             stability = motion.difference(before, stylized) if config.stability_weight else torch.zeros_like(losses.total)
-            total = losses.total + config.spike_weight * objective.scale * spikes + config.stability_weight * stability
+            total = losses.total + objective.scale * (config.spike_weight * spikes + config.stability_weight * stability)
 
             # 5d. One step down.
             rate = config.learning_rate * run.rate(state) / RATE_CUT**state.rate_cuts

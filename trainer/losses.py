@@ -110,8 +110,7 @@ def spike_loss(normalised: Iterable[Tensor]) -> Tensor:
     Args:
         normalised: outputs of instance normalisations, N×C×H×W each.
     """
-    losses = [(_at_least_fp32(features).abs() - _SPIKE).relu().square().mean() for features in normalised]
-    return torch.stack(losses).sum()
+    return torch.stack([_at_least_fp32(F.softshrink(features, _SPIKE)).square().mean() for features in normalised]).sum()
 
 
 def _mean_squared(a: Tensor, b: Tensor) -> Tensor:
