@@ -178,20 +178,20 @@ def stylize_grid(
         StylebatchError: bad input, or an output that cannot be written.
     """
     if epochs:
-        columns = {f"epoch {epoch}": (str(path), 1.0) for epoch, path in epoch_checkpoints(epochs)}
+        columns = [(f"epoch {epoch}", str(path), 1.0) for epoch, path in epoch_checkpoints(epochs)]
     else:
-        columns = {
-            _column(style, strength): (style, strength) for style in styles or shipped_styles() for strength in strengths
-        }
+        columns = [
+            (_column(style, strength), style, strength) for style in styles or shipped_styles() for strength in strengths
+        ]
     frames = [_read(photo, ImageOptions())[0] for photo in photos]
     rows = [[_picture(frame.pixels)] for frame in frames]
     format = format_of(output)
-    for done, (style, strength) in enumerate(columns.values()):
+    for done, (_, style, strength) in enumerate(columns):
         stylizer = Stylizer(style, strength=strength, device=device, precision=precision, backend=backend)
         for row, frame in enumerate(frames):
             rows[row].append(_picture(stylizer(frame.pixels[None])[0]))
             progress(done * len(frames) + row + 1, len(columns) * len(frames))
-    sheet = contact_sheet(rows, ["original", *columns], width=width)
+    sheet = contact_sheet(rows, ["original", *(title for title, _, _ in columns)], width=width)
     with atomic_write(output) as file:
         sheet.save(file, format=format)
     return output

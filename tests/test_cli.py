@@ -117,9 +117,13 @@ def test_image_grid_and_styles(photos: Callable[..., Path], checkpoint: Path, tm
     result = invoke("stylebatch", "image", photo, tmp_path / "b.png", "--style", checkpoint)
     assert (result.exit_code, result.stdout.strip()) == (0, str(tmp_path / "b.png"))
     sheet = tmp_path / "sheet.png"
-    assert invoke("stylebatch", "grid", photo, "--style", checkpoint, "-o", sheet, "--width", 64).exit_code == 0
+    namesake = tmp_path / "other" / checkpoint.name
+    namesake.parent.mkdir()
+    namesake.write_bytes(checkpoint.read_bytes())
+    styles = ("--style", checkpoint, "--style", namesake)
+    assert invoke("stylebatch", "grid", photo, *styles, "-o", sheet, "--width", 64).exit_code == 0
     with Image.open(sheet) as image:
-        assert image.width == 2 * 64 + 3 * 4
+        assert image.width == 3 * 64 + 4 * 4
     result = invoke("stylebatch", "styles")
     assert "hosi" in result.stdout
     assert "The Starry Night" in result.stdout
