@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Turn a trained checkpoint into a shipped style: fp16 safetensors with artwork and training in the header.
 
+One that went on from a shipped style replaces it, and tells how many steps that one had.
+
     scripts/ship_style.py checkpoints/hosi_trans_net_6.pth --artwork "The Starry Night" --artist "Vincent van Gogh" \
         --year 1889 --rights "public domain" --photographs "BSDS500 (research use), 400 photographs"
 """
@@ -12,7 +14,7 @@ from pathlib import Path
 import click
 
 from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_safetensors
-from stylebatch.styles import FOLDER
+from stylebatch.styles import FOLDER, shipped_styles
 
 #: Where a training lay on a disk says nothing about the style.
 _PRIVATE = ("style", "content", "out", "init", "resume", "workers", "device")
@@ -28,8 +30,10 @@ _PRIVATE = ("style", "content", "out", "init", "resume", "workers", "device")
 def main(checkpoint: Path, **artwork: str) -> None:
     trained = load_checkpoint(checkpoint)
     config = {key: value for key, value in trained.metadata["config"].items() if key not in _PRIVATE}
+    before = shipped_styles().get(trained.metadata["config"]["init"])
     metadata = {
         **trained.metadata,
+        **({"steps_before": int(before.header["step"])} if before else {}),
         **artwork,
         "config": config,
         "loss_network": "VGG-16, original Caffe release (CC BY 4.0)",
