@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Turn a trained checkpoint into a shipped style: fp16 safetensors with artwork and training in the header.
 
-One that went on from a shipped style replaces it, and tells how many steps that one had.
+It replaces a shipped style of its name, and tells how many steps the one that it started from had in all.
 
     scripts/ship_style.py checkpoints/hosi_trans_net_6.pth --artwork "The Starry Night" --artist "Vincent van Gogh" \
         --year 1889 --rights "public domain" --photographs "BSDS500 (research use), 400 photographs"
@@ -30,10 +30,10 @@ _PRIVATE = ("style", "content", "out", "init", "resume", "workers", "device")
 def main(checkpoint: Path, **artwork: str) -> None:
     trained = load_checkpoint(checkpoint)
     config = {key: value for key, value in trained.metadata["config"].items() if key not in _PRIVATE}
-    before = shipped_styles().get(trained.metadata["config"]["init"])
+    before = shipped_styles().get(trained.metadata["init"])
     metadata = {
         **trained.metadata,
-        **({"steps_before": int(before.header["step"])} if before else {}),
+        **({"steps_before": sum(int(before.header.get(key, 0)) for key in ("step", "steps_before"))} if before else {}),
         **artwork,
         "config": config,
         "loss_network": "VGG-16, original Caffe release (CC BY 4.0)",

@@ -14,11 +14,13 @@ from PIL import Image
 from stylebatch.checkpoint import load_checkpoint, save_pth
 from stylebatch.errors import StylebatchError
 from stylebatch.styles import BASE
+from stylebatch.styles import load_style as load_network
 from trainer.config import FitConfig
-from trainer.content import load_middles, load_photograph, load_style
+from trainer.content import PACKAGED, load_middles, load_photograph, load_style
 from trainer.fit import COOLING, POWER, fit, normalised_features
 from trainer.losses import content_loss, gram, spike_loss, style_loss, tv_loss
 from trainer.objective import Objective
+from trainer.report import to_image
 from trainer.stability import stability_error
 from trainer.vgg import VGG16
 
@@ -154,13 +156,30 @@ def test_init_starts_from_a_checkpoint(settings: dict[str, Any], checkpoint: Pat
 
 
 def test_it_starts_from_the_base_and_says_so(settings: dict[str, Any]) -> None:
-    del settings["init"]
-    style = fit(FitConfig(**{**settings, "steps": 1, "learning_rate": 1e-12})).style
+    style = fit(FitConfig(**{**settings, "steps": 1, "learning_rate": 1e-12, "init": "base"})).style
     assert style == settings["out"] / "paint.safetensors"
     base, trained = load_checkpoint(BASE), load_checkpoint(style)
     assert trained.metadata["base"] == base.digest
     for key, tensor in base.model.items():
         assert_close(trained.model[key], tensor)
+
+
+def test_it_starts_from_the_nearest_network_and_remembers_it(settings: dict[str, Any]) -> None:
+    """The painting is one that *wave* made of a photograph: of all networks, *wave* is nearest to it."""
+    with torch.inference_mode():
+        painting = load_network("wave").network()(load_photograph(PACKAGED / "palace.jpg", 256))
+    to_image(painting).save(settings["style"])
+    settings |= {"crop_size": 64, "batch_size": 1, "steps": 2}
+    del settings["init"]
+    said: list[str] = []
+    fit(FitConfig(**settings), message=said.append, stop=lambda: True)
+    assert said == ["starting from wave, the nearest network to paint.png"]
+    result = fit(FitConfig(**settings, resume=True), message=said.append)
+    assert len(said) == 2
+    assert "resumed" in said[1]
+    metadata = load_checkpoint(result.checkpoint).metadata
+    assert metadata["init"] == "wave"
+    assert metadata["base"] == load_checkpoint(BASE).digest
 
 
 def test_flat_validation_cools_down_and_stops(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

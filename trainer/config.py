@@ -48,7 +48,11 @@ class FitConfig:
     padding_mode: str = _option("reflect", "How the network's convolutions pad.", ("reflect", "zeros"))
     checkpoint_steps: int = _option(100, "Steps between checkpoints.")
     checkpoint_epochs: int | None = _option(None, "Epochs between checkpoints, instead of --checkpoint-steps.")
-    init: str = _option("base", "What to start from: base, none (random weights), a style or a checkpoint.")
+    init: str = _option(
+        "nearest",
+        "What to start from: the shipped network whose pictures are nearest to the painting's, base, none (random weights), "
+        "a style or a checkpoint.",
+    )
     resume: bool = _option(False, "Go on from the newest checkpoint of this style in the output folder.")
     seed: int = _option(0, "Fixes the initial weights, the order and the crops.")
     workers: int = _option(2, "Processes that decode photographs.")

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_pth, save_safetensors
 from stylebatch.device import DTYPES, keep_freed_memory, pick_device, pick_precision
 from stylebatch.errors import StylebatchError
-from stylebatch.styles import BASE, find_style
 from stylebatch.transnet import ResBlock, TransNet
 from trainer.config import IDENTITY, FitConfig, option_name
 from trainer.content import PACKAGED, content_loader, find_photographs, load_middles, load_photograph, load_style, spread
@@ -26,6 +25,7 @@ from trainer.muon import Muon
 from trainer.objective import Objective
 from trainer.report import COLUMNS, LOSSES, save_curves, save_fuse, save_losses
 from trainer.stability import Motion
+from trainer.start import NEAREST, Start, find_start
 from trainer.vgg import VGG16
 
 #: Seconds until the first preview, and between previews.
@@ -133,13 +133,12 @@ def fit(
     sample = spread(photographs, VALIDATION)
     photographs = [path for path in photographs if path not in held_out]
 
-    # 2. Device, networks, optimizer.
+    # 2. Device, loss network.
     device = pick_device(config.device)
     precision = pick_precision(config.precision, device)
     autocast = torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
     # Half precision has its fast kernels in channels_last; a CPU's fp32 is 13% slower in it.
     layout = torch.contiguous_format if precision == "fp32" else torch.channels_last
-    state, base = _initial_state(config, device, layout, use_scaler=precision == "fp16")
     vgg = VGG16(config.vgg, config.vgg_input).to(device, memory_format=layout)  # type: ignore[arg-type, call-overload]
     if device.type == "cpu":
         keep_freed_memory()
@@ -149,10 +148,22 @@ def fit(
     validation = load_middles(held_out or sample, config.crop_size).to(device)
     validation_content = objective.content(validation)
 
-    # 4. Go on from where an earlier run stopped.
-    run = _Run(config, photographs, style, objective, base, device, message)
-    if config.resume:
-        run.resume(state)
+    # 4. The state in which an earlier run stopped, or the network to start from; its optimizer.
+    def loss(network: TransNet) -> float:
+        network.to(device, memory_format=layout)  # type: ignore[call-overload]
+        with torch.no_grad(), autocast:
+            return objective.mean_total(network, validation, validation_content)
+
+    earlier = _earlier_state(config, message) if config.resume else None
+    start = Start.of_training(earlier) if earlier else find_start(config, loss)
+    network = start.network(config.padding_mode).to(device, memory_format=layout).train()  # type: ignore[call-overload]
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+    state = _State(network, OPTIMIZERS[config.optimizer](network, config.learning_rate), scaler)
+    if earlier:
+        state.restore({"model": earlier.model, **earlier.training})
+    elif config.init == NEAREST:
+        message(f"starting from {start.name}, the nearest network to {config.style.name}")
+    run = _Run(config, photographs, style, objective, start, device, message)
     good = [state.snapshot()]
 
     # 5. Steps, in runs that end at the last one or at a divergence.
@@ -209,7 +220,7 @@ def fit(
             validated = math.nan
             if config.patience and state.step % VALIDATE_EVERY == 0:
                 with torch.no_grad(), autocast:
-                    validated = _mean_total(objective, state.network, validation, validation_content)
+                    validated = objective.mean_total(state.network, validation, validation_content)
                 run.judge(state, validated)
             state.history.append([state.step, run.epoch(state.step), *values, validated, rate])
             progress(Progress(state.step, run.end(state), run.epoch(state.step), values[0], values[1], values[-1]))
@@ -242,14 +253,14 @@ class _Run:
         photographs: list[Path],
         style: Tensor,
         objective: Objective,
-        base: str | None,
+        start: Start,
         device: torch.device,
         message: Callable[[str], None],
     ) -> None:
         self.config = config
         self.style = style
         self.objective = objective
-        self.base = base
+        self.start = start
         self.device = device
         self.message = message
         self.name = config.style.stem
@@ -311,7 +322,8 @@ class _Run:
             "epoch": epoch,
             "losses": {key: last[key] for key in LOSSES if key in last},
             "style_weight": self.objective.style_weight,
-            **({"base": self.base} if self.base else {}),
+            "init": self.start.name,
+            **({"base": self.start.base} if self.start.base else {}),
             "config": self.config.as_metadata(),
         }
         path = self.path(f"trans_net_{epoch}.pth")
@@ -327,24 +339,6 @@ class _Run:
         path = self.config.out / f"{self.name}.safetensors"
         save_safetensors(Checkpoint(checkpoint.model, checkpoint.metadata), path)
         return path
-
-    def resume(self, state: _State) -> None:
-        """Load the newest checkpoint of this style, if there is one."""
-        found = sorted(self.config.out.glob(f"{self.name}_trans_net_*.pth"), key=lambda path: path.stat().st_mtime_ns)
-        if not found:
-            self.message(f"nothing to resume in {self.config.out}: starting anew")
-            return
-        checkpoint = load_checkpoint(found[-1])
-        before = checkpoint.metadata.get("config", {})
-        now = self.config.as_metadata()
-        for name in IDENTITY:
-            if name not in before or before[name] != now[name]:
-                raise StylebatchError(
-                    f"{found[-1]}: was trained with {option_name(name)} {before.get(name)}, not {now[name]}; "
-                    "give the same options, or leave out --resume"
-                )
-        state.restore({"model": checkpoint.model, **checkpoint.training})
-        self.message(f"resumed from {found[-1]} at step {state.step}")
 
     def preview_when_due(self, network: TransNet) -> None:
         if time.monotonic() >= self.next_preview:
@@ -367,21 +361,23 @@ class _Run:
         save_fuse([self.style, self.photograph, stylized], path)
 
 
-def _initial_state(
-    config: FitConfig, device: torch.device, layout: torch.memory_format, *, use_scaler: bool
-) -> tuple[_State, str | None]:
-    """The state before the first step, and the digest of the base network that it starts from."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        network = TransNet(config.padding_mode)  # type: ignore[arg-type]
-    base = None
-    if config.init != "none":
-        start = load_checkpoint(BASE if config.init == "base" else find_style(config.init))
-        network.load_state_dict(start.model)
-        base = str(start.metadata.get("base") or start.digest)
-    network.to(device, memory_format=layout).train()  # type: ignore[call-overload]
-    optimizer = OPTIMIZERS[config.optimizer](network, config.learning_rate)
-    return _State(network, optimizer, torch.amp.GradScaler(device.type, enabled=use_scaler)), base
+def _earlier_state(config: FitConfig, message: Callable[[str], None]) -> Checkpoint | None:
+    """The newest checkpoint of this style, if there is one."""
+    found = sorted(config.out.glob(f"{config.style.stem}_trans_net_*.pth"), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        message(f"nothing to resume in {config.out}: starting anew")
+        return None
+    checkpoint = load_checkpoint(found[-1])
+    before = checkpoint.metadata.get("config", {})
+    now = config.as_metadata()
+    for name in IDENTITY:
+        if name not in before or before[name] != now[name]:
+            raise StylebatchError(
+                f"{found[-1]}: was trained with {option_name(name)} {before.get(name)}, not {now[name]}; "
+                "give the same options, or leave out --resume"
+            )
+    message(f"resumed from {found[-1]} at step {checkpoint.training['step']}")
+    return checkpoint
 
 
 @contextmanager
@@ -405,12 +401,6 @@ def _first_readable(photographs: list[Path]) -> Tensor:
         except Exception:  # broken: reported when its turn comes
             continue
     raise StylebatchError(f"{photographs[0].parent}: every content photograph is broken")
-
-
-def _mean_total(objective: Objective, network: TransNet, photographs: Tensor, content: Tensor) -> float:
-    """The loss, one photograph at a time: what a batch of all would need in memory is for steps."""
-    totals = [objective(network(x[None]), c[None]).total for x, c in zip(photographs, content, strict=True)]
-    return float(torch.stack(totals).mean())
 
 
 def _is_finite(network: nn.Module) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer.config import CONTENT_LAYER, STYLE_LAYERS, FitConfig
 from trainer.losses import content_loss, gram, palette, palette_loss, style_loss, tv_loss
@@ -73,3 +73,10 @@ class Objective:
         tv = tv_loss(stylized)
         total = self.content_weight * content_ + self.style_weight * style + self.tv_weight * tv
         return Losses(content_, style, colours, tv, total + self.palette_weight * colours)
+
+    @torch.no_grad()
+    def mean_total(self, network: nn.Module, photographs: Tensor, content: Tensor) -> float:
+        """The mean total of what a network makes of N×3×H×W photographs with that content, one at a time: what a batch of
+        all would need in memory is for steps."""
+        totals = [self(network(x[None]), c[None]).total for x, c in zip(photographs, content, strict=True)]
+        return float(torch.stack(totals).mean())

@@ -1,0 +1,75 @@
+"""What a training starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stylebatch.checkpoint import Checkpoint, load_checkpoint
+from stylebatch.styles import BASE, find_style, shipped_styles
+from stylebatch.transnet import TransNet
+from trainer.config import FitConfig
+
+#: The start that is chosen by the painting.
+NEAREST = "nearest"
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights to start from.
+
+    Attributes:
+        name: "base", a style's name, or "none" for random weights.
+        model: TransNet's state dict.
+        base: digest of the base network that the weights were trained from, so that what is trained from here lies on a line
+            with it; None if there is none.
+    """
+
+    name: str
+    model: dict[str, Tensor]
+    base: str | None
+
+    @classmethod
+    def of_training(cls, earlier: Checkpoint) -> Start:
+        """What an earlier part of a training started from, with what it had learned."""
+        return cls(str(earlier.metadata.get("init", "unknown")), earlier.model, earlier.metadata.get("base"))
+
+    def network(self, padding_mode: str) -> TransNet:
+        network = TransNet(padding_mode)  # type: ignore[arg-type]
+        network.load_state_dict(self.model)
+        return network
+
+
+def find_start(config: FitConfig, loss: Callable[[TransNet], float]) -> Start:
+    """The start that `config.init` asks for.
+
+    "nearest" is the one of least loss among the base and the shipped styles: a network that paints already learns another
+    painting in half the steps, and what was trained from the base leads straight back to it.
+
+    Args:
+        loss: of a network, against the painting to be learned.
+
+    Raises:
+        StylebatchError: unknown style, unreadable checkpoint.
+    """
+    if config.init == "none":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            return Start("none", TransNet().state_dict(), None)
+    base = _start("base", load_checkpoint(BASE))
+    if config.init == "base":
+        return base
+    if config.init != NEAREST:
+        path = find_style(config.init)
+        return _start(path.stem, load_checkpoint(path))
+    styles = (_start(name, load_checkpoint(info.path)) for name, info in shipped_styles().items())
+    starts = [base, *(style for style in styles if style.base == base.base)]
+    return min(starts, key=lambda start: loss(start.network(config.padding_mode)))
+
+
+def _start(name: str, checkpoint: Checkpoint) -> Start:
+    """A network that nothing was trained from before is a base itself."""
+    return Start(name, checkpoint.model, str(checkpoint.metadata.get("base") or checkpoint.digest))
