@@ -78,6 +78,16 @@ def test_what_it_leaves(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatc
     assert metadata["config"]["style_weight"] == 5.0
 
 
+def test_preview(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.fit.PREVIEW_AFTER", 0.0)
+    told: list[str] = []
+    fit(FitConfig(**settings), message=told.append)
+    path = settings["out"] / "paint_preview.jpg"
+    assert [line for line in told if "preview" in line] == [f"preview: {path}, renewed every minute"]
+    with Image.open(path) as preview:
+        assert preview.size == (round(96 * 70 / 80) + 80 + 80, 70)
+
+
 def test_it_learns(settings: dict[str, Any]) -> None:
     fit(FitConfig(**{**settings, "steps": 30, "optimizer": "muon", "learning_rate": 1e-2, "checkpoint_steps": 100}))
     rows = losses(settings["out"] / "paint_losses.csv")

@@ -125,6 +125,7 @@ def fit(
         StylebatchError: bad input, or a training that diverges at any rate.
     """
     # 1. Pictures, some of the photographs kept for validation.
+    began = time.monotonic()
     style = load_style(config.style, config.style_size)
     photographs, skipped = find_photographs(config.content or PACKAGED)
     for line in skipped:
@@ -163,7 +164,7 @@ def fit(
         state.restore({"model": earlier.model, **earlier.training})
     elif config.init == NEAREST:
         message(f"starting from {start.name}, the nearest network to {config.style.name}")
-    run = _Run(config, photographs, style, objective, start, device, message)
+    run = _Run(config, photographs, style, objective, start, device, message, began)
     good = [state.snapshot()]
 
     # 5. Steps, in runs that end at the last one or at a divergence.
@@ -256,6 +257,7 @@ class _Run:
         start: Start,
         device: torch.device,
         message: Callable[[str], None],
+        began: float,
     ) -> None:
         self.config = config
         self.style = style
@@ -268,8 +270,7 @@ class _Run:
         self.steps_per_epoch = config.steps_per_epoch(len(photographs))
         self.steps = config.total_steps(len(photographs))
         self.checkpoint_interval = config.checkpoint_interval(len(photographs))
-        self.started = time.monotonic()
-        self.next_preview = self.started + PREVIEW_AFTER
+        self.next_preview = began + PREVIEW_AFTER
         self._skipped: set[str] = set()
 
     def epoch(self, step: int) -> int:
