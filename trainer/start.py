@@ -47,7 +47,7 @@ def find_start(config: FitConfig, loss: Callable[[TransNet], float]) -> Start:
     """The start that `config.init` asks for.
 
     "nearest" is the one of least loss among the base and the shipped styles: a network that paints already learns another
-    painting in half the steps, and what was trained from the base leads straight back to it.
+    painting sooner, and what was trained from the base leads straight back to it.
 
     Args:
         loss: of a network, against the painting to be learned.
