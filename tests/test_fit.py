@@ -24,6 +24,9 @@ from trainer.report import to_image
 from trainer.stability import stability_error
 from trainer.vgg import VGG16
 
+#: The style at the photograph's height, the photograph, the result, as `settings` makes them.
+FUSE_SIZE = (round(96 * 70 / 80) + 80 + 80, 70)
+
 
 @pytest.fixture
 def settings(tmp_path: Path, photos: Callable[..., Path]) -> dict[str, Any]:
@@ -69,7 +72,7 @@ def test_what_it_leaves(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatc
     assert scales == pytest.approx([scales[0]] * 5, rel=1e-2)  # the content's scale, the same at each step
     assert scales[0] > 1e3
     with Image.open(out / "paint_fuse_3.jpg") as fuse:
-        assert fuse.size == (round(96 * 70 / 80) + 80 + 80, 70)
+        assert fuse.size == FUSE_SIZE
     with Image.open(out / "paint_style_loss.png") as curve:
         assert curve.width >= 600
     metadata = load_checkpoint(result.checkpoint).metadata
@@ -85,7 +88,7 @@ def test_preview(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> N
     path = settings["out"] / "paint_preview.jpg"
     assert [line for line in told if "preview" in line] == [f"preview: {path}, renewed every minute"]
     with Image.open(path) as preview:
-        assert preview.size == (round(96 * 70 / 80) + 80 + 80, 70)
+        assert preview.size == FUSE_SIZE
 
 
 def test_it_learns(settings: dict[str, Any]) -> None:
