@@ -10,7 +10,7 @@ from stylebatch.frame import Pixels
 from stylebatch.icc import SRGB, has_way_back, into_srgb, is_srgb, out_of_srgb, space_of
 
 #: How much red, green and blue add to brightness, by ITU-R BT.601.
-_LUMA = np.array([[0.299, 0.587, 0.114]], dtype=np.float32)
+LUMA = np.array([[0.299, 0.587, 0.114]], dtype=np.float32)
 
 
 def to_srgb(pixels: Image.Image | Pixels, data: bytes | None) -> tuple[Pixels, bytes | None, bool]:
@@ -104,7 +104,7 @@ def over_white(colours: Pixels, alpha: Pixels) -> Pixels:
 def with_colours_of(stylized: Pixels, photograph: Pixels) -> Pixels:
     """Brightness of `stylized`, YCbCr's chroma of `photograph`; both of one shape and dtype."""
     # Equal chroma means equal distances of R, G and B from luma: to move luma alone is to add its difference to each.
-    luma = cv2.transform(cv2.subtract(stylized, photograph, dtype=cv2.CV_32F), _LUMA)
+    luma = cv2.transform(cv2.subtract(stylized, photograph, dtype=cv2.CV_32F), LUMA)
     return cv2.add(photograph, cv2.merge([luma] * 3), dtype=cv2.CV_8U if photograph.dtype == np.uint8 else cv2.CV_16U)
 
 

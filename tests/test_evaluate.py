@@ -29,11 +29,11 @@ def painting(tmp_path: Path) -> Path:
 def test_optimisation_descends_inside_the_range_of_pixels(painting: Path, photos: Callable[..., Path]) -> None:
     photograph = load_photograph(photos("a.png", size=(72, 64)) / "a.png", 72)
     objective = Objective(FitConfig(style=painting, style_weight=5.0), VGG16(), load_style(painting, 0), photograph)
-    content = objective.content(photograph)
+    target = objective.target(photograph)
     few, more = (gatys(objective, photograph, iterations) for iterations in (3, 12))
     assert few.shape == photograph.shape
     assert 0 <= more.min() < more.max() <= 1
-    totals = [float(objective(x, content).total) for x in (photograph, few, more)]
+    totals = [float(objective(x, target).total) for x in (photograph, few, more)]
     assert totals[2] < totals[1] < totals[0]
 
 

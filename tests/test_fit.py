@@ -68,7 +68,8 @@ def test_what_it_leaves(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatc
     assert [row["epoch"] for row in rows] == [1, 1, 2, 2, 3]
     assert rows[-1]["total"] == pytest.approx(told[-1].total, rel=1e-4)
     relative = [row["total"] - (row["content"] + 5 * row["style"] + 1e-6 * row["tv"]) for row in rows]
-    scales = [rest / (80 * row["palette"] + 6 * row["spikes"]) for rest, row in zip(relative, rows, strict=True)]
+    others = [80 * row["palette"] + 40 * row["shading"] + 6 * row["spikes"] for row in rows]
+    scales = [rest / other for rest, other in zip(relative, others, strict=True)]
     assert scales == pytest.approx([scales[0]] * 5, rel=1e-2)  # the content's scale, the same at each step
     assert scales[0] > 1e3
     with Image.open(out / "paint_fuse_3.jpg") as fuse:
@@ -224,7 +225,7 @@ def test_photographs_are_held_out(
     sample = load_middles(sorted(content.iterdir()), 32)
     objective = Objective(FitConfig(**settings), VGG16(), load_style(settings["style"], 0), sample)
     with torch.inference_mode():
-        total = objective(load_checkpoint(result.checkpoint).network()(held_out), objective.content(held_out)).total
+        total = objective(load_checkpoint(result.checkpoint).network()(held_out), objective.target(held_out)).total
     assert rows[-1]["validation"] == pytest.approx(float(total), rel=1e-3)
 
 

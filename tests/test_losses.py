@@ -5,7 +5,7 @@ import torch
 from conftest import BF16_ROUNDING, TOLERANCES, assert_close
 from torch.nn.functional import mse_loss
 
-from trainer.losses import content_loss, gram, palette, palette_loss, spike_loss, style_loss, tv_loss
+from trainer.losses import content_loss, gram, palette, palette_loss, shading, shading_loss, spike_loss, style_loss, tv_loss
 
 
 def test_gram_by_hand() -> None:
@@ -43,6 +43,36 @@ def test_palette_is_of_colours_not_of_places() -> None:
     assert palette_loss(large, palette(picture)) < 1e-3 < palette_loss(half, palette(picture))
     alone = torch.stack([palette_loss(image[None], palette(picture)) for image in half]).mean()
     assert_close(palette_loss(half, palette(picture)), alone)
+
+
+def test_shading_by_hand() -> None:
+    """A step from white to black. A shrunk pixel next to it weighs one eighth from beyond. Red is 0.299 of white."""
+    image = torch.zeros(1, 3, 32, 96)
+    image[..., :48] = 1.0
+    step = torch.tensor([4.0, 4.0, 3.0, -3.0, -4.0, -4.0]) / 8
+    assert_close(shading(image), step.expand(1, 2, 6))
+    assert_close(shading_loss(1 - image, shading(image)), (2 * step).square().mean())
+    red = image * torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
+    assert_close(shading(red), 0.299 * step.expand(1, 2, 6))
+
+
+def test_shading_is_of_places_not_of_strokes_nor_exposure() -> None:
+    torch.manual_seed(0)
+    photograph = torch.rand(2, 3, 96, 128).cumsum(3) / 130
+    lit = shading(photograph)
+    strokes = torch.sin(torch.arange(128) * 2 * torch.pi / 8)
+    assert shading_loss(photograph + 0.2 * strokes, lit) < 1e-4  # only at borders, which cut a wave
+    assert_close(shading_loss(photograph + 0.3, lit), torch.tensor(0.0))
+    moon = photograph.clone()
+    moon[..., 32:64, 32:64] += 0.3
+    assert shading_loss(moon, lit) > 1e-3
+    alone = torch.stack([shading_loss(moon[i : i + 1], lit[i : i + 1]) for i in range(2)]).mean()
+    assert_close(shading_loss(moon, lit), alone)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (33, 20), (16, 160)])
+def test_shading_of_any_size(height: int, width: int) -> None:
+    assert shading(torch.rand(1, 3, height, width)).shape == (1, -(-height // 16), -(-width // 16))
 
 
 def test_spikes_by_hand() -> None:
@@ -105,3 +135,6 @@ def test_float64_stays_float64_and_has_right_gradients() -> None:
     )
     colours = palette(torch.rand(1, 3, 6, 6, dtype=torch.float64))
     assert torch.autograd.gradcheck(lambda x: palette_loss(x, colours) + spike_loss([9 * x]), (x,))
+    lit = shading(torch.rand(2, 3, 40, 40, dtype=torch.float64))
+    image = torch.rand(2, 3, 40, 40, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: shading_loss(x, lit), (image,), fast_mode=True)

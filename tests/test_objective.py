@@ -7,7 +7,7 @@ import torch
 from conftest import assert_close
 
 from trainer.config import FitConfig
-from trainer.losses import content_loss, palette, palette_loss, tv_loss
+from trainer.losses import content_loss, palette, palette_loss, shading, shading_loss, tv_loss
 from trainer.objective import BALANCE, Objective
 from trainer.vgg import VGG16
 
@@ -24,14 +24,16 @@ def pictures(n: int, contrast: float = 1.0) -> torch.Tensor:
 def test_total_is_the_weighted_sum(vgg: VGG16) -> None:
     objective = Objective(FitConfig(style=Path("s.png"), style_weight=7.0, tv_weight=1e-3), vgg, pictures(1), pictures(2))
     photograph, stylized = pictures(3), pictures(3, 0.5)
-    content = objective.content(photograph)
-    losses = objective(stylized, content)
-    colours = objective.palette_weight * losses.palette
-    assert_close(losses.total, losses.content + 7 * losses.style + 1e-3 * losses.tv + colours)
+    target = objective.target(photograph)
+    losses = objective(stylized, target)
+    others = objective.palette_weight * losses.palette + objective.shading_weight * losses.shading
+    assert_close(losses.total, losses.content + 7 * losses.style + 1e-3 * losses.tv + others)
     assert_close(losses.palette, palette_loss(stylized, palette(pictures(1))))
     assert_close(torch.tensor(objective.palette_weight), torch.tensor(80 * objective.scale))
+    assert_close(losses.shading, shading_loss(stylized, shading(photograph)))
+    assert_close(torch.tensor(objective.shading_weight), torch.tensor(40 * objective.scale))
     assert_close(losses.tv, tv_loss(stylized))
-    assert_close(losses.content, content_loss(vgg(stylized, ["relu2_2"])["relu2_2"], content))
+    assert_close(losses.content, content_loss(vgg(stylized, ["relu2_2"])["relu2_2"], target.content))
 
 
 @pytest.mark.parametrize("contrast", [0.2, 1.0])
@@ -39,7 +41,7 @@ def test_balance_makes_paintings_pull_alike(vgg: VGG16, contrast: float) -> None
     """Weighted, the photographs' own style loss is the same share of their content whatever the painting's contrast."""
     photographs = pictures(4)
     objective = Objective(FitConfig(style=Path("s.png")), vgg, pictures(1, contrast), photographs)
-    style = torch.stack([objective(x[None], objective.content(x[None])).style for x in photographs]).mean()
+    style = torch.stack([objective(x[None], objective.target(x[None])).style for x in photographs]).mean()
     features = vgg(photographs, ["relu2_2"])["relu2_2"]
     variance = (features - features.mean((2, 3), keepdim=True)).square().mean()
     assert_close(objective.style_weight * style, BALANCE * variance)

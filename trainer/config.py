@@ -40,6 +40,7 @@ class FitConfig:
         None, f"Weight of the style loss ({', '.join(STYLE_LAYERS)}).  [default: by the picture, times --style-strength]"
     )
     palette_weight: float = _option(80.0, "Weight of the distance between the picture's colours and the painting's.")
+    shading_weight: float = _option(40.0, "Weight of light and dark that the photograph does not have there.")
     spike_weight: float = _option(6.0, "Weight of features that outshine all others, and leave blots in even places.")
     tv_weight: float = _option(1e-6, "Weight of the total variation.")
     stability_weight: float = _option(0.0, "Weight of the difference between two frames of a made-up motion.")
@@ -62,8 +63,8 @@ class FitConfig:
     def __post_init__(self) -> None:
         at_least = {
             "steps": 1, "epochs": 1, "batch_size": 1, "crop_size": 32, "checkpoint_steps": 1, "checkpoint_epochs": 1,
-            "content_weight": 0, "style_weight": 0, "style_strength": 0, "palette_weight": 0, "spike_weight": 0,
-            "tv_weight": 0, "stability_weight": 0,
+            "content_weight": 0, "style_weight": 0, "style_strength": 0, "palette_weight": 0, "shading_weight": 0,
+            "spike_weight": 0, "tv_weight": 0, "stability_weight": 0,
             "patience": 0, "workers": 0, "seed": 0,
         }  # fmt: skip
         for name, least in at_least.items():
@@ -104,7 +105,8 @@ MIN_STYLE_SIZE = 64
 #: What a resumed training must have in common with the one that it goes on with. Its length may change.
 IDENTITY = (
     "batch_size", "crop_size", "augment", "style_size", "optimizer", "learning_rate", "schedule", "patience",
-    "style_strength", "content_weight", "style_weight", "palette_weight", "spike_weight", "tv_weight", "stability_weight",
+    "style_strength", "content_weight", "style_weight", "palette_weight", "shading_weight", "spike_weight", "tv_weight",
+    "stability_weight",
     "vgg", "vgg_input", "padding_mode", "init", "seed",
 )  # fmt: skip
 
@@ -126,6 +128,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "content_weight": 1.0,
         "style_weight": 1e5,
         "palette_weight": 0.0,
+        "shading_weight": 0.0,
         "spike_weight": 0.0,
         "tv_weight": 0.0,
         "vgg_input": "raw",

@@ -95,7 +95,10 @@ def evaluate(
     trained = checkpoint.metadata.get("style_weight")  # a string in the header of a safetensors file
     weight = None if trained is None else float(trained)
     objective = Objective(
-        FitConfig(style=picture, style_weight=weight, palette_weight=0.0), vgg, painting, load_middles(paths, size)
+        FitConfig(style=picture, style_weight=weight, palette_weight=0.0, shading_weight=0.0),
+        vgg,
+        painting,
+        load_middles(paths, size),
     )
     unseen = {layer: gram(features) for layer, features in vgg(painting, UNSEEN_LAYERS).items()}
     rows, scores = [], []
@@ -125,7 +128,7 @@ def gatys(objective: Objective, photograph: Tensor, iterations: int) -> Tensor:
     Returns:
         The same, the best picture that was seen.
     """
-    content = objective.content(photograph)
+    target = objective.target(photograph)
     pixels = photograph.clamp(0.01, 0.99).logit().contiguous().requires_grad_()
     optimizer = torch.optim.LBFGS(
         [pixels], max_iter=iterations, history_size=20, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe"
@@ -136,7 +139,7 @@ def gatys(objective: Objective, photograph: Tensor, iterations: int) -> Tensor:
         nonlocal best, lowest
         optimizer.zero_grad()
         picture = pixels.sigmoid()
-        total = objective(picture, content).total
+        total = objective(picture, target).total
         total.backward()  # type: ignore[no-untyped-call]
         if total.item() < lowest:
             best, lowest = picture.detach().clone(), total.item()
@@ -171,8 +174,8 @@ def _cached_gatys(objective: Objective, photograph: Tensor, iterations: int, fol
 def _scores(
     name: str, objective: Objective, unseen: dict[str, Tensor], pictures: Sequence[Tensor], stability: float
 ) -> Scores:
-    content = objective.content(pictures[0])
-    losses = [objective(picture, content) for picture in pictures]
+    target = objective.target(pictures[0])
+    losses = [objective(picture, target) for picture in pictures]
     content_, style, total = ([float(getattr(loss, key)) for loss in losses] for key in ("content", "style", "total"))
     other = [float(style_loss(objective.vgg(picture, UNSEEN_LAYERS), unseen)) for picture in pictures]
     similar = [self_similarity(objective.vgg(picture, (SIMILARITY_LAYER,))[SIMILARITY_LAYER]) for picture in pictures[:2]]

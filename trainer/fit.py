@@ -147,13 +147,13 @@ def fit(
     # 3. What the losses aim at, and their weights.
     objective = Objective(config, vgg, style.to(device), load_middles(sample, config.crop_size).to(device))
     validation = load_middles(held_out or sample, config.crop_size).to(device)
-    validation_content = objective.content(validation)
+    validation_target = objective.target(validation)
 
     # 4. The state in which an earlier run stopped, or the network to start from; its optimizer.
     def loss(network: TransNet) -> float:
         network.to(device, memory_format=layout)  # type: ignore[call-overload]
         with torch.no_grad(), autocast:
-            return objective.mean_total(network, validation, validation_content)
+            return objective.mean_total(network, validation, validation_target)
 
     earlier = _earlier_state(config, message) if config.resume else None
     start = Start.of_training(earlier) if earlier else find_start(config, loss)
@@ -195,7 +195,7 @@ def fit(
                 # 5c. Stylize; losses.
                 with normalised_features(state.network) as normalised:
                     stylized = state.network(frame)
-                losses = objective(stylized, objective.content(images))
+                losses = objective(stylized, objective.target(images))
             spikes = spike_loss(normalised) if config.spike_weight else torch.zeros_like(losses.total)
             stability = motion.difference(before, stylized) if config.stability_weight else torch.zeros_like(losses.total)
             total = losses.total + objective.scale * (config.spike_weight * spikes + config.stability_weight * stability)
@@ -210,7 +210,7 @@ def fit(
             state.scaler.update()
 
             # 5e. Diverged: back to the last good state, at a lower rate.
-            each = (losses.content, losses.style, losses.palette, losses.tv, spikes, stability, total)
+            each = (losses.content, losses.style, losses.palette, losses.shading, losses.tv, spikes, stability, total)
             values = torch.stack(each).tolist()
             if not math.isfinite(values[-1]):
                 _roll_back(state, good, message)
@@ -221,7 +221,7 @@ def fit(
             validated = math.nan
             if config.patience and state.step % VALIDATE_EVERY == 0:
                 with torch.no_grad(), autocast:
-                    validated = objective.mean_total(state.network, validation, validation_content)
+                    validated = objective.mean_total(state.network, validation, validation_target)
                 run.judge(state, validated)
             state.history.append([state.step, run.epoch(state.step), *values, validated, rate])
             progress(Progress(state.step, run.end(state), run.epoch(state.step), values[0], values[1], values[-1]))

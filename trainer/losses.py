@@ -8,10 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stylebatch.colour import LUMA
+
 #: Colour axes along which palettes are compared: red, green, blue, and thirteen between them.
 _AXES = torch.cat([torch.eye(3), F.normalize(torch.randn(13, 3, generator=torch.Generator().manual_seed(0)), dim=1)])
 #: About so many pixels of a picture stand for its palette.
 _PALETTE_PIXELS = 8192
+#: Shrunk by so much, a picture shows no strokes of the brush any more, but light and dark.
+_SHADING_SHRINK = 16
 #: Standard deviations beyond which a normalised feature counts as a spike.
 _SPIKE = 4.0
 
@@ -98,6 +102,41 @@ def palette_loss(images: Tensor, target: Tensor) -> Tensor:
     """
     colours = palette(images)
     return _mean_squared(colours, F.interpolate(target.to(colours), colours.shape[2], mode="linear", align_corners=False))
+
+
+def shading(images: Tensor) -> Tensor:
+    """Where an image is light and where dark, in large: its luma, shrunk to a sixteenth, less the mean.
+
+    Args:
+        images: N×3×H×W in [0,1].
+
+    Returns:
+        N×⌈H/16⌉×⌈W/16⌉, fp32.
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        height, width = (-(-side // _SHADING_SHRINK) for side in images.shape[2:])
+        # Antialiased, a pixel weighs pixels up to 16 away: of a ripple of 64 px it keeps four fifths, of one of 20 px a
+        # twentieth. Means over squares of 16 px keep a quarter of that.
+        small = F.interpolate(_at_least_fp32(images), (height, width), mode="bilinear", antialias=True)
+        luma = torch.einsum("nchw,c->nhw", small, torch.from_numpy(LUMA[0]).to(small))
+        return luma - luma.mean((1, 2), keepdim=True)
+
+
+def shading_loss(images: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of `shading`: what Gram matrices and palette ask of every picture, an even sky could give in
+    patches that its photograph has no reason for. Strokes are finer, and free.
+
+    Deviation: Li et al. (2017, arXiv 1707.01253, section 3.2) compare Laplacians of pooled pixels, for details; with means
+    taken off instead, what is compared is the whole picture's light and dark.
+
+    Args:
+        images: N×3×H×W in [0,1].
+        target: the `shading` of the photographs.
+
+    Returns:
+        A scalar, averaged over the batch.
+    """
+    return _mean_squared(shading(images), target)
 
 
 def spike_loss(normalised: Iterable[Tensor]) -> Tensor:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from trainer.config import CONTENT_LAYER, STYLE_LAYERS, FitConfig
-from trainer.losses import content_loss, gram, palette, palette_loss, style_loss, tv_loss
+from trainer.losses import content_loss, gram, palette, palette_loss, shading, shading_loss, style_loss, tv_loss
 from trainer.vgg import VGG16
 
 #: What a relative style loss (1 on the photographs themselves) costs against a relative content loss (1 for features that
@@ -23,17 +24,30 @@ class Losses:
     content: Tensor
     style: Tensor
     palette: Tensor
+    shading: Tensor
     tv: Tensor
     total: Tensor
 
 
+class Target(NamedTuple):
+    """What stylized pictures should keep of N photographs.
+
+    Attributes:
+        content: N×C×h×w, features of the content layer.
+        shading: N×h×w, light and dark in large.
+    """
+
+    content: Tensor
+    shading: Tensor
+
+
 class Objective:
-    """Content, style, colours and smoothness of a stylized picture, against one style picture.
+    """Content, shading, style, colours and smoothness of a stylized picture, against one style picture.
 
     Args:
         config: its weights. Where `style_weight` is None, it is chosen so that paintings of any contrast pull alike:
-            both losses are taken relative to what they are on photographs that nobody has stylized. `palette_weight` is
-            relative to the content's scale likewise.
+            both losses are taken relative to what they are on photographs that nobody has stylized. `palette_weight` and
+            `shading_weight` are relative to the content's scale likewise.
         vgg: the loss network.
         style: 1×3×H×W in [0,1].
         photographs: N×3×S×S in [0,1], a sample of what will be stylized.
@@ -48,7 +62,7 @@ class Objective:
             scales = [self._scales(photograph[None]) for photograph in photographs]
         content, self.unstylized = (sum(column) / len(scales) for column in zip(*scales, strict=True))
         self.scale: float = (config.content_weight or 1.0) * content
-        self.palette_weight = config.palette_weight * self.scale
+        self.palette_weight, self.shading_weight = config.palette_weight * self.scale, config.shading_weight * self.scale
         automatic = config.style_strength * BALANCE * self.scale / max(self.unstylized, 1e-12)
         self.style_weight = automatic if config.style_weight is None else config.style_weight
 
@@ -59,24 +73,26 @@ class Objective:
         return float(variance), float(style_loss(features, self.targets))
 
     @torch.no_grad()
-    def content(self, images: Tensor) -> Tensor:
-        """The content target of N×3×H×W photographs, for `__call__`."""
-        features: Tensor = self.vgg(images, (CONTENT_LAYER,))[CONTENT_LAYER]
-        return features
+    def target(self, photographs: Tensor) -> Target:
+        """What `__call__` compares the stylized pictures of N×3×H×W photographs in [0,1] with."""
+        return Target(self.vgg(photographs, (CONTENT_LAYER,))[CONTENT_LAYER], shading(photographs))
 
-    def __call__(self, stylized: Tensor, content: Tensor) -> Losses:
-        """The losses of N×3×H×W stylized pictures in [0,1] of photographs with that content."""
+    def __call__(self, stylized: Tensor, target: Target) -> Losses:
+        """The losses of N×3×H×W stylized pictures in [0,1] of photographs with that target."""
         features = self.vgg(stylized, {CONTENT_LAYER, *STYLE_LAYERS})
-        content_ = content_loss(features[CONTENT_LAYER], content)
+        content = content_loss(features[CONTENT_LAYER], target.content)
         style = style_loss(features, self.targets)
         colours = palette_loss(stylized, self.palette) if self.palette_weight else torch.zeros_like(style)
+        shades = shading_loss(stylized, target.shading)
         tv = tv_loss(stylized)
-        total = self.content_weight * content_ + self.style_weight * style + self.tv_weight * tv
-        return Losses(content_, style, colours, tv, total + self.palette_weight * colours)
+        total = self.content_weight * content + self.style_weight * style + self.tv_weight * tv
+        total = total + self.palette_weight * colours + self.shading_weight * shades
+        return Losses(content, style, colours, shades, tv, total)
 
     @torch.no_grad()
-    def mean_total(self, network: nn.Module, photographs: Tensor, content: Tensor) -> float:
-        """The mean total of what a network makes of N×3×H×W photographs with that content, one at a time: what a batch of
+    def mean_total(self, network: nn.Module, photographs: Tensor, target: Target) -> float:
+        """The mean total of what a network makes of N×3×H×W photographs with that target, one at a time: what a batch of
         all would need in memory is for steps."""
-        totals = [self(network(x[None]), c[None]).total for x, c in zip(photographs, content, strict=True)]
+        one_by_one = zip(photographs[:, None], *(part[:, None] for part in target), strict=True)
+        totals = [self(network(photograph), Target(*parts)).total for photograph, *parts in one_by_one]
         return float(torch.stack(totals).mean())
