@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import MIN_BASE_PSNR, MIN_PSNR, assert_close
+from conftest import MAX_SHADING, MIN_BASE_PSNR, MIN_PSNR, assert_close
 from PIL import Image
 
 from stylebatch import Stylizer
@@ -20,7 +20,7 @@ from stylebatch.styles import BASE, add_style, epoch_checkpoints, find_style, lo
 from stylebatch.transnet import TransNet
 from trainer.config import CONTENT_LAYER, STYLE_LAYERS
 from trainer.content import PACKAGED, load_photograph
-from trainer.losses import content_loss, gram
+from trainer.losses import content_loss, gram, shading, shading_loss
 from trainer.vgg import VGG16
 
 DATA = Path(__file__).parent / "data"
@@ -54,6 +54,17 @@ def test_hosi_keeps_what_the_photograph_shows() -> None:
             target, actual = (vgg(x, [CONTENT_LAYER])[CONTENT_LAYER] for x in (photograph, network(photograph)))
             losses.append(content_loss(actual, target).item())
     assert sum(losses) / len(losses) <= 4e5
+
+
+@pytest.mark.parametrize("name", shipped_styles())
+def test_styles_keep_light_and_dark(name: str) -> None:
+    """On photographs that they were not trained with, at 384 px: no dark holes in bright walls, no moons in skies."""
+    network = load_checkpoint(find_style(name)).network()
+    losses = []
+    with torch.inference_mode():
+        for photograph in (load_photograph(PACKAGED / f"{name}.jpg", 384) for name in ("astronaut", "cat", "coffee")):
+            losses.append(shading_loss(network(photograph), shading(photograph)).item())
+    assert sum(losses) / len(losses) < MAX_SHADING
 
 
 def test_names_and_paths(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
