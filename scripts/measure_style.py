@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Style and content loss of a network on photographs, in the units of training, and its stability: lower is better.
+"""Style, content and shading loss of a network on photographs, in the units of training, and its stability: lower is better.
 
     scripts/measure_style.py hosi paintings/starry_night.jpg photos/ --size 384
 
 Style: four layers of VGG-16 on 0-255 pixels, Gram matrices over C·H·W, summed. Content: relu2_2. Total: content + 5·style.
+Shading: squared difference in luma, on [0,1], of picture and photograph shrunk to a sixteenth, less their means.
 Stability: mean squared change, on [0,1], that made-up motions leave after they are undone, borders excluded.
 """
 
@@ -18,11 +19,11 @@ import torch
 from stylebatch.styles import load_style as load_network
 from trainer.config import CONTENT_LAYER, STYLE_LAYERS, FitConfig
 from trainer.content import find_photographs, load_photograph, load_style
-from trainer.losses import content_loss, gram, style_loss
+from trainer.losses import content_loss, gram, shading, shading_loss, style_loss
 from trainer.stability import stability_error
 from trainer.vgg import VGG16
 
-COLUMNS = ("photograph", "style", "content", "total", "stability")
+COLUMNS = ("photograph", "style", "content", "total", "shading", "stability")
 
 
 @click.command(help=__doc__)
@@ -39,10 +40,12 @@ def main(style: str, painting: Path, photos: Path, size: int, style_size: int, s
     rows = []
     for path in find_photographs(photos)[0]:
         photograph = load_photograph(path, size)
-        before, after = vgg(photograph, STYLE_LAYERS), vgg(network(photograph), STYLE_LAYERS)
+        stylized = network(photograph)
+        before, after = vgg(photograph, STYLE_LAYERS), vgg(stylized, STYLE_LAYERS)
         style_, content = style_loss(after, targets).item(), content_loss(after[CONTENT_LAYER], before[CONTENT_LAYER]).item()
         unstylized = style_loss(before, targets).item()
-        rows.append((unstylized, style_, content, content + 5 * style_, stability_error(network, photograph)))
+        shades = shading_loss(stylized, shading(photograph)).item()
+        rows.append((unstylized, style_, content, content + 5 * style_, shades, stability_error(network, photograph)))
         show(path.name, rows[-1])
     show("mean", [sum(column) / len(rows) for column in zip(*rows, strict=True)])
 
