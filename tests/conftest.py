@@ -33,7 +33,7 @@ LEVEL, MEAN_LEVEL = 0.8, 0.35
 LEVELS, DEEP_LEVELS, CODED_LEVELS = 2.0, 0.6, 4.0
 #: How near the base network comes to the photograph, in dB.
 MIN_BASE_PSNR = 25.0
-#: How far light and dark, in large, may be from where the photograph has them: without a loss for it styles had 0.01 to 0.03.
+#: How far light and dark, in large, may be from the photograph's: trained without a loss for it, styles had 0.01 to 0.03.
 MAX_SHADING = 0.007
 
 
