@@ -264,11 +264,11 @@ def test_broken_photographs_are_told_once(settings: dict[str, Any]) -> None:
 
 
 def test_bf16_trains_like_fp32(settings: dict[str, Any], tmp_path: Path) -> None:
+    settings["learning_rate"] = 2e-4  # at higher rates the first steps from random weights overshoot, each its own way
     fit(FitConfig(**settings))
     fit(FitConfig(**{**settings, "out": tmp_path / "half", "precision": "bf16"}))
-    full, half = losses(settings["out"] / "paint_losses.csv"), losses(tmp_path / "half" / "paint_losses.csv")
-    assert half[0]["total"] == pytest.approx(full[0]["total"], rel=0.02)
-    assert half[-1]["total"] == pytest.approx(full[-1]["total"], rel=0.2)
+    full, half = (losses(out / "paint_losses.csv") for out in (settings["out"], tmp_path / "half"))
+    assert [row["total"] for row in half] == pytest.approx([row["total"] for row in full], rel=0.05)
 
 
 @requires_cuda

@@ -94,7 +94,7 @@ ALLOWED = {
     },
     "": {"errors", "images", "jobs", "pipeline", "styles", "stylizer", "transnet", "video"},
 }
-TRAINER_MAY = {"", "checkpoint", "cli", "device", "errors", "files", "grid", "interrupt", "styles", "transnet"}
+TRAINER_MAY = {"", "checkpoint", "cli", "colour", "device", "errors", "files", "grid", "interrupt", "styles", "transnet"}
 SOLE_USERS = {
     "click": {"stylebatch/cli.py", "trainer/cli.py"},
     "tqdm": {"stylebatch/cli.py"},

@@ -43,7 +43,7 @@ class FitConfig:
     shading_weight: float = _option(40.0, "Weight of light and dark that the photograph does not have there.")
     spike_weight: float = _option(6.0, "Weight of features that outshine all others, and leave blots in even places.")
     tv_weight: float = _option(1e-6, "Weight of the total variation.")
-    stability_weight: float = _option(0.0, "Weight of the difference between two frames of a made-up motion.")
+    stability_weight: float = _option(10.0, "Weight of the difference between two frames of a made-up motion.")
     vgg: str = _option("caffe", "Loss network: caffe (embedded), IMAGENET1K_V1, IMAGENET1K_FEATURES or a path.")
     vgg_input: str = _option("auto", "How the loss network is fed.", ("auto", "caffe", "imagenet", "raw"))
     padding_mode: str = _option("reflect", "How the network's convolutions pad.", ("reflect", "zeros"))
