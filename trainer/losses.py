@@ -115,8 +115,8 @@ def shading(images: Tensor) -> Tensor:
     """
     with torch.autocast(images.device.type, enabled=False):
         height, width = (-(-side // _SHADING_SHRINK) for side in images.shape[2:])
-        # Antialiased, a pixel weighs pixels up to 16 away: of a ripple of 64 px it keeps four fifths, of one of 20 px a
-        # twentieth; means over squares of 16 px would keep a quarter of the latter.
+        # Antialiased, a ripple of 64 px keeps four fifths of its height, one of 20 px a twentieth. In means over squares of
+        # 16 px the latter would keep a quarter.
         small = F.interpolate(_at_least_fp32(images), (height, width), mode="bilinear", antialias=True)
         luma = torch.einsum("nchw,c->nhw", small, torch.from_numpy(LUMA[0]).to(small))
         return luma - luma.mean((1, 2), keepdim=True)
