@@ -17,9 +17,9 @@ import click
 import torch
 
 from stylebatch.styles import load_style as load_network
-from trainer.config import CONTENT_LAYER, STYLE_LAYERS, FitConfig
+from trainer.config import FitConfig
 from trainer.content import find_photographs, load_photograph, load_style
-from trainer.losses import content_loss, gram, shading, shading_loss, style_loss
+from trainer.objective import Objective
 from trainer.stability import stability_error
 from trainer.vgg import VGG16
 
@@ -35,17 +35,16 @@ COLUMNS = ("photograph", "style", "content", "total", "shading", "stability")
 @click.option("--strength", default=1.0, show_default=True, help="Of the style.")
 @torch.inference_mode()
 def main(style: str, painting: Path, photos: Path, size: int, style_size: int, strength: float) -> None:
-    network, vgg = load_network(style, strength).network(), VGG16()
-    targets = {layer: gram(features) for layer, features in vgg(load_style(painting, style_size), STYLE_LAYERS).items()}
+    network, paths = load_network(style, strength).network(), find_photographs(photos)[0]
+    config = FitConfig(style=painting, style_weight=5.0, palette_weight=0.0, shading_weight=0.0, tv_weight=0.0)
+    objective = Objective(config, VGG16(), load_style(painting, style_size), load_photograph(paths[0], size))
     rows = []
-    for path in find_photographs(photos)[0]:
+    for path in paths:
         photograph = load_photograph(path, size)
-        stylized = network(photograph)
-        before, after = vgg(photograph, STYLE_LAYERS), vgg(stylized, STYLE_LAYERS)
-        style_, content = style_loss(after, targets).item(), content_loss(after[CONTENT_LAYER], before[CONTENT_LAYER]).item()
-        unstylized = style_loss(before, targets).item()
-        shades = shading_loss(stylized, shading(photograph)).item()
-        rows.append((unstylized, style_, content, content + 5 * style_, shades, stability_error(network, photograph)))
+        target = objective.target(photograph)
+        before, after = objective(photograph, target), objective(network(photograph), target)
+        losses = [float(loss) for loss in (before.style, after.style, after.content, after.total, after.shading)]
+        rows.append([*losses, stability_error(network, photograph)])
         show(path.name, rows[-1])
     show("mean", [sum(column) / len(rows) for column in zip(*rows, strict=True)])
 

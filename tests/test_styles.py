@@ -26,6 +26,11 @@ from trainer.vgg import VGG16
 DATA = Path(__file__).parent / "data"
 
 
+def unseen_photographs() -> list[torch.Tensor]:
+    """1×3×H×W at 384 px, that no shipped network was trained with."""
+    return [load_photograph(PACKAGED / f"{name}.jpg", 384) for name in ("astronaut", "cat", "coffee")]
+
+
 def test_headers_name_the_artwork() -> None:
     assert {*shipped_styles()} == {
         "contrast_of_forms", "hosi", "la_muse", "mondrian", "scream", "shipwreck", "sketch", "trial", "wave",
@@ -49,8 +54,7 @@ def test_hosi_keeps_what_the_photograph_shows() -> None:
     network, vgg = load_checkpoint(find_style("hosi")).network(), VGG16()
     losses = []
     with torch.inference_mode():
-        for name in ("astronaut", "cat", "coffee"):
-            photograph = load_photograph(PACKAGED / f"{name}.jpg", 384)
+        for photograph in unseen_photographs():
             target, actual = (vgg(x, [CONTENT_LAYER])[CONTENT_LAYER] for x in (photograph, network(photograph)))
             losses.append(content_loss(actual, target).item())
     assert sum(losses) / len(losses) <= 4e5
@@ -62,7 +66,7 @@ def test_styles_keep_light_and_dark(name: str) -> None:
     network = load_checkpoint(find_style(name)).network()
     losses = []
     with torch.inference_mode():
-        for photograph in (load_photograph(PACKAGED / f"{name}.jpg", 384) for name in ("astronaut", "cat", "coffee")):
+        for photograph in unseen_photographs():
             losses.append(shading_loss(network(photograph), shading(photograph)).item())
     assert sum(losses) / len(losses) < MAX_SHADING
 
@@ -176,8 +180,8 @@ def test_strength_nothing_is_the_photograph(tmp_path: Path) -> None:
     save_safetensors(Checkpoint(noisy, {**base.metadata, "style": "noisy", "base": base.digest}), tmp_path / "n.safetensors")
     stylizer = Stylizer(tmp_path / "n.safetensors", strength=0, device="cpu", precision="fp32")
     values = []
-    for name in ("astronaut", "cat", "coffee"):
-        photograph = (load_photograph(PACKAGED / f"{name}.jpg", 384)[0].permute(1, 2, 0) * 255).round().byte()
+    for tensor in unseen_photographs():
+        photograph = (tensor[0].permute(1, 2, 0) * 255).round().byte()
         values.append(psnr(stylizer(photograph[None])[0], photograph))
     assert sum(values) / len(values) > MIN_BASE_PSNR
 

@@ -106,8 +106,7 @@ MIN_STYLE_SIZE = 64
 IDENTITY = (
     "batch_size", "crop_size", "augment", "style_size", "optimizer", "learning_rate", "schedule", "patience",
     "style_strength", "content_weight", "style_weight", "palette_weight", "shading_weight", "spike_weight", "tv_weight",
-    "stability_weight",
-    "vgg", "vgg_input", "padding_mode", "init", "seed",
+    "stability_weight", "vgg", "vgg_input", "padding_mode", "init", "seed",
 )  # fmt: skip
 
 #: Named sets of choices. "article" is the training script of the article that TransNet comes from, on the embedded loss

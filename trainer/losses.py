@@ -126,7 +126,7 @@ def shading_loss(images: Tensor, target: Tensor) -> Tensor:
     """Mean squared difference of `shading`: what Gram matrices and palette ask of every picture, an even sky could give in
     patches that its photograph has no reason for. Strokes are finer, and free.
 
-    Deviation: Li et al. (2017, arXiv 1707.01253, section 3.2) compare Laplacians of pooled pixels, for details; with means
+    Deviation: Li et al. (2017, arXiv 1707.01253) compare Laplacians of pooled pixels, for details; with means
     taken off instead, what is compared is the whole picture's light and dark.
 
     Args:
