@@ -260,7 +260,7 @@ def ceiling(precision: str) -> dict[str, float]:
 
     from stylebatch.benchmark import matmul_gflops
 
-    return {"gflops": matmul_gflops(torch.device("cpu"), precision, 5)}
+    return {"gflops": matmul_gflops(torch.device("cpu"), precision, 5)}  # type: ignore[arg-type]
 
 
 def measure(job: str, way: str, style: str, work: Path) -> dict[str, Any]:
@@ -348,9 +348,9 @@ def main() -> None:
     print(f"{'':28}{columns}  load/stylize/save")
     for job, by_way in results.items():
         baseline = [run["seconds"] for run in by_way["article"]]
-        for way, runs in by_way.items():
-            middle = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-            ratio = statistics.median(theirs / run["seconds"] for theirs, run in zip(baseline, runs, strict=True))
+        for way, measured in by_way.items():
+            middle = {key: statistics.median(run[key] for run in measured) for key in measured[0]}
+            ratio = statistics.median(theirs / run["seconds"] for theirs, run in zip(baseline, measured, strict=True))
             share = f"{middle['gflops'] / ceilings[way.partition('-')[2] or 'fp32']:.0%}" if "gflops" in middle else ""
             whole = f"{middle['alone'] / middle['seconds']:.0%}" if "alone" in middle else ""
             noise = f"{middle['psnr']:.1f}" if "psnr" in middle else ""

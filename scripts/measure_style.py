@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 import torch
 
+from stylebatch.cli import command
 from stylebatch.styles import load_style as load_network
 from trainer.config import FitConfig
 from trainer.content import find_photographs, load_photograph, load_style
@@ -33,6 +34,7 @@ COLUMNS = ("photograph", "style", "content", "total", "shading", "stability")
 @click.option("--size", default=384, show_default=True, help="Long side of the photographs.")
 @click.option("--style-size", default=FitConfig.style_size, show_default=True, help="Long side of the painting.")
 @click.option("--strength", default=1.0, show_default=True, help="Of the style.")
+@command
 @torch.inference_mode()
 def main(style: str, painting: Path, photos: Path, size: int, style_size: int, strength: float) -> None:
     network, paths = load_network(style, strength).network(), find_photographs(photos)[0]

@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_safetensors
+from stylebatch.cli import command
 from stylebatch.styles import FOLDER, shipped_styles
 
 #: Where a training lay on a disk says nothing about the style.
@@ -27,6 +28,7 @@ _PRIVATE = ("style", "content", "out", "init", "resume", "workers", "device")
 @click.option("--year", required=True)
 @click.option("--rights", required=True)
 @click.option("--photographs", required=True, help="What the network was trained with.")
+@command
 def main(checkpoint: Path, **artwork: str) -> None:
     trained = load_checkpoint(checkpoint)
     config = {key: value for key, value in trained.metadata["config"].items() if key not in _PRIVATE}

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from stylebatch.checkpoint import Checkpoint, save_safetensors
+from stylebatch.cli import command
 from stylebatch.device import DTYPES, keep_freed_memory, pick_device, pick_precision
 from stylebatch.styles import BASE
 from stylebatch.transnet import TransNet
@@ -43,6 +44,7 @@ def with_tone_of(x: Tensor, y: Tensor) -> Tensor:
 @click.option("--learning-rate", default=2e-3, show_default=True)
 @click.option("--photographs", default="BSDS500 train and test (research use), 400 photographs", show_default=True)
 @click.option("--output", default=BASE, show_default=True, type=click.Path(path_type=Path))
+@command
 def main(
     photos: Path, steps: int, batch_size: int, crop_size: int, learning_rate: float, photographs: str, output: Path
 ) -> None:
@@ -50,8 +52,8 @@ def main(
     keep_freed_memory()
     device = pick_device()
     precision = pick_precision("auto", device)
-    network = TransNet("reflect").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    vgg = VGG16().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = TransNet("reflect").to(memory_format=torch.channels_last)
+    vgg = VGG16().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, steps, cycle_momentum=False)
     loader = content_loader(
