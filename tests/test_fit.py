@@ -13,11 +13,11 @@ from PIL import Image
 
 from stylebatch.checkpoint import load_checkpoint, save_pth
 from stylebatch.errors import StylebatchError
-from stylebatch.styles import BASE
+from stylebatch.styles import BASE, shipped_styles
 from stylebatch.styles import load_style as load_network
 from trainer.config import FitConfig
 from trainer.content import PACKAGED, load_middles, load_photograph, load_style
-from trainer.fit import COOLING, POWER, fit, normalised_features
+from trainer.fit import COOLING, POWER, bounded_features, fit
 from trainer.losses import content_loss, gram, spike_loss, style_loss, tv_loss
 from trainer.objective import Objective
 from trainer.report import to_image
@@ -113,15 +113,28 @@ def test_first_step_is_what_the_losses_say(settings: dict[str, Any]) -> None:
     images = next(iter(loader)).images / 255
     with torch.inference_mode():
         targets = {name: gram(f) for name, f in vgg(load_style(config.style, 0), STYLE_LAYERS).items()}
-        with normalised_features(network) as normalised:
+        with bounded_features(network) as bounded:
             stylized = network(images)
-        assert [f.shape[1] for f in normalised] == [*[128] * 10, 64, 32]  # of the residual blocks, and after them
+        assert [f.shape[1] for f in bounded] == [*[128] * 10, 64, 32, 3]  # of the residual blocks, after them, and logits
         features = vgg(stylized, STYLE_LAYERS)
         content = content_loss(features[CONTENT_LAYER], vgg(images, [CONTENT_LAYER])[CONTENT_LAYER])
     row = losses(settings["out"] / "paint_losses.csv")[0]
-    style, spikes = style_loss(features, targets), spike_loss(normalised)
+    style, spikes = style_loss(features, targets), spike_loss(bounded)
     for name, value in (("content", content), ("style", style), ("tv", tv_loss(stylized)), ("spikes", spikes)):
         assert row[name] == pytest.approx(value.item(), rel=1e-3)
+
+
+def test_black_has_a_way_back() -> None:
+    """Of pixels that too large a step has made black, a loss on pixels has no gradient any more, but spikes have."""
+    network = load_checkpoint(shipped_styles()["hosi"].path).network().train()
+    bias = network.layer[-2].bias
+    with torch.no_grad():
+        bias -= 60
+    with bounded_features(network) as bounded:
+        black = network(load_photograph(PACKAGED / "cat.jpg", 64))
+    of_pixels, of_spikes = (torch.autograd.grad(x, bias, retain_graph=True)[0] for x in (black.sum(), spike_loss(bounded)))
+    assert of_pixels.abs().max() < 1e-9
+    assert of_spikes.max() < -1  # a step against it makes every colour lighter
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -193,10 +193,10 @@ def fit(
                     images, frame = motion.warp(images), motion.next_frame(images, generator)
 
                 # 5c. Stylize; losses.
-                with normalised_features(state.network) as normalised:
+                with bounded_features(state.network) as bounded:
                     stylized = state.network(frame)
                 losses = objective(stylized, objective.target(images))
-            spikes = spike_loss(normalised) if config.spike_weight else torch.zeros_like(losses.total)
+            spikes = spike_loss(bounded) if config.spike_weight else torch.zeros_like(losses.total)
             stability = motion.difference(before, stylized) if config.stability_weight else torch.zeros_like(losses.total)
             total = losses.total + objective.scale * (config.spike_weight * spikes + config.stability_weight * stability)
 
@@ -382,12 +382,16 @@ def _earlier_state(config: FitConfig, message: Callable[[str], None]) -> Checkpo
 
 
 @contextmanager
-def normalised_features(network: TransNet) -> Iterator[list[Tensor]]:
-    """Lists, in order of computation, what the instance normalisations from the first residual block on give."""
+def bounded_features(network: TransNet) -> Iterator[list[Tensor]]:
+    """Lists, in order of computation, what `spike_loss` is to bound: what the instance normalisations from the first
+    residual block on give, and the last convolution, of which the sigmoid makes pixels."""
     features: list[Tensor] = []
     first = next(index for index, layer in enumerate(network.layer) if isinstance(layer, ResBlock))
     norms = [module for module in network.layer[first:].modules() if isinstance(module, nn.InstanceNorm2d)]
-    hooks = [norm.register_forward_hook(lambda _module, _input, output: features.append(output)) for norm in norms]
+    hooks = [
+        module.register_forward_hook(lambda _module, _input, output: features.append(output))
+        for module in (*norms, network.layer[-2])
+    ]
     try:
         yield features
     finally:

@@ -16,7 +16,7 @@ _AXES = torch.cat([torch.eye(3), F.normalize(torch.randn(13, 3, generator=torch.
 _PALETTE_PIXELS = 8192
 #: Shrunk by so much, a picture shows no strokes of the brush any more, but light and dark.
 _SHADING_SHRINK = 16
-#: Standard deviations beyond which a normalised feature counts as a spike.
+#: Beyond this, a normalised feature (in standard deviations) or a logit counts as a spike.
 _SPIKE = 4.0
 
 
@@ -139,17 +139,18 @@ def shading_loss(images: Tensor, target: Tensor) -> Tensor:
     return _mean_squared(shading(images), target)
 
 
-def spike_loss(normalised: Iterable[Tensor]) -> Tensor:
-    """What normalised features have beyond 4 standard deviations, squared, as a mean over each tensor, summed.
+def spike_loss(features: Iterable[Tensor]) -> Tensor:
+    """What normalised features and logits of pixels have beyond ±4, squared, as a mean over each tensor, summed.
 
-    A spike takes the statistics of the instance normalisation and so sets the contrast of everything else: the droplets of
-    StyleGAN (Karras et al. 2020, arXiv 1912.04958, section 2). They cure theirs by another normalisation; this one leaves
-    the network as it is.
+    A feature that spikes takes the statistics of the instance normalisation and so sets the contrast of everything else: the
+    droplets of StyleGAN (Karras et al. 2020, arXiv 1912.04958, section 2). They cure theirs by another normalisation; this
+    one leaves the network as it is. A logit beyond ±4, five levels of 255 from black or white, has next to no gradient
+    through the sigmoid: what a large step sent there would stay, black, whatever the other losses say.
 
     Args:
-        normalised: outputs of instance normalisations, N×C×H×W each.
+        features: outputs of instance normalisations and what the sigmoid is given, N×C×H×W each.
     """
-    return torch.stack([_at_least_fp32(F.softshrink(features, _SPIKE)).square().mean() for features in normalised]).sum()
+    return torch.stack([_at_least_fp32(F.softshrink(each, _SPIKE)).square().mean() for each in features]).sum()
 
 
 def _mean_squared(a: Tensor, b: Tensor) -> Tensor:
