@@ -41,7 +41,7 @@ class FitConfig:
     )
     palette_weight: float = _option(80.0, "Weight of the distance between the picture's colours and the painting's.")
     shading_weight: float = _option(40.0, "Weight of light and dark that the photograph does not have there.")
-    spike_weight: float = _option(6.0, "Weight of features that outshine all others, and leave blots in even places.")
+    spike_weight: float = _option(6.0, "Weight of what leaves blots: features that outshine all others, black pixels.")
     tv_weight: float = _option(1e-6, "Weight of the total variation.")
     stability_weight: float = _option(10.0, "Weight of the difference between two frames of a made-up motion.")
     vgg: str = _option("caffe", "Loss network: caffe (embedded), IMAGENET1K_V1, IMAGENET1K_FEATURES or a path.")
