@@ -40,6 +40,16 @@ def test_difference_is_that_of_the_noise() -> None:
     assert motion.difference(ramp(), ramp()) > 2 * noisy
 
 
+def test_some_frames_are_clean() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = ramp().expand(12, -1, -1, -1)
+    motion = Motion.random(images, generator)
+    moved = motion.warp(images)
+    for share, noisy in ((0.0, range(12, 13)), (0.5, range(3, 10)), (1.0, range(1))):
+        frames = motion.next_frame(images, generator, share)
+        assert sum(not torch.equal(frame, still) for frame, still in zip(frames, moved, strict=True)) in noisy
+
+
 def test_error_is_the_same_each_time_and_falls_for_a_steadier_network() -> None:
     torch.manual_seed(0)
     network, photograph = TransNet(), ramp() + 0.2 * torch.rand(1, 3, 96, 128)

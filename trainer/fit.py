@@ -38,6 +38,8 @@ VALIDATION, VALIDATION_SHARE = 8, 1 / 4
 VALIDATE_EVERY, BETTER = 25, 0.995
 #: The share of a training in which the rate rises, the share in which it falls to nothing, and the power of its fall.
 WARM_UP, COOLING, POWER = 0.04, 0.95, 1.5
+#: The share of made-up frames without a camera's noise: a network that never sees an even sky leaves it unpainted.
+CLEAN = 0.5
 #: On divergence the rate is divided by this, so often at most.
 RATE_CUT, MAX_RATE_CUTS = 4.0, 8
 
@@ -190,7 +192,7 @@ def fit(
                     motion = Motion.random(images, generator)
                     with torch.no_grad():
                         before = state.network(images)
-                    images, frame = motion.warp(images), motion.next_frame(images, generator)
+                    images, frame = motion.warp(images), motion.next_frame(images, generator, CLEAN)
 
                 # 5c. Stylize; losses.
                 with bounded_features(state.network) as bounded:

@@ -50,9 +50,10 @@ class Motion:
         with torch.autocast(images.device.type, enabled=False):
             return F.grid_sample(images.float(), self.grid, padding_mode="reflection", align_corners=False)
 
-    def next_frame(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """N×3×H×W in [0,1], warped, with fresh noise."""
-        noise = torch.randn(images.shape, generator=generator) * NOISE
+    def next_frame(self, images: Tensor, generator: torch.Generator, clean: float = 0.0) -> Tensor:
+        """N×3×H×W in [0,1], warped, with fresh noise, but for a share `clean` of them."""
+        noisy = torch.rand(len(images), 1, 1, 1, generator=generator) >= clean
+        noise = torch.randn(images.shape, generator=generator) * NOISE * noisy
         return (self.warp(images) + noise.to(images.device)).clamp(0, 1)
 
     def difference(self, frame: Tensor, next_frame: Tensor) -> Tensor:
