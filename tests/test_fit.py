@@ -243,25 +243,30 @@ def test_photographs_are_held_out(
 
 
 def test_stability_is_learned(settings: dict[str, Any]) -> None:
-    """The same training with and without it, judged on a motion that neither has seen."""
-    settings |= {"steps": 15, "crop_size": 64, "batch_size": 1, "optimizer": "muon", "learning_rate": 0.1}
-    photograph = load_photograph(settings["content"] / "a.jpg", 80)
+    """The same training with and without it, judged on a motion that neither has seen. It goes on from a style that is good
+    at what it learns: in the first steps towards another one, how much a picture shimmers is chance."""
+    settings |= {
+        "style": Path(__file__).parent / "data" / "cat_hosi.png", "content": PACKAGED, "init": "hosi", "style_weight": None,
+        "steps": 12, "crop_size": 96, "batch_size": 1, "optimizer": "muon", "learning_rate": 0.02,
+    }  # fmt: skip
+    photograph = load_photograph(PACKAGED / "coffee.jpg", 128)
     errors = []
     for weight in (0.0, 600.0):
         result = fit(FitConfig(**{**settings, "stability_weight": weight, "out": settings["out"] / str(weight)}))
         errors.append(stability_error(load_checkpoint(result.checkpoint).network(), photograph, seed=9))
-    assert errors[1] < 0.7 * errors[0]
+    assert errors[1] < 0.85 * errors[0]
 
 
 def test_divergence_rolls_back_and_lowers_the_rate(settings: dict[str, Any]) -> None:
     """A rate at which weight decay turns into growth, beyond fp32 within the run; a thousandth of it still computes."""
     said: list[str] = []
-    result = fit(FitConfig(**{**settings, "learning_rate": 1e10, "schedule": "constant"}), message=said.append)
+    settings |= {"schedule": "constant", "spike_weight": 0.0}  # which squares logits, and so needs twice the range
+    result = fit(FitConfig(**{**settings, "learning_rate": 1e10}), message=said.append)
     assert result.step == 5
     assert any("diverged" in line and "divided by 4" in line for line in said)
     assert all(tensor.isfinite().all() for tensor in weights(result.checkpoint).values())
     with pytest.raises(StylebatchError, match="diverges at any learning rate"):
-        fit(FitConfig(**{**settings, "learning_rate": 1e30, "schedule": "constant"}))
+        fit(FitConfig(**{**settings, "learning_rate": 1e30}))
 
 
 def test_broken_photographs_are_told_once(settings: dict[str, Any]) -> None:
