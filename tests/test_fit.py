@@ -251,22 +251,21 @@ def test_stability_is_learned(settings: dict[str, Any]) -> None:
     }  # fmt: skip
     photograph = load_photograph(PACKAGED / "coffee.jpg", 128)
     errors = []
-    for weight in (0.0, 600.0):
+    for weight in (0.0, 2000.0):
         result = fit(FitConfig(**{**settings, "stability_weight": weight, "out": settings["out"] / str(weight)}))
         errors.append(stability_error(load_checkpoint(result.checkpoint).network(), photograph, seed=9))
-    assert errors[1] < 0.85 * errors[0]
+    assert errors[1] < 0.7 * errors[0]
 
 
 def test_divergence_rolls_back_and_lowers_the_rate(settings: dict[str, Any]) -> None:
-    """A rate at which weight decay turns into growth, beyond fp32 within the run; a thousandth of it still computes."""
+    """A rate at which weight decay turns into growth, beyond fp32 within the run; a four-thousandth of it still computes."""
     said: list[str] = []
-    settings |= {"schedule": "constant", "spike_weight": 0.0}  # which squares logits, and so needs twice the range
-    result = fit(FitConfig(**{**settings, "learning_rate": 1e10}), message=said.append)
+    result = fit(FitConfig(**{**settings, "learning_rate": 1e7, "schedule": "constant"}), message=said.append)
     assert result.step == 5
     assert any("diverged" in line and "divided by 4" in line for line in said)
     assert all(tensor.isfinite().all() for tensor in weights(result.checkpoint).values())
     with pytest.raises(StylebatchError, match="diverges at any learning rate"):
-        fit(FitConfig(**{**settings, "learning_rate": 1e30}))
+        fit(FitConfig(**{**settings, "learning_rate": 1e30, "schedule": "constant"}))
 
 
 def test_broken_photographs_are_told_once(settings: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import torch
 from conftest import assert_close
 
 from stylebatch.transnet import TransNet
-from trainer.stability import BORDER, NOISE, Motion, stability_error
+from trainer.stability import BORDER, NOISE, Motion, stability_error, with_noise
 
 
 def ramp(height: int = 96, width: int = 128) -> torch.Tensor:
@@ -35,7 +35,7 @@ def test_difference_is_that_of_the_noise() -> None:
     """A picture against itself moved differs by the camera's noise alone; against the unmoved one by much more."""
     generator = torch.Generator().manual_seed(0)
     motion = Motion.random(ramp(), generator)
-    noisy = motion.difference(ramp(), motion.next_frame(ramp(), generator))
+    noisy = motion.difference(ramp(), with_noise(motion.warp(ramp()), generator))
     assert 0.8 * NOISE**2 < noisy < 1.2 * NOISE**2
     assert motion.difference(ramp(), ramp()) > 2 * noisy
 
@@ -43,11 +43,9 @@ def test_difference_is_that_of_the_noise() -> None:
 def test_some_frames_are_clean() -> None:
     generator = torch.Generator().manual_seed(0)
     images = ramp().expand(12, -1, -1, -1)
-    motion = Motion.random(images, generator)
-    moved = motion.warp(images)
     for share, noisy in ((0.0, range(12, 13)), (0.5, range(3, 10)), (1.0, range(1))):
-        frames = motion.next_frame(images, generator, share)
-        assert sum(not torch.equal(frame, still) for frame, still in zip(frames, moved, strict=True)) in noisy
+        frames = with_noise(images, generator, share)
+        assert sum(not torch.equal(frame, still) for frame, still in zip(frames, images, strict=True)) in noisy
 
 
 def test_error_is_the_same_each_time_and_falls_for_a_steadier_network() -> None:

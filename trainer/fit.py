@@ -24,7 +24,7 @@ from trainer.losses import spike_loss
 from trainer.muon import Muon
 from trainer.objective import Objective
 from trainer.report import COLUMNS, LOSSES, save_curves, save_fuse, save_losses
-from trainer.stability import Motion
+from trainer.stability import Motion, with_noise
 from trainer.start import NEAREST, Start, find_start
 from trainer.vgg import VGG16
 
@@ -192,7 +192,8 @@ def fit(
                     motion = Motion.random(images, generator)
                     with torch.no_grad():
                         before = state.network(images)
-                    images, frame = motion.warp(images), motion.next_frame(images, generator, CLEAN)
+                    images = motion.warp(images)
+                    frame = with_noise(images, generator, CLEAN)
 
                 # 5c. Stylize; losses.
                 with bounded_features(state.network) as bounded:

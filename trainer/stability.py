@@ -50,16 +50,17 @@ class Motion:
         with torch.autocast(images.device.type, enabled=False):
             return F.grid_sample(images.float(), self.grid, padding_mode="reflection", align_corners=False)
 
-    def next_frame(self, images: Tensor, generator: torch.Generator, clean: float = 0.0) -> Tensor:
-        """N×3×H×W in [0,1], warped, with fresh noise, but for a share `clean` of them."""
-        noisy = torch.rand(len(images), 1, 1, 1, generator=generator) >= clean
-        noise = torch.randn(images.shape, generator=generator) * NOISE * noisy
-        return (self.warp(images) + noise.to(images.device)).clamp(0, 1)
-
     def difference(self, frame: Tensor, next_frame: Tensor) -> Tensor:
         """Mean squared difference between `frame`, warped, and `next_frame`, N×3×H×W in [0,1], over pixels inside."""
         squared = (self.warp(frame) - next_frame.float()).square().mean(1, keepdim=True)
         return (squared * self.inside).sum() / self.inside.sum().clamp_min(1)
+
+
+def with_noise(images: Tensor, generator: torch.Generator, clean: float = 0.0) -> Tensor:
+    """N×3×H×W in [0,1] with the noise of a camera, but for a share `clean` of them."""
+    level = NOISE * (torch.rand(len(images), 1, 1, 1, generator=generator) >= clean) if clean else NOISE
+    noise = torch.randn(images.shape, generator=generator) * level
+    return (images + noise.to(images.device)).clamp(0, 1)
 
 
 @torch.inference_mode()
@@ -73,5 +74,5 @@ def stability_error(network: TransNet, photograph: Tensor, *, motions: int = 4, 
     stylized, errors = network(photograph), []
     for _ in range(motions):
         motion = Motion.random(photograph, generator)
-        errors.append(motion.difference(stylized, network(motion.next_frame(photograph, generator))))
+        errors.append(motion.difference(stylized, network(with_noise(motion.warp(photograph), generator))))
     return float(torch.stack(errors).mean())
