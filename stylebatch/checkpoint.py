@@ -36,9 +36,8 @@ class Checkpoint:
         model: TransNet's state dict, fp32, complete and finite.
         metadata: "style", "padding_mode", how it was trained; plain JSON values.
         training: a trained `.pth`'s other entries ("optimizer", …); empty for shipped weights.
-        tone: share of the photograph's own mean and contrast, by channel, that each picture is to get back. Instance
-            normalisation removes them before the first activation, so no weights can: what gives photographs back by
-            weights alone gives back all but these.
+        tone: how far each picture is to be brought back to its photograph's tone (`colour.with_tone_of`), 0 to 1. Instance
+            normalisation removes brightness and contrast before the first activation, so no weights can give them back.
     """
 
     model: dict[str, Tensor]

@@ -109,15 +109,29 @@ def with_colours_of(stylized: Pixels, photograph: Pixels) -> Pixels:
 
 
 def with_tone_of(stylized: Pixels, photograph: Pixels, share: float) -> Pixels:
-    """`stylized` with the mean and contrast of each channel moved by `share`, 0 to 1, of the way to the photograph's."""
+    """`stylized` on the way to the photograph's tone, by `share`, 0 to 1.
+
+    Where it is light and coloured in large, in blocks of 8 px, comes first (1 - (1 - share)²), for there, networks between
+    photograph and style put discs into even skies; each channel's contrast comes last (share²), for it is brushwork, too.
+    """
     toned = np.empty_like(stylized)
-    levels = np.arange(np.iinfo(stylized.dtype).max + 1)
+    top = np.iinfo(stylized.dtype).max
+    levels = np.arange(top + 1, dtype=np.float32)
     for channel in range(3):
-        mean, contrast = stylized[..., channel].mean(), stylized[..., channel].std()
-        scale = 1 + share * (photograph[..., channel].std() / max(contrast, levels[-1] / 1000) - 1)
-        moved = (levels - mean) * scale + mean + share * (photograph[..., channel].mean() - mean)
-        toned[..., channel] = _rounded(moved, stylized)[stylized[..., channel]]
+        picture, model = stylized[..., channel], photograph[..., channel]
+        mean, contrast = picture.mean(dtype=np.float64), max(picture.std(dtype=np.float64), top / 1000)
+        scale = 1 + share**2 * (model.std(dtype=np.float64) / contrast - 1)
+        scaled = ((levels - mean) * scale + mean).astype(np.float32)[picture]
+        toned[..., channel] = _rounded(scaled + share * (2 - share) * _in_large(model - scaled), stylized)
     return toned
+
+
+def _in_large(values: Pixels) -> Pixels:
+    """H×W without what is finer than blocks of 8 px."""
+    height, width = values.shape
+    blocks = cv2.resize(values, (-(-width // 8), -(-height // 8)), interpolation=cv2.INTER_AREA)
+    smooth: Pixels = cv2.resize(blocks, (width, height), interpolation=cv2.INTER_CUBIC)
+    return smooth
 
 
 def _push_pull(colours: Pixels, trust: Pixels) -> Pixels:

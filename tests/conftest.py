@@ -35,6 +35,8 @@ LEVELS, DEEP_LEVELS, CODED_LEVELS = 2.0, 0.6, 4.0
 MIN_BASE_PSNR = 25.0
 #: How far light and dark, in large, may be from the photograph's: trained without a loss for it, styles had 0.01 to 0.03.
 MAX_SHADING = 0.007
+#: At strengths ¼ and ½, how far blocks of 32 px may be from the photograph's, in levels of 255.
+MAX_BLOCK_LEVELS = {0.25: 25, 0.5: 80}
 
 
 def assert_close(actual: Tensor, expected: Tensor, dtype: torch.dtype = torch.float32) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import MAX_SHADING, MIN_BASE_PSNR, MIN_PSNR, assert_close
+from conftest import MAX_BLOCK_LEVELS, MAX_SHADING, MIN_BASE_PSNR, MIN_PSNR, assert_close
 from PIL import Image
+from torch.nn import functional as F
 
 from stylebatch import Stylizer
 from stylebatch.benchmark import psnr
@@ -26,9 +27,14 @@ from trainer.vgg import VGG16
 DATA = Path(__file__).parent / "data"
 
 
-def unseen_photographs() -> list[torch.Tensor]:
-    """1×3×H×W at 384 px, that no shipped network was trained with."""
-    return [load_photograph(PACKAGED / f"{name}.jpg", 384) for name in ("astronaut", "cat", "coffee")]
+def unseen_photographs(size: int = 384) -> list[torch.Tensor]:
+    """1×3×H×W, that no shipped network was trained with."""
+    return [load_photograph(PACKAGED / f"{name}.jpg", size) for name in ("astronaut", "cat", "coffee")]
+
+
+def as_pixels(photograph: torch.Tensor) -> torch.Tensor:
+    """1×3×H×W in [0,1] → H×W×3 uint8."""
+    return (photograph[0].permute(1, 2, 0) * 255).round().byte()
 
 
 def test_headers_name_the_artwork() -> None:
@@ -181,7 +187,7 @@ def test_strength_nothing_is_the_photograph(tmp_path: Path) -> None:
     stylizer = Stylizer(tmp_path / "n.safetensors", strength=0, device="cpu", precision="fp32")
     values = []
     for tensor in unseen_photographs():
-        photograph = (tensor[0].permute(1, 2, 0) * 255).round().byte()
+        photograph = as_pixels(tensor)
         values.append(psnr(stylizer(photograph[None])[0], photograph))
     assert sum(values) / len(values) > MIN_BASE_PSNR
 
@@ -191,13 +197,15 @@ Grams = dict[str, torch.Tensor]
 
 @pytest.fixture(scope="module")
 def painted() -> Callable[..., Grams]:
-    """style, strength → the Gram matrices of its picture of a photograph unseen in training."""
-    vgg, photograph = VGG16(), load_photograph(PACKAGED / "cat.jpg", 192)
+    """style, strength → the Gram matrices, N×C×C, of its pictures of N photographs unseen in training."""
+    vgg, photographs = VGG16(), [as_pixels(photograph) for photograph in unseen_photographs(192)]
 
     @torch.inference_mode()
     def paint(style: str, strength: float = 1.0) -> Grams:
-        features = vgg(load_style(style, strength).network()(photograph), STYLE_LAYERS)
-        return {layer: gram(f) for layer, f in features.items()}
+        stylizer = Stylizer(style, strength=strength, device="cpu", precision="fp32")
+        pictures = [stylizer(photograph[None]).permute(0, 3, 1, 2) / 255 for photograph in photographs]
+        features = [vgg(picture, STYLE_LAYERS) for picture in pictures]
+        return {layer: torch.cat([gram(each[layer]) for each in features]) for layer in STYLE_LAYERS}
 
     return paint
 
@@ -212,6 +220,19 @@ def test_style_grows_with_strength(painted: Callable[..., Grams], name: str) -> 
     strengths = [painted(name, strength) for strength in (0, 0.25, 0.5, 0.75, 1)]
     distances = [distance(each, strengths[-1]) for each in strengths]
     assert all(nearer < farther for farther, nearer in pairwise(distances))
+
+
+@pytest.mark.parametrize("name", shipped_styles())
+def test_lower_strengths_keep_light_and_colour_in_large(name: str) -> None:
+    """No discs in an even sky: the weights alone are up to 250 levels off there."""
+    photograph = as_pixels(load_photograph(PACKAGED / "palace.jpg", 384))
+
+    def blocks(picture: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool2d(picture.permute(2, 0, 1).float(), 32)
+
+    for strength, most in MAX_BLOCK_LEVELS.items():
+        picture = Stylizer(name, strength=strength, device="cpu", precision="fp32")(photograph[None])[0]
+        assert (blocks(picture) - blocks(photograph)).abs().max() < most
 
 
 @pytest.mark.parametrize(("one", "two"), [("hosi", "wave"), ("scream", "la_muse"), ("sketch", "mondrian")])

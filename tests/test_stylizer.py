@@ -11,6 +11,7 @@ from torch import Tensor
 from stylebatch import Stylizer
 from stylebatch.benchmark import psnr
 from stylebatch.checkpoint import load_checkpoint
+from stylebatch.colour import with_tone_of
 from stylebatch.device import pick_device, pick_devices, pick_precision
 from stylebatch.errors import StylebatchError
 from stylebatch.styles import shipped_styles
@@ -55,6 +56,20 @@ def test_sixteen_bits_stay_sixteen(checkpoint: Path, precision: str) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (13, 9), (64, 48), (500, 1)])
 def test_any_size(stylizer: Stylizer, size: tuple[int, int]) -> None:
     assert stylizer(batch(1, size=size)).shape == (1, size[1], size[0], 3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("size", [(1, 1), (9, 1), (13, 500)])
+def test_tone_comes_back_as_far_as_it_is_asked_to(dtype: type, size: tuple[int, int]) -> None:
+    """A flat, dark photograph, of which an instance normalisation made a contrasted, bright picture."""
+    top = np.iinfo(dtype).max
+    noise = np.random.default_rng(0).normal(size=(*size, 3))
+    photograph, stylized = ((at + spread * noise) * top for at, spread in ((0.3, 0.005), (0.6, 0.1)))
+    photograph, stylized = photograph.astype(dtype), stylized.clip(0, top).astype(dtype)
+    assert np.array_equal(with_tone_of(stylized, photograph, 0), stylized)
+    far = [np.abs(with_tone_of(stylized, photograph, share) - photograph.astype(float)).mean() for share in (0, 0.5, 1)]
+    assert far[1] < far[0] / 3
+    assert far[2] < 0.003 * top
 
 
 @pytest.mark.parametrize("style", shipped_styles())
