@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -27,8 +28,11 @@ def contact_sheet(rows: Sequence[Sequence[Image.Image]], titles: Sequence[str], 
         rows: each as long as `titles`; the pictures of a row should have one shape.
         width: pixels of a column.
     """
+    import matplotlib  # late: it takes longer than the rest of this module
+
     gap, header = max(4, width // 80), max(20, width // 9)
-    font = ImageFont.load_default(size=header * 0.55)
+    # Pillow's own font is ASCII; this one has Latin, Greek and Cyrillic.
+    font = ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), header * 0.55)
     scaled = [[_scaled(picture, width=width) for picture in row] for row in rows]
     heights = [max(picture.height for picture in row) for row in scaled]
     sheet = Image.new(

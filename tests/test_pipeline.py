@@ -14,6 +14,7 @@ import stylebatch.loader
 from stylebatch import Stylizer, pipeline, stylize_folder, stylize_image
 from stylebatch.errors import OutputError, StylebatchError
 from stylebatch.frame import Failure, Frame, FrameInfo
+from stylebatch.grid import contact_sheet
 from stylebatch.images import Saved
 from stylebatch.jobs import stylize_grid
 from stylebatch.loader import EqualSizeBatches, load_batches
@@ -265,6 +266,12 @@ def test_one_image(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path
             stylize_image(photo, output, checkpoint, device="cpu")
     with pytest.raises(StylebatchError, match="no such photograph"):
         stylize_image(tmp_path / "none.jpg", None, checkpoint)
+
+
+def test_titles_are_legible() -> None:
+    """A font without a glyph shows the same box for any of them."""
+    box, *sheets = (np.asarray(contact_sheet([[picture(64, 40)]], [title])) for title in "\uffff×…Øжω")
+    assert all((sheet != box).any() for sheet in sheets)
 
 
 def test_contact_sheets(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
