@@ -31,7 +31,7 @@ PIXELS, RAW_PIXELS = 1e6, 1e5
 
 
 def with_tone_of(x: Tensor, y: Tensor) -> Tensor:
-    """N×3×H×W y with the mean and contrast by channel of x, as pictures get them at strength 0."""
+    """N×3×H×W y with the mean and contrast by channel of x: what no weights can give back."""
     (x_std, x_mean), (y_std, y_mean) = (torch.std_mean(z, (2, 3), correction=0, keepdim=True) for z in (x, y))
     return (y - y_mean) * x_std / y_std.clamp_min(1e-3) + x_mean
 

@@ -117,17 +117,17 @@ def with_tone_of(stylized: Pixels, photograph: Pixels, share: float) -> Pixels:
     toned = np.empty_like(stylized)
     top = np.iinfo(stylized.dtype).max
     levels = np.arange(top + 1, dtype=np.float32)
-    in_large = 1 - (1 - share) ** 2
+    in_large, in_contrast = 1 - (1 - share) ** 2, share**4
     for channel in range(3):
         picture, model = stylized[..., channel], photograph[..., channel]
         mean, contrast = picture.mean(dtype=np.float64), max(picture.std(dtype=np.float64), top / 1000)
-        scale = 1 + share**4 * (model.std(dtype=np.float64) / contrast - 1)
+        scale = 1 + in_contrast * (model.std(dtype=np.float64) / contrast - 1)
         scaled = ((levels - mean) * scale + mean).astype(np.float32)[picture]
-        toned[..., channel] = _rounded(scaled + in_large * _in_large(model - scaled), stylized)
+        toned[..., channel] = _rounded(scaled + in_large * _without_detail(model - scaled), stylized)
     return toned
 
 
-def _in_large(values: Pixels) -> Pixels:
+def _without_detail(values: Pixels) -> Pixels:
     """H×W without what is finer than blocks of 8 px."""
     height, width = values.shape
     blocks = cv2.resize(values, (-(-width // 8), -(-height // 8)), interpolation=cv2.INTER_AREA)
