@@ -293,6 +293,16 @@ def test_what_cannot_come_along_is_named(tmp_path: Path) -> None:
     assert "metadata is left out: title" in warnings
 
 
+def test_tags_that_are_not_utf_8_come_through_as_far_as_they_are_text(tmp_path: Path) -> None:
+    chapters = [{"id": 1, "start": 0, "end": 400, "time_base": Fraction(1, 1000), "metadata": {"title": "cafX one"}}]
+    source = make_clip(tmp_path / "a.mkv", audio=1, metadata={"title": "cafX film"}, chapters=chapters)
+    source.write_bytes(source.read_bytes().replace(b"cafX", "caf\xe9".encode("latin-1")))
+    copied(source, tmp_path / "b.mkv")
+    with av.open(str(tmp_path / "b.mkv")) as container:
+        assert container.metadata["title"] == "caf\ufffd film"
+        assert container.chapters()[0]["metadata"]["title"] == "caf\ufffd one"
+
+
 def test_languages_in_quicktime(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "a.mp4", audio=2)
     copied(source, tmp_path / "b.mov")

@@ -233,8 +233,8 @@ def _range(full: bool, depth: int) -> tuple[Pixels, Pixels]:
 
 def _plane(frame: VideoFrame, index: int) -> Pixels:
     """A view of a plane's samples, H×W, without the padding of its lines."""
-    plane = frame.planes[index]
-    samples = np.frombuffer(plane, np.uint8 if depth_of(frame.format) == 8 else np.uint16)  # type: ignore[call-overload]
+    plane: Any = frame.planes[index]  # a buffer, which not every version of PyAV declares
+    samples = np.frombuffer(plane, np.uint8 if depth_of(frame.format) == 8 else np.uint16)
     lines: Pixels = samples.reshape(-1, plane.line_size // samples.itemsize)
     return lines[: plane.height, : plane.width]
 

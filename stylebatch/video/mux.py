@@ -19,6 +19,7 @@ from stylebatch.errors import OutputError
 from stylebatch.files import publish
 from stylebatch.video.encoding import Encoding
 from stylebatch.video.options import show_time
+from stylebatch.video.pyav import fraction, readable
 from stylebatch.video.source import VideoSource, open_film, plain
 from stylebatch.video.streams import Track, left_out, metadata_of, tracks
 from stylebatch.video.work import Segment, Work
@@ -76,7 +77,7 @@ def _write(work: Work, encoding: Encoding, source: VideoSource, temp: Path, star
         _copy_chapters(container, out, start, end)
         out.start_encoding()
         _feed(container, out, copies, _film_packets(work, encoding, cast(VideoStream, film.stream), start), start, end)
-    return film.stream.index
+        return film.stream.index
 
 
 def _options(encoding: Encoding) -> dict[str, str]:
@@ -176,13 +177,16 @@ def _seconds(packet: Packet[Any]) -> Fraction:
 def _copy_chapters(container: InputContainer, out: OutputContainer, start: Fraction, end: Fraction | None) -> None:
     kept: list[Chapter] = []
     for chapter in container.chapters():
-        time_base = chapter["time_base"] or Fraction(1, 1000)
+        time_base = fraction(chapter["time_base"]) or Fraction(1, 1000)
         first = max(chapter["start"] * time_base - start, Fraction(0))
         last = chapter["end"] * time_base - start
         if end is not None:
             last = min(last, end - start)
         if first < last:
-            kept.append({**chapter, "start": int(first / time_base), "end": int(last / time_base)})
+            kept.append({
+                **chapter, "start": int(first / time_base), "end": int(last / time_base),
+                "metadata": readable(chapter["metadata"]),
+            })  # fmt: skip
     out.set_chapters(kept)
 
 
@@ -232,7 +236,7 @@ def _check(work: Work, encoding: Encoding, temp: Path, output: Path, track: int,
     """Each frame once, and at its time within a tick, its own or the container's."""
     with av.open(str(temp)) as container:
         stream = container.streams[track]
-        time_base = stream.time_base or encoding.time_base
+        time_base = fraction(stream.time_base) or encoding.time_base
         packets = (packet for packet in container.demux(stream) if packet.size)
         found = sorted((packet.dts if encoding.container == "avi" else packet.pts) or 0 for packet in packets)
     if len(found) != work.frames:

@@ -30,6 +30,7 @@ from stylebatch.frame import Frame, FrameInfo, Pixels
 from stylebatch.images import ImageOptions
 from stylebatch.video.colour import Colour, ToRGB, colour_of, depth_of
 from stylebatch.video.options import VideoOptions, show_time
+from stylebatch.video.pyav import fraction, open_input
 
 #: Seconds before a cut from which on decoding runs up to it, over streams whose key frames refer across them.
 _RUN_UP = 5.0
@@ -168,7 +169,7 @@ class VideoSource:
             if colour.hdr:
                 self.warnings.append(f"{colour.hdr} is tone-mapped to BT.709: its highlights lose their range")
             width, height = frame.width, frame.height
-            aspect = stream.sample_aspect_ratio or Fraction(1)
+            aspect = fraction(stream.sample_aspect_ratio) or Fraction(1)
             format = VideoFormat(frame.format.name, 16, 16)
             chroma = format.components[1] if len(format.components) > 2 and not format.is_rgb else format.components[0]
             return Clip(
@@ -178,7 +179,7 @@ class VideoSource:
                 turn=turn,
                 aspect=(1 / aspect if turn[0] else aspect) if aspect > 0 else Fraction(1),
                 rate=_rate(stream),
-                time_base=stream.time_base or 1 / _RATE,
+                time_base=fraction(stream.time_base) or 1 / _RATE,
                 start=float((frame.pts or 0) * (stream.time_base or 0)),
                 duration=_duration(container, stream),
                 depth=depth_of(frame.format),
@@ -224,7 +225,7 @@ def open_film(path: Path) -> Iterator[InputContainer]:
     if trouble := irregularity(mode):
         raise StylebatchError(f"{path}: {trouble}; give a film")
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = open_input(str(path))
     except PermissionError:
         raise StylebatchError(f"{path}: no permission to read it") from None
     except (av.FFmpegError, ValueError, OSError) as error:
@@ -254,7 +255,7 @@ def _decoded(
     slots: deque[int | None] | None = deque() if container.format.name == "avi" else None
     before: VideoFrame | None = None
     end = 0.0
-    time_base = stream.time_base or 1 / _RATE
+    time_base = fraction(stream.time_base) or 1 / _RATE
 
     def bridge(until: float) -> Iterator[VideoFrame]:
         while lost and lost[0] < until:
@@ -391,8 +392,9 @@ def _rebased(frames: Iterator[VideoFrame], time_base: Fraction) -> Iterator[Vide
 
 
 def _time_base(frame: VideoFrame) -> Fraction:
-    assert frame.time_base is not None
-    return frame.time_base
+    time_base = fraction(frame.time_base)
+    assert time_base is not None
+    return time_base
 
 
 def _rising(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
@@ -433,8 +435,8 @@ def _turned(pixels: Pixels, turn: tuple[bool, bool, bool]) -> Pixels:
 
 
 def _rate(stream: VideoStream) -> Fraction:
-    rates = (stream.guessed_rate, stream.average_rate, stream.base_rate)
-    return next((Fraction(rate) for rate in rates if rate and 0 < rate <= 1000), _RATE)
+    rates = map(fraction, (stream.guessed_rate, stream.average_rate, stream.base_rate))
+    return next((rate for rate in rates if rate is not None and 0 < rate <= 1000), _RATE)
 
 
 def _start(container: InputContainer, stream: VideoStream) -> float:

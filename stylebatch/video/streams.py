@@ -18,6 +18,8 @@ from av.stream import Disposition, Stream
 from av.subtitles.codeccontext import SubtitleCodecContext
 from av.subtitles.stream import SubtitleStream
 
+from stylebatch.video.pyav import readable
+
 #: What sound and text become where a container does not take them as they are.
 _AUDIO = {"mp4": "aac", "mov": "aac", "matroska": "aac", "avi": "aac", "webm": "libopus"}
 _TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
@@ -115,7 +117,8 @@ def left_out(container: InputContainer, out: InputContainer, film: int) -> list[
 def metadata_of(holder: Any, *, recoded: bool = False) -> dict[str, str]:
     """Tags of a file or stream that are true of its copy."""
     dropped = _OF_THE_CODING if recoded else _OF_THE_FILE
-    return {key: value for key, value in holder.metadata.items() if key.lower() not in dropped and key[0] != "_"}
+    tags = readable(holder.metadata)
+    return {key: value for key, value in tags.items() if key.lower() not in dropped and not key.startswith("_")}
 
 
 def _track(container: InputContainer, out: OutputContainer, stream: Stream) -> tuple[Track | None, str]:
