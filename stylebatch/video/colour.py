@@ -51,6 +51,10 @@ class Colour:
         bt709 = Colour(BT709, int(ColorPrimaries.BT709), int(ColorTrc.BT709), False)
         return bt709 if self.hdr else self
 
+    def written(self, format: VideoFormat) -> Colour:
+        """What pictures read from a format are written in: in the range of films where they had no choice of their own."""
+        return replace(self, full=self.full and not (is_rgb(format) or is_grey(format)))
+
     def tag(self, target: Any) -> None:
         """Write it on a frame or on an encoder's context."""
         target.colorspace, target.color_range = self.matrix, ColorRange.JPEG if self.full else ColorRange.MPEG
@@ -59,10 +63,10 @@ class Colour:
 
 def colour_of(frame: VideoFrame) -> Colour:
     """What a frame says of itself, completed by convention: small pictures are BT.601, large ones BT.709; RGB becomes
-    BT.709 with sRGB's curve when it is written."""
+    BT.709 with sRGB's curve when it is written; grey is full range unless it says otherwise."""
     large = frame.width >= 1280 or frame.height > 576
-    if frame.format.is_rgb:
-        return Colour(BT709, int(ColorPrimaries.BT709), int(ColorTrc.IEC61966_2_1), False)
+    if is_rgb(frame.format):
+        return Colour(BT709, int(ColorPrimaries.BT709), int(ColorTrc.IEC61966_2_1), True)
     matrix, primaries, transfer = int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc)
     if matrix not in _LUMA:
         by_primaries = {1: BT709, 5: BT470BG, 6: SMPTE170M, 7: SMPTE240M, 9: BT2020}
@@ -73,56 +77,97 @@ def colour_of(frame: VideoFrame) -> Colour:
         same = {SMPTE240M: ColorTrc.SMPTE240M, SMPTE170M: ColorTrc.SMPTE170M, BT2020: ColorTrc.BT2020_10}
         transfer = int(same.get(matrix, ColorTrc.BT709))
     full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
+    full = full or (is_grey(frame.format) and frame.color_range != ColorRange.MPEG)
     return Colour(matrix, primaries, transfer, full)
 
 
+def is_rgb(format: VideoFormat) -> bool:
+    """Whether swscale knows its colours: RGB, and what is shown as such, palettes, black and white, raw sensors, XYZ."""
+    return format.is_rgb or format.has_palette or format.is_bayer or format.name.startswith(("mono", "xyz"))
+
+
+def is_grey(format: VideoFormat) -> bool:
+    return format.name.startswith("gray") or _grey_with_alpha(format)
+
+
+def _grey_with_alpha(format: VideoFormat) -> bool:
+    return len(format.components) == 2
+
+
+def _is_float(format: VideoFormat) -> bool:
+    return "f16" in format.name or "f32" in format.name
+
+
+def has_alpha(frame: VideoFrame) -> bool:
+    """Whether its format has room for alpha. Palettes have it too."""
+    return any(component.is_alpha for component in frame.format.components) or frame.format.has_palette
+
+
 def depth_of(format: VideoFormat) -> int:
-    """Bits of the deepest component."""
-    return max(component.bits for component in format.components) if format.name != "pal8" else 8
+    """Bits of the deepest component, from 8 to 16."""
+    bits = 8 if format.has_palette else max(component.bits for component in format.components)
+    return min(max(bits, 8), 16)
+
+
+def chroma_of(format: VideoFormat) -> tuple[int, int]:
+    """The powers of two by which chroma is coarser across and down."""
+    format = VideoFormat(format.name, 16, 16)
+    if is_rgb(format) or is_grey(format):
+        return 1, 1
+    chroma = format.components[1]
+    return 16 // chroma.width // 2, 16 // chroma.height // 2
 
 
 class ToRGB:
     """Frames → H×W×3 RGB, full range; uint16 if `deep`, else uint8. Keeps swscale's state from frame to frame.
 
-    swscale only brings chroma to the size of luma; the matrix is applied here, in one rounding and for every depth alike.
-    High dynamic range is tone-mapped to BT.709.
+    Each frame is read by its own tags. swscale only brings chroma to the size of luma; the matrix is applied here, in one
+    rounding and for every depth alike. High dynamic range is tone-mapped to BT.709.
     """
 
-    def __init__(self, colour: Colour, *, deep: bool) -> None:
-        self.colour = colour
+    def __init__(self, *, deep: bool) -> None:
         self.deep = deep
         self._scaler = VideoReformatter()
 
     def __call__(self, frame: VideoFrame) -> Pixels:
-        name, depth = frame.format.name, depth_of(frame.format)
-        if frame.format.is_rgb:
-            return self._packed(frame)
-        self.colour.tag(frame)
-        if name.startswith("gray"):
-            grey = _plane(frame, 0)
+        depth = depth_of(frame.format)
+        if is_rgb(frame.format):
+            return _as_array(_scaled(self._scaler, frame, "rgb48le" if self.deep else "rgb24", True))
+        colour = colour_of(frame)
+        colour.tag(frame)
+        if is_grey(frame.format):
+            grey = _plane(self._as(frame, f"gray{f'{depth}le' if depth > 8 else ''}", colour), 0)
             chroma = np.full_like(grey, 1 << (depth - 1))
             planes = [grey, chroma, chroma]
         else:
-            target = f"yuv444p{f'{depth}le' if depth > 8 else ''}"
-            if name != target:
-                frame = self._scale(frame, target, self.colour.full)
+            frame = self._as(frame, f"yuv444p{f'{depth}le' if depth > 8 else ''}", colour)
             planes = [_plane(frame, index) for index in range(3)]
         packed = cv2.merge(planes)
-        if self.colour.hdr:
-            mapped = _tone_mapped(cv2.transform(packed.astype(np.uint16), _decoding(self.colour, depth, 16)), self.colour)
+        if colour.hdr:
+            mapped = _tone_mapped(cv2.transform(packed.astype(np.uint16), _decoding(colour, depth, 16)), colour)
             dtype = np.uint16 if self.deep else np.uint8
             whole: Pixels = np.rint(mapped * np.iinfo(dtype).max).astype(dtype)
             return whole
         if self.deep and packed.dtype == np.uint8:
             packed = packed.astype(np.uint16)
-        rgb: Pixels = cv2.transform(packed, _decoding(self.colour, depth, 16 if self.deep else 8))
+        rgb: Pixels = cv2.transform(packed, _decoding(colour, depth, 16 if self.deep else 8))
         return rgb if self.deep or rgb.dtype == np.uint8 else np.minimum(rgb, 255).astype(np.uint8)
 
-    def _packed(self, frame: VideoFrame) -> Pixels:
-        return _as_array(self._scale(frame, "rgb48le" if self.deep else "rgb24", True))
+    def alpha(self, frame: VideoFrame) -> Pixels | None:
+        """A frame's alpha, H×W, in the depth of its colours; None if its format has none."""
+        if not has_alpha(frame):
+            return None
+        top = 65535 if self.deep else 255
+        if not frame.format.is_planar or frame.format.is_big_endian or _is_float(frame.format):
+            packed = _as_array(_scaled(self._scaler, frame, "rgba64le" if self.deep else "rgba", True))
+            return np.ascontiguousarray(packed[..., 3])
+        depth = depth_of(frame.format)
+        alpha = _plane(frame, 3).astype(np.uint32)
+        own = (1 << depth) - 1
+        return ((alpha * top + own // 2) // own).astype(np.uint16 if self.deep else np.uint8)
 
-    def _scale(self, frame: VideoFrame, format: str, full: bool) -> VideoFrame:
-        return _scaled(self._scaler, frame, format, full)
+    def _as(self, frame: VideoFrame, format: str, colour: Colour) -> VideoFrame:
+        return frame if frame.format.name == format else _scaled(self._scaler, frame, format, colour.full)
 
 
 class FromRGB:

@@ -17,11 +17,13 @@ from av.video.stream import VideoStream
 
 from stylebatch.errors import OutputError
 from stylebatch.files import publish
+from stylebatch.video.decoding import plain
 from stylebatch.video.encoding import Encoding
 from stylebatch.video.options import show_time
 from stylebatch.video.pyav import fraction, readable
-from stylebatch.video.source import VideoSource, open_film, plain
+from stylebatch.video.source import VideoSource, open_film
 from stylebatch.video.streams import Track, left_out, metadata_of, tracks
+from stylebatch.video.times import Times
 from stylebatch.video.work import Segment, Work
 
 if TYPE_CHECKING:
@@ -74,9 +76,11 @@ def _write(work: Work, encoding: Encoding, source: VideoSource, temp: Path, star
         copies, changed = tracks(container, out, source.clip.stream, lambda: _film_stream(out, encoding, container, source))
         warnings += changed
         film = copies.pop(source.clip.stream)
-        _copy_chapters(container, out, start, end)
+        origin = source.times.origin
+        _copy_chapters(container, out, start + origin, None if end is None else end + origin)
         out.start_encoding()
-        _feed(container, out, copies, _film_packets(work, encoding, cast(VideoStream, film.stream), start), start, end)
+        packets = _film_packets(work, encoding, cast(VideoStream, film.stream), start)
+        _feed(container, source.times, out, copies, packets, start, end)
         return film.stream.index
 
 
@@ -148,6 +152,7 @@ def _tick(encoding: Encoding) -> int:
 
 def _feed(
     container: InputContainer,
+    times: Times,
     out: OutputContainer,
     copies: dict[int, Track],
     film: Iterator[Packet[Any]],
@@ -157,7 +162,7 @@ def _feed(
     """Everything into the file, in the order of time, so that little waits in memory."""
     waiting = next(film, None)
     streams = [container.streams[index] for index in copies]
-    for packet in container.demux(streams) if streams else ():
+    for packet in times.packets(container, streams) if streams else ():
         time = packet.dts if packet.dts is not None else packet.pts
         for copy in copies[packet.stream.index].take(packet, start, end):
             while waiting is not None and time is not None and _seconds(waiting) <= time * packet.time_base - start:
