@@ -190,7 +190,7 @@ class FromRGB:
         if self.format.is_rgb:
             frame = VideoFrame.from_ndarray(pixels, format="rgb24" if pixels.dtype == np.uint8 else "rgb48le")
             frame = _scaled(self._scaler, frame, self.format.name, True)
-            replace(self.colour, matrix=RGB, full=True).tag(frame)
+            self.tag(frame)
             return frame
         depth = depth_of(self.format)
         if depth > 8 and pixels.dtype == np.uint8:
@@ -201,8 +201,13 @@ class FromRGB:
         frame = VideoFrame(*self.size, f"yuv444p{f'{depth}le' if depth > 8 else ''}")
         for index, plane in enumerate(cv2.split(coded)):
             _fill(frame, index, plane)
-        self.colour.tag(frame)
+        self.tag(frame)
         return _scaled(self._scaler, frame, self.format.name, self.colour.full)
+
+    def tag(self, frame: VideoFrame) -> None:
+        """Write on a frame what its numbers mean."""
+        colour = replace(self.colour, matrix=RGB, full=True) if self.format.is_rgb else self.colour
+        colour.tag(frame)
 
 
 def _scaled(scaler: VideoReformatter, frame: VideoFrame, format: str, full: bool) -> VideoFrame:
