@@ -32,7 +32,7 @@ ALLOWED = {
     "backends.openvino": {"backends", "device", "stages", "transnet"},
     "backends.pytorch": {"backends", "device", "stages", "transnet"},
     "backends.sweep": {"backends", "backends.pytorch", "device", "stages", "transnet"},
-    "stylizer": {"backends", "colour", "device", "frame", "stages", "styles"},
+    "stylizer": {"backends", "colour", "device", "errors", "frame", "stages", "styles"},
     "manifest": {"errors", "files"},
     "pipeline": {"device", "errors", "frame", "images", "loader", "stylizer"},
     "benchmark": {"device", "stylizer", "transnet"},
@@ -94,7 +94,10 @@ ALLOWED = {
     },
     "": {"errors", "images", "jobs", "pipeline", "styles", "stylizer", "transnet", "video"},
 }
-TRAINER_MAY = {"", "checkpoint", "cli", "colour", "device", "errors", "files", "grid", "interrupt", "styles", "transnet"}
+TRAINER_MAY = {
+    "", "checkpoint", "cli", "codec", "colour", "device", "errors", "files", "grid", "images", "interrupt", "manifest",
+    "styles", "transnet",
+}  # fmt: skip
 SOLE_USERS = {
     "click": {"stylebatch/cli.py", "trainer/cli.py"},
     "tqdm": {"stylebatch/cli.py"},
