@@ -108,7 +108,7 @@ def _image_options(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--keep-work-size", is_flag=True, help="Leave the result at --size instead of the original size."),
         click.option("--preserve-color", is_flag=True, help="Brightness from the painting, colours from the photograph."),
         click.option("--strip-metadata", is_flag=True, help="Drop EXIF, XMP, resolution and file times."),
-        click.option("--allow-truncated", is_flag=True, help="Take what is there of a file that breaks off."),
+        click.option("--allow-truncated", is_flag=True, help="Take what is there of a file that breaks off or is damaged."),
         click.option("--max-megapixels", type=int, metavar="N", help="Refuse larger pictures by header.  [default: 512]"),
     ]
     for option in reversed(options):

@@ -33,6 +33,7 @@ from stylebatch.deep import TIFF_COMPRESSIONS, encode_png, encode_tiff, load_dee
 from stylebatch.errors import StylebatchError
 from stylebatch.files import atomic_write
 from stylebatch.frame import Frame, FrameInfo, Pixels
+from stylebatch.jpeg import check_jpeg_in_tiff, load_jpeg
 
 #: Pillow's formats that are read, and the one that each is written back as. The others would lose pixels: PNG.
 FORMATS = {
@@ -104,7 +105,7 @@ class ImageOptions:
         preserve_color: brightness from the style, colours from the photograph.
         size: long side in pixels that the network sees; larger photographs are scaled down for it, and back after it.
         keep_work_size: do not scale back.
-        allow_truncated: take what there is of a file that ends too early.
+        allow_truncated: take what there is of a file that ends too early or is damaged.
         max_megapixels: refuse files whose header promises more, over all frames.
 
     Raises:
@@ -322,7 +323,7 @@ def _decode(
 ) -> tuple[Pixels, ImageExtra]:
     """The frame at which an opened picture stands, as the network is to see it. `full` is its size before any draft."""
     drafted = image.size != full
-    loaded, alpha = load_deep(image, path) or _eight_bits(image)
+    loaded, alpha = _loaded(image, path, options.allow_truncated)
     exif = _exif(image)
     orientation = exif.pop(ExifTags.Base.Orientation, 1)
     colours, profile, convert_back = to_srgb(loaded, image.info.get("icc_profile"))
@@ -349,6 +350,14 @@ def _decode(
         **shared,
     )
     return pixels, extra
+
+
+def _loaded(image: Image.Image, path: Path, allow_truncated: bool) -> tuple[Image.Image | Pixels, Pixels | None]:
+    if (pixels := load_jpeg(image, allow_damaged=allow_truncated)) is not None:
+        return pixels, None
+    if not allow_truncated:
+        check_jpeg_in_tiff(image)
+    return load_deep(image, path) or _eight_bits(image)
 
 
 def _eight_bits(image: Image.Image) -> tuple[Image.Image, Pixels | None]:
