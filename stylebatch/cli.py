@@ -400,6 +400,8 @@ def _as_dict(summary: Summary) -> dict[str, Any]:
         "halved": summary.halved,
         "failed": [{"path": failure.source, "reason": failure.reason} for failure in summary.failures],
         "ignored": summary.ignored,
+        "unread": summary.unread,
+        "set_aside": summary.set_aside,
         "megapixels": round(summary.megapixels, 3),
         "seconds": round(summary.seconds, 3),
         "images_per_second": round(summary.done / max(summary.seconds, 1e-9), 3),
@@ -418,6 +420,11 @@ def _as_text(summary: Summary, output: Path) -> str:
         lines.append(f"first page or frame alone: {_some(f'{name}, {more} more' for name, more in summary.partial.items())}")
     if summary.ignored:
         lines.append(f"not pictures: {_some(summary.ignored)}")
+    if summary.unread:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in summary.unread.items())
+        lines.append(f"not read: {kinds}; export as TIFF or JPEG")
+    if summary.set_aside:
+        lines.append(f"folders left alone: {_some(summary.set_aside)}")
     lines += _halved(summary)
     if summary.aborted:
         lines.append(f"stopped: {summary.aborted}")
