@@ -315,11 +315,14 @@ def _frames_in(image: Image.Image) -> int:
 
 def _further_in_mpo(image: Image.Image) -> int:
     """Cameras put larger thumbnails and gain maps there, but also a second view, or the pictures of a panorama."""
-    count, file = 0, image.fp  # type: ignore[attr-defined]
+    image.fp.seek(0)  # type: ignore[attr-defined]
+    data = image.fp.read()  # type: ignore[attr-defined]
+    base = data.index(b"MPF\0") + 4
+    count = 0
     for entry in image.mpinfo[_MP_ENTRIES][1:]:  # type: ignore[attr-defined]
-        file.seek(image.info["mpoffset"] + entry["DataOffset"])
+        start = data[base + entry["DataOffset"] :][:65_536]
         thumbnail = entry["Attribute"]["MPType"].startswith("Large Thumbnail")
-        count += not thumbnail and not any(mark in file.read(65_536) for mark in _GAIN_MAPS)
+        count += not thumbnail and not any(mark in start for mark in _GAIN_MAPS)
     return count
 
 
