@@ -122,7 +122,7 @@ def _image_options(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--keep-work-size", is_flag=True, help="Leave the result at --size instead of the original size."),
         click.option("--preserve-color", is_flag=True, help="Brightness from the painting, colours from the photograph."),
         click.option("--strip-metadata", is_flag=True, help="Drop EXIF, XMP, resolution and file times."),
-        click.option("--allow-truncated", is_flag=True, help="Take what is there of a file that breaks off."),
+        click.option("--allow-truncated", is_flag=True, help="Take what is there of a file that breaks off or is damaged."),
         click.option("--max-megapixels", type=int, metavar="N", help="Refuse larger pictures by header.  [default: 512]"),
     ]
     for option in reversed(options):
@@ -415,6 +415,8 @@ def _as_dict(summary: Summary) -> dict[str, Any]:
         "halved": summary.halved,
         "failed": [{"path": failure.source, "reason": failure.reason} for failure in summary.failures],
         "ignored": summary.ignored,
+        "unread": summary.unread,
+        "set_aside": summary.set_aside,
         "megapixels": round(summary.megapixels, 3),
         "seconds": round(summary.seconds, 3),
         "images_per_second": round(summary.done / max(summary.seconds, 1e-9), 3),
@@ -433,6 +435,11 @@ def _as_text(summary: Summary, output: Path) -> str:
         lines.append(f"first page or frame alone: {_some(f'{name}, {more} more' for name, more in summary.partial.items())}")
     if summary.ignored:
         lines.append(f"not pictures: {_some(summary.ignored)}")
+    if summary.unread:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in summary.unread.items())
+        lines.append(f"not read: {kinds}; export as TIFF or JPEG")
+    if summary.set_aside:
+        lines.append(f"folders left alone: {_some(summary.set_aside)}")
     lines += _halved(summary)
     if summary.aborted:
         lines.append(f"stopped: {summary.aborted}")

@@ -11,12 +11,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath, PurePosixPath
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageFile, PngImagePlugin
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from stylebatch.colour import (
@@ -32,30 +32,18 @@ from stylebatch.colour import (
 from stylebatch.deep import TIFF_COMPRESSIONS, encode_png, encode_tiff, load_deep, with_tags
 from stylebatch.errors import StylebatchError
 from stylebatch.files import atomic_write
+from stylebatch.formats import CHOICES, EXPORT, FORMATS, RAW, output_name, unread_kind, written_by_name
 from stylebatch.frame import Frame, FrameInfo, Pixels
+from stylebatch.jpeg import check_jpeg_in_tiff, load_jpeg
+from stylebatch.tiff import beginning_at, pages_of
 
-#: Pillow's formats that are read, and the one that each is written back as. The others would lose pixels: PNG.
-FORMATS = {
-    "JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WEBP", "TIFF": "TIFF", "BMP": "BMP", "AVIF": "AVIF",
-    "GIF": "PNG", "PPM": "PNG", "TGA": "PNG", "JPEG2000": "PNG", "ICO": "PNG", "SGI": "PNG", "PCX": "PNG", "DDS": "PNG",
-    "HEIF": "PNG",
-}  # fmt: skip
-#: The extensions under which a format is commonly found; the first is the one to give.
-EXTENSIONS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "WEBP": (".webp",), "TIFF": (".tif", ".tiff"),
-    "BMP": (".bmp", ".dib"), "AVIF": (".avif", ".avifs"), "GIF": (".gif",), "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
-    "MPO": (".mpo",), "TGA": (".tga",), "JPEG2000": (".jp2", ".j2k"), "ICO": (".ico",), "HEIF": (".heic", ".heif"),
-}  # fmt: skip
-#: Files that a person would call a picture by their name: it is a failure when they cannot be read.
-PICTURE_SUFFIXES = frozenset(suffix for suffixes in EXTENSIONS.values() for suffix in suffixes)
-_READ_ONLY_SUFFIXES = frozenset(
-    suffix for format, suffixes in EXTENSIONS.items() if FORMATS[format] not in (format, "JPEG") for suffix in suffixes
-)
 #: Formats whose moving pictures keep moving.
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
+#: An MPO's list of its pictures, and what gain maps say of themselves: Adobe's and Android's, Apple's, ISO 21496-1.
+_MP_ENTRIES = 0xB002
+_GAIN_MAPS = (b"ns.adobe.com/hdr-gain-map", b"HDRGainMap", b"urn:iso:std:iso:ts:21496")
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _NO_ALPHA = ("JPEG", "BMP")
-#: A file name's limit in bytes, on every common file system.
-_LONGEST_NAME = 255
 #: What fits into one of JPEG's segments; metadata beyond that stays behind.
 _JPEG_SEGMENT = 65_000
 
@@ -69,9 +57,6 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "BMP": {},
     "GIF": {},
 }
-#: What can be asked for, by extension.
-_CHOICES = {suffix[1:]: format for format in _SAVE_OPTIONS if format != "GIF" for suffix in EXTENSIONS[format]}
-
 with suppress(ImportError):  # the extra `heif`
     importlib.import_module("pillow_heif").register_heif_opener()
 Image.init()
@@ -90,8 +75,6 @@ _KINDS = (
     (stat.S_ISBLK, "device"),
 )  # fmt: skip
 
-_AnyPath = TypeVar("_AnyPath", bound=PurePath)
-
 
 @dataclass(frozen=True)
 class ImageOptions:
@@ -104,7 +87,7 @@ class ImageOptions:
         preserve_color: brightness from the style, colours from the photograph.
         size: long side in pixels that the network sees; larger photographs are scaled down for it, and back after it.
         keep_work_size: do not scale back.
-        allow_truncated: take what there is of a file that ends too early.
+        allow_truncated: take what there is of a file that ends too early or is damaged.
         max_megapixels: refuse files whose header promises more, over all frames.
 
     Raises:
@@ -122,9 +105,9 @@ class ImageOptions:
 
     def __post_init__(self) -> None:
         if self.format is not None:
-            format = _CHOICES.get(self.format.lower().lstrip("."))
+            format = CHOICES.get(self.format.lower().lstrip("."))
             if format is None:
-                raise StylebatchError(f"format {self.format}: none that is written; choose from {', '.join(_CHOICES)}")
+                raise StylebatchError(f"format {self.format}: none that is written; choose from {', '.join(CHOICES)}")
             object.__setattr__(self, "format", format)
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise StylebatchError(f"quality {self.quality}: must be from 1 to 100")
@@ -177,15 +160,6 @@ class ImageExtra:
     left_out: int = 0
 
 
-def format_of(path: Path) -> str:
-    """The format to write under a name. Raises StylebatchError if its extension names none that is written."""
-    format = _CHOICES.get(path.suffix.lower()[1:])
-    if format is None:
-        known = ", ".join(EXTENSIONS[format][0] for format in dict.fromkeys(_CHOICES.values()))
-        raise StylebatchError(f"{path}: no format to write by that extension; use {known}")
-    return format
-
-
 def read_image(path: Path, index: int = 0, name: str | None = None, options: ImageOptions = DEFAULTS) -> Frame:
     """Decode a photograph, or the first frame of an animation, as `read_frames` does."""
     return _read(path, index, name or path.name, options, still=True)[0]
@@ -233,33 +207,33 @@ def write_frames(frames: list[Pixels], extras: list[ImageExtra], path: Path, opt
             os.utime(file.name, ns=extras[0].times)
 
 
-def output_name(name: str, format: str | None, moving: bool) -> str:
-    """The name is kept, unless its extension contradicts the format, or names one that is read but not written."""
-    path = PurePosixPath(name)
-    suffix = path.suffix.lower()
-    if format is None and suffix in _READ_ONLY_SUFFIXES and not (suffix == ".gif" and moving):
-        format = "PNG"
-    if format is None or not suffix or suffix in EXTENSIONS[format]:
-        return name
-    return str(renamed(path, EXTENSIONS[format][0]))
-
-
-def renamed(path: _AnyPath, ending: str) -> _AnyPath:
-    """Another ending after the stem, which gives way where the name would be longer than file systems allow."""
-    stem = path.stem
-    while len(os.fsencode(stem + ending)) > _LONGEST_NAME:
-        stem = stem[:-1]
-    return path.with_name(stem + ending)
-
-
 def open_image(path: Path) -> Image.Image:
     """Read the header. Pillow's own guard against large pictures is replaced by ours."""
     if kind := irregularity(path.stat().st_mode):
         raise StylebatchError(kind)  # to open a FIFO would be to wait for ever
+    if unread_kind(path.name) == RAW:
+        raise _not_read(RAW)  # that it can often be opened helps nobody: what comes first is a thumbnail
     Image.MAX_IMAGE_PIXELS = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return Image.open(path, formats=READABLE)
+        try:
+            image = Image.open(path, formats=READABLE)
+        except UnidentifiedImageError as error:
+            with path.open("rb") as file:
+                start = file.read(16)
+                is_raw = start[:4] in _TIFF_STARTS and any(page.sensor for page in pages_of(file))
+            unread = RAW if is_raw else unread_kind(path.name, start)
+            raise _not_read(unread) if unread else error from None
+    return _first_page(image) if image.format == "TIFF" else image
+
+
+def written_as(path: Path) -> str | None:
+    """The format in which a picture is written, by its header, else by its name; None if neither tells."""
+    try:
+        with open_image(path) as image:
+            return _written(str(image.format), is_moving(image))
+    except Exception:  # decoding tells why
+        return written_by_name(path.name)
 
 
 def is_moving(image: Image.Image) -> bool:
@@ -271,14 +245,34 @@ def irregularity(mode: int) -> str:
     return next((f"is a {kind}, not a file" for test, kind in _KINDS if test(mode)), "")
 
 
+def _written(source_format: str, moving: bool) -> str:
+    return "GIF" if source_format == "GIF" and moving else FORMATS[source_format]
+
+
+def _not_read(kind: str) -> StylebatchError:
+    return StylebatchError(f"{kind} is not read; {EXPORT}")
+
+
+def _first_page(image: Image.Image) -> Image.Image:
+    """An opened TIFF at its first page that is no reduced copy of another."""
+    file = image.fp  # type: ignore[attr-defined]
+    pages = pages_of(file)
+    if any(page.sensor for page in pages):
+        image.close()
+        raise _not_read(RAW)
+    first = next((page for page in pages if page.whole), None)
+    if first is None or first is pages[0]:
+        return image
+    file.seek(0)
+    with image:
+        return Image.open(io.BytesIO(beginning_at(file.read(), first.offset)), formats=["TIFF"])
+
+
 def _read(path: Path, index: int, name: str, options: ImageOptions, *, still: bool) -> list[Frame]:
     with _decoding(options.allow_truncated), open_image(path) as image:
         source_format = str(image.format)
         moving = is_moving(image)
-        output = output_name(name, options.format, moving)
-        format = options.format or FORMATS[source_format]
-        if source_format == "GIF" and moving and options.format is None and output == name:
-            format = "GIF"
+        format = options.format or _written(source_format, moving)
         # A PNG may begin with a picture for viewers that know no animations.
         first = int(moving and bool(image.info.get("default_image")))
         last = image.n_frames if moving and not still and format in _ANIMATED else first + 1  # type: ignore[attr-defined]
@@ -293,7 +287,7 @@ def _read(path: Path, index: int, name: str, options: ImageOptions, *, still: bo
             image.draft(None, options.work_size(width, height))
         status = path.stat()
         shared = {
-            "output": output, "format": format, "keep": _compression(image, path), "frames": count,
+            "output": output_name(name, format), "format": format, "keep": _compression(image, path), "frames": count,
             "left_out": 0 if still else _frames_in(image) - last,
             "times": None if options.strip_metadata else (status.st_atime_ns, status.st_mtime_ns),
         }  # fmt: skip
@@ -307,14 +301,29 @@ def _read(path: Path, index: int, name: str, options: ImageOptions, *, still: bo
 
 
 def _frames_in(image: Image.Image) -> int:
-    """Pages or moving frames of a file. A second picture in a JPEG is a preview or a depth map, in an ICO a size."""
-    if image.format not in (*_ANIMATED, "TIFF"):
-        return 1
-    here, frames = image.tell(), 1
+    """Pictures in a file: pages, moving frames, a burst. A copy in another size is none, nor is a gain map."""
+    count = 1
     with suppress(Exception):  # a damaged second page is no reason to lose the first
-        frames = image.n_frames  # type: ignore[attr-defined]
-        image.seek(here)
-    return max(frames, 1)
+        if image.format == "TIFF":
+            count = sum(page.whole and not page.nested for page in pages_of(image.fp))  # type: ignore[attr-defined]
+        elif image.format == "MPO":
+            count = 1 + _further_in_mpo(image)
+        elif image.format in (*_ANIMATED, "HEIF"):
+            count = image.n_frames  # type: ignore[attr-defined]
+    return max(1, count)
+
+
+def _further_in_mpo(image: Image.Image) -> int:
+    """Cameras put larger thumbnails and gain maps there, but also a second view, or the pictures of a panorama."""
+    image.fp.seek(0)  # type: ignore[attr-defined]
+    data = image.fp.read()  # type: ignore[attr-defined]
+    base = data.index(b"MPF\0") + 4
+    count = 0
+    for entry in image.mpinfo[_MP_ENTRIES][1:]:  # type: ignore[attr-defined]
+        start = data[base + entry["DataOffset"] :][:65_536]
+        thumbnail = entry["Attribute"]["MPType"].startswith("Large Thumbnail")
+        count += not thumbnail and not any(mark in start for mark in _GAIN_MAPS)
+    return count
 
 
 def _decode(
@@ -322,7 +331,7 @@ def _decode(
 ) -> tuple[Pixels, ImageExtra]:
     """The frame at which an opened picture stands, as the network is to see it. `full` is its size before any draft."""
     drafted = image.size != full
-    loaded, alpha = load_deep(image, path) or _eight_bits(image)
+    loaded, alpha = _loaded(image, path, options.allow_truncated)
     exif = _exif(image)
     orientation = exif.pop(ExifTags.Base.Orientation, 1)
     colours, profile, convert_back = to_srgb(loaded, image.info.get("icc_profile"))
@@ -349,6 +358,14 @@ def _decode(
         **shared,
     )
     return pixels, extra
+
+
+def _loaded(image: Image.Image, path: Path, allow_truncated: bool) -> tuple[Image.Image | Pixels, Pixels | None]:
+    if (pixels := load_jpeg(image, allow_damaged=allow_truncated)) is not None:
+        return pixels, None
+    if not allow_truncated:
+        check_jpeg_in_tiff(image)
+    return load_deep(image, path) or _eight_bits(image)
 
 
 def _eight_bits(image: Image.Image) -> tuple[Image.Image, Pixels | None]:

@@ -17,8 +17,8 @@ def to_srgb(pixels: Image.Image | Pixels, data: bytes | None) -> tuple[Pixels, b
     """Pixels of any mode → RGB in sRGB, without alpha.
 
     Args:
-        pixels: 8 bits: an image of any of Pillow's modes for them; 16 bits: uint16, H×W of grey, H×W×3 of RGB, or H×W×4 of
-            CMYK, which becomes 8 bits.
+        pixels: uint8 or uint16, H×W of grey, H×W×3 of RGB, or H×W×4 of CMYK, which becomes 8 bits; or an image of any of
+            Pillow's modes for 8 bits.
         data: the ICC profile that they came with, or None.
 
     Returns:
@@ -40,7 +40,7 @@ def to_srgb(pixels: Image.Image | Pixels, data: bytes | None) -> tuple[Pixels, b
         if (converted := into_srgb(native, data)) is not None:
             return converted, SRGB, False
     if data and space == "RGB" and own in ("RGB", "GRAY") and not is_srgb(data) and has_way_back(data):
-        converted = into_srgb(Image.fromarray(rgb) if rgb.dtype == np.uint8 else rgb, data)
+        converted = into_srgb(rgb, data)
         if converted is not None:
             return converted, data, True
     return rgb, data if space == "RGB" else None, False
@@ -48,7 +48,7 @@ def to_srgb(pixels: Image.Image | Pixels, data: bytes | None) -> tuple[Pixels, b
 
 def from_srgb(pixels: Pixels, profile: bytes) -> Pixels:
     """sRGB, uint8 or uint16 → the space of an RGB profile for which `to_srgb` asked to be converted back."""
-    converted = out_of_srgb(Image.fromarray(pixels) if pixels.dtype == np.uint8 else pixels, profile)
+    converted = out_of_srgb(pixels, profile)
     assert converted is not None
     return converted
 

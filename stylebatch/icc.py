@@ -45,7 +45,7 @@ def into_srgb(pixels: Image.Image | Pixels, profile: bytes) -> Pixels | None:
     """Pixels of a profile → H×W×3 in sRGB, of their depth; None where the profile does not lead there.
 
     Args:
-        pixels: 8 bits: an image of mode RGB, L or CMYK; 16 bits: uint16, RGB as H×W×3 or grey as H×W.
+        pixels: uint8 or uint16, RGB as H×W×3 or grey as H×W; or an image of mode RGB, L or CMYK.
         profile: one whose space theirs is.
     """
     return _converted(pixels, profile, SRGB)
@@ -67,6 +67,8 @@ def is_srgb(profile: bytes) -> bool:
 
 
 def _converted(pixels: Image.Image | Pixels, source: bytes, target: bytes) -> Pixels | None:
+    if not isinstance(pixels, Image.Image) and pixels.dtype == np.uint8:
+        pixels = Image.fromarray(pixels)
     if isinstance(pixels, Image.Image):
         return _by_lcms(pixels, source, target)
     if pixels.ndim == 2:

@@ -30,6 +30,8 @@ class Summary:
         partial: those of them that have further pages or frames, with their number, of which only the first was done.
         failures: files that did not come through, each with the reason.
         ignored: files that are no pictures.
+        unread: of pictures that are not read, such as camera raw files, how many there are of each kind.
+        set_aside: folders that are hidden or hold trash, thumbnails or previews, whose pictures were not taken.
         halved: how often a batch did not fit into the device's memory and went in halves.
         seconds: wall time; `waits` says how much of it the main loop spent on each stage.
         interrupted: it was asked to stop.
@@ -44,6 +46,8 @@ class Summary:
     partial: dict[str, int] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    unread: dict[str, int] = field(default_factory=dict)
+    set_aside: list[str] = field(default_factory=list)
     halved: int = 0
     seconds: float = 0.0
     waits: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("load", "stylize", "save"), 0.0))
