@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stylebatch.errors import StylebatchError as StylebatchError
-    from stylebatch.images import ImageOptions as ImageOptions
     from stylebatch.jobs import stylize_folder as stylize_folder
     from stylebatch.jobs import stylize_image as stylize_image
+    from stylebatch.options import ImageOptions as ImageOptions
     from stylebatch.pipeline import Summary as Summary
     from stylebatch.styles import shipped_styles as shipped_styles
     from stylebatch.stylizer import Stylizer as Stylizer
@@ -29,7 +29,7 @@ _HOMES = {
     "StylebatchError": "errors",
     "Stylizer": "stylizer",
     "Summary": "pipeline",
-    "ImageOptions": "images",
+    "ImageOptions": "options",
     "TransNet": "transnet",
     "shipped_styles": "styles",
     "stylize_folder": "jobs",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import os
+import shlex
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -15,17 +17,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stylebatch import __version__
-from stylebatch.errors import OutputError, StylebatchError
+from stylebatch.arguments import Commands, Number, PathType, expect
+from stylebatch.errors import OutputError, StylebatchError, TrainingError
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from stylebatch.images import ImageOptions
+    from stylebatch.options import ImageOptions
     from stylebatch.pipeline import Summary
     from stylebatch.video import VideoOptions, VideoSummary
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-PATH = click.Path(path_type=Path)
+PATH = PathType()
+
+SIZE = Number(int, "px")
+COUNT, COUNT_OR_NONE = Number(int, "", least=1), Number(int, "", least=0)
+SHARE = Number(float, "%")
 
 #: Exit codes: 0 all done, and these; an interruption is 128 + its signal.
 SOME_FAILED, BAD_USAGE = 1, 2
@@ -41,6 +48,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         logging.getLogger("stylebatch").addHandler(notes)
         try:
             function(*args, **options)
+        except TrainingError as error:
+            sys.exit(error.exit_code)
         except StylebatchError as error:
             if debug:
                 raise
@@ -74,9 +83,24 @@ def progress_bar(unit: str) -> tqdm[Any]:
     return tqdm(unit=unit, dynamic_ncols=True, delay=1e-6, mininterval=0.1 if sys.stderr.isatty() else 30)
 
 
-def _advance(bar: tqdm[Any], done: int, total: int) -> None:
-    bar.total = total
-    bar.update(done - bar.n)
+def _advance(bar: tqdm[Any], done: int, total: int, before: int = 0) -> None:
+    """`before` were done by an earlier run, and say nothing of this one's speed."""
+    if done > before:
+        bar.total = total
+        if not bar.n:
+            bar.initial = bar.n = bar.last_print_n = before
+        bar.update(done - bar.n)
+
+
+def _checked(style: str, strength: float, device: str) -> str:
+    """The style to load, whose painting may have to be trained first. Wrong values are refused before PyTorch is loaded."""
+    from stylebatch.options import check_device
+    from stylebatch.paintings import with_styles_of_paintings
+    from stylebatch.styles import check_style
+
+    check_device(device)
+    check_style(style, strength)
+    return with_styles_of_paintings(style, device)
 
 
 def _device_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -105,11 +129,16 @@ def _device_options(function: Callable[..., None]) -> Callable[..., None]:
 
 def _style_options(function: Callable[..., None]) -> Callable[..., None]:
     function = click.option(
-        "--strength", default=1.0, show_default=True, metavar="X", help="0 (the photograph) to 1.5, by blending weights."
+        "--strength",
+        default=1.0,
+        show_default=True,
+        metavar="X",
+        type=SHARE,
+        help="How much paint: 0, none, to 1.5.",
     )(function)
     return click.option(
         "--style", default="hosi", show_default=True, metavar="NAME|PATH|MIX",
-        help="A style's name, a checkpoint, or a mix such as hosi:0.6,wave:0.4.",
+        help="A style's name, a painting (trained first), a checkpoint, or a mix: hosi:0.6,wave:0.4.",
     )(function)  # fmt: skip
 
 
@@ -118,7 +147,12 @@ def _image_options(function: Callable[..., None]) -> Callable[..., None]:
     options = [
         click.option("--format", metavar="NAME", help="jpg, png, webp, tiff, bmp or avif.  [default: the photograph's]"),
         click.option("--quality", type=int, metavar="N", help="1 to 100, for JPEG, WebP and AVIF.  [default: 95, AVIF 90]"),
-        click.option("--size", type=int, metavar="PX", help="Long side that the network sees; larger strokes, less time."),
+        click.option(
+            "--size",
+            type=SIZE,
+            metavar="PX",
+            help="Long side to paint at: smaller is larger strokes, less time.",
+        ),
         click.option("--keep-work-size", is_flag=True, help="Leave the result at --size instead of the original size."),
         click.option("--preserve-color", is_flag=True, help="Brightness from the painting, colours from the photograph."),
         click.option("--strip-metadata", is_flag=True, help="Drop EXIF, XMP, resolution and file times."),
@@ -134,7 +168,7 @@ def _as_image_options(options: dict[str, Any]) -> ImageOptions:
     """Take the fields of `ImageOptions` out of a command's options."""
     from dataclasses import fields
 
-    from stylebatch.images import ImageOptions
+    from stylebatch.options import ImageOptions
 
     given = {field.name: options.pop(field.name) for field in fields(ImageOptions)}
     return ImageOptions(**{name: value for name, value in given.items() if value is not None})
@@ -150,7 +184,7 @@ def _as_video_options(options: dict[str, Any]) -> VideoOptions:
     return VideoOptions(**{name: value for name, value in given.items() if value is not None})
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(cls=Commands, context_settings=CONTEXT)
 @click.version_option(__version__)
 def main() -> None:
     """Put the style of a painting on photographs and films."""
@@ -158,7 +192,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("source", metavar="IN", type=PATH)
-@click.argument("output", metavar="OUT", type=PATH)
+@click.argument("output", metavar="OUT", type=PATH, required=False)
 @_style_options
 @click.option("--grid", is_flag=True, help="Also write original | stylized for each, as NAME_grid.jpg.")
 @click.option("--recursive/--no-recursive", default=True, show_default=True, help="Take the folders in IN too.")
@@ -167,24 +201,29 @@ def main() -> None:
 @_image_options
 @_device_options
 @click.option(
-    "--batch-size", type=int, metavar="N", help="Photographs of one size at once.  [default: 1 on CPU, else what fits]"
+    "--batch-size", type=COUNT, metavar="N", help="Photographs of one size at once.  [default: 1 on CPU, else what fits]"
 )
-@click.option("--workers", type=int, metavar="N", help="Decoding processes.  [default: by the number of cores]")
+@click.option("--workers", type=COUNT_OR_NONE, metavar="N", help="Decoding processes.  [default: by the number of cores]")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @command
-def folder(source: Path, output: Path, style: str, as_json: bool, **options: Any) -> None:
+def folder(source: Path, output: Path | None, style: str, as_json: bool, **options: Any) -> None:
     """Stylize the photographs in folder IN into the same tree under OUT."""
     from stylebatch.interrupt import catch_interrupts
+
+    expect("folder", source, output)
+    if output is None:
+        words = shlex.join(["stylebatch", "folder", str(source), f"{source}_{Path(style).stem}"])
+        raise click.UsageError(f"Missing argument 'OUT', the folder for the results: {words}")
+    image_options = _as_image_options(options)
+    style = _checked(style, options["strength"], options["device"])
     from stylebatch.jobs import stylize_folder
 
     with catch_interrupts() as interrupt, progress_bar("img") as bar:
 
         def show(summary: Summary) -> None:
-            bar.total = summary.total
             bar.set_postfix_str(f"{summary.megapixels:.1f} MP, {len(summary.failures)} failed", refresh=False)
-            bar.update(summary.finished - bar.n)
+            _advance(bar, summary.finished, summary.total, summary.skipped)
 
-        image_options = _as_image_options(options)
         summary = stylize_folder(source, output, style, options=image_options, progress=show, stop=interrupt, **options)
     click.echo(json.dumps(_as_dict(summary), indent=2) if as_json else printable(_as_text(summary, output)))
     if summary.interrupted:
@@ -195,17 +234,27 @@ def folder(source: Path, output: Path, style: str, as_json: bool, **options: Any
 
 @main.command()
 @click.argument("source", metavar="PHOTO", type=PATH)
-@click.argument("output", metavar="[OUT]", type=PATH, required=False)
+@click.argument("output", metavar="[OUT]", type=click.Path(), required=False)
 @_style_options
 @click.option("--grid", is_flag=True, help="Also write original | stylized, as NAME_grid.jpg.")
 @_image_options
 @_device_options
 @command
-def image(source: Path, output: Path | None, **options: Any) -> None:
-    """Stylize one PHOTO, by default into PHOTO_STYLE beside it."""
+def image(source: Path, output: str | None, style: str, **options: Any) -> None:
+    """Stylize one PHOTO into OUT, a file or a folder; by default into PHOTO_STYLE beside it."""
+    from stylebatch.formats import format_of
+
+    into = None if output is None else Path(output)
+    expect("image", source, into)
+    if into and (into.is_dir() or str(output).endswith(("/", os.sep))):
+        into = into / source.name
+    if into:
+        format_of(into)
+    image_options = _as_image_options(options)
+    style = _checked(style, options["strength"], options["device"])
     from stylebatch.jobs import stylize_image
 
-    click.echo(printable(str(stylize_image(source, output, options=_as_image_options(options), **options))))
+    click.echo(printable(str(stylize_image(source, into, style, options=image_options, **options))))
 
 
 def _as_time(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
@@ -234,7 +283,12 @@ def _video_options(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--start", callback=_as_time, metavar="TIME", help="From here: seconds or [HH:]MM:SS."),
         click.option("--end", callback=_as_time, metavar="TIME", help="Up to here."),
         click.option("--preview", callback=_as_time, metavar="SECONDS", help="Only so much, from the middle."),
-        click.option("--size", type=int, metavar="PX", help="Long side that the network sees; larger strokes, less time."),
+        click.option(
+            "--size",
+            type=SIZE,
+            metavar="PX",
+            help="Long side to paint at: smaller is larger strokes, less time.",
+        ),
         click.option("--keep-work-size", is_flag=True, help="Leave the result at --size instead of the original size."),
         click.option("--fps", callback=_as_rate, metavar="RATE", help="Resample.  [default: each frame at its own time]"),
         click.option("--side-by-side", is_flag=True, help="Original | stylized in one film."),
@@ -254,7 +308,7 @@ def _video_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--overwrite", is_flag=True, help="Do everything again, and replace what is there.")
 @_video_options
 @_device_options
-@click.option("--batch-size", type=int, metavar="N", help="Frames at once.  [default: 1 on CPU, else what fits]")
+@click.option("--batch-size", type=COUNT, metavar="N", help="Frames at once.  [default: 1 on CPU, else what fits]")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @command
 def video(
@@ -269,11 +323,15 @@ def video(
 ) -> None:
     """Stylize a CLIP, by default into CLIP_STYLE beside it, or several into the folder OUT."""
     from stylebatch.interrupt import catch_interrupts
+
+    for clip in paths[:-1] or paths:
+        expect("video", clip, *paths[1:][-1:])
+    video_options = _as_video_options(options)
+    style = _checked(style, strength, device)
     from stylebatch.stylizer import Stylizer
     from stylebatch.video import clips_and_output, stylize_video
 
     clips, output = clips_and_output(paths)
-    video_options = _as_video_options(options)
     done: list[VideoSummary] = []
     failures: list[tuple[Path, StylebatchError]] = []
     with catch_interrupts() as interrupt:
@@ -305,11 +363,7 @@ def video(
 
 
 def _show_frames(bar: tqdm[Any], summary: VideoSummary) -> None:
-    if not bar.n:
-        bar.reset()
-        bar.initial = bar.n = summary.skipped
-    bar.total = max(summary.total, summary.finished) or None
-    bar.update(summary.finished - bar.n)
+    _advance(bar, summary.finished, max(summary.total, summary.finished), summary.skipped)
 
 
 @main.command()
@@ -317,7 +371,14 @@ def _show_frames(bar: tqdm[Any], summary: VideoSummary) -> None:
 @click.option(
     "--style", "styles", multiple=True, metavar="NAME|PATH|MIX", help="A column; repeatable.  [default: all shipped]"
 )
-@click.option("--strength", "strengths", multiple=True, type=float, metavar="X", help="A column of each style; repeatable.")
+@click.option(
+    "--strength",
+    "strengths",
+    multiple=True,
+    type=SHARE,
+    metavar="X",
+    help="A column of each style; repeatable.",
+)
 @click.option("--epochs", type=PATH, metavar="PREFIX", help="Columns: a training's checkpoints, e.g. checkpoints/trial.")
 @click.option("--output", "-o", default="grid.png", show_default=True, type=PATH, help="The picture to write.")
 @click.option("--width", default=320, show_default=True, type=click.IntRange(32, 4096), help="Pixels of a column.")
@@ -327,10 +388,23 @@ def grid(
     photos: tuple[Path, ...], styles: tuple[str, ...], strengths: tuple[float, ...], epochs: Path | None, **options: Any
 ) -> None:
     """Make a contact sheet: PHOTOS down, the original and styles across, or one style's epochs."""
-    from stylebatch.jobs import stylize_grid
+    from stylebatch.formats import format_of
+    from stylebatch.options import check_device
+    from stylebatch.styles import check_style, epoch_checkpoints
 
     if (styles or strengths) and epochs:
         raise click.UsageError("--epochs excludes --style and --strength.")
+    for photo in photos:
+        expect("image", photo)
+    format_of(options["output"])
+    check_device(options["device"])
+    for strength in strengths:
+        check_style(next(iter(styles), "hosi"), strength)
+    if epochs:
+        epoch_checkpoints(epochs)
+    styles = tuple(_checked(style, 1.0, options["device"]) for style in styles)
+    from stylebatch.jobs import stylize_grid
+
     with progress_bar("img") as bar:
         path = stylize_grid(
             list(photos), list(styles), strengths=strengths or (1.0,), epochs=epochs,
@@ -339,7 +413,7 @@ def grid(
     click.echo(printable(str(path)))
 
 
-@main.group(invoke_without_command=True)
+@main.group(cls=Commands, invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with what each style's file says of its training.")
 @click.option("--sheet", type=PATH, metavar="PHOTO", help="Show every style on PHOTO instead, as one picture.")
 @click.option("--output", "-o", default="styles.jpg", show_default=True, type=PATH, help="Where the sheet goes.")
@@ -347,17 +421,25 @@ def grid(
 @command
 def styles(context: click.Context, as_json: bool, sheet: Path | None, output: Path) -> None:
     """List the styles that have a name here, with their artworks and rights."""
-    from stylebatch.styles import named_styles
-
     if context.invoked_subcommand:
         return
     if sheet:
+        from stylebatch.formats import format_of
+
+        expect("image", sheet)
+        format_of(output)
         from stylebatch.jobs import style_sheet
 
         with progress_bar("style") as bar:
             path = style_sheet(sheet, output, progress=functools.partial(_advance, bar))
         click.echo(printable(str(path)))
         return
+    _list_styles(as_json)
+
+
+def _list_styles(as_json: bool) -> None:
+    from stylebatch.styles import named_styles
+
     named = named_styles().values()
     if as_json:
         listing = [{"name": style.name, "path": str(style.path), **style.header} for style in named]
@@ -367,6 +449,24 @@ def styles(context: click.Context, as_json: bool, sheet: Path | None, output: Pa
         known = f"{style.artist}, {style.artwork}, {style.year} ({style.rights})"
         line = f"{style.name:<18} {known if 'artwork' in style.header else style.path}"
         click.echo(printable(line).replace("\n", "\ufffd"))
+
+
+@styles.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with what each style's file says of its training.")
+@command
+def list_(as_json: bool) -> None:
+    """The same as `stylebatch styles`."""
+    _list_styles(as_json)
+
+
+@styles.command()
+@click.argument("name", metavar="NAME")
+@command
+def remove(name: str) -> None:
+    """Take the style NAME, which was added, out of your application data again."""
+    from stylebatch.styles import remove_style
+
+    click.echo(printable(str(remove_style(name))))
 
 
 @styles.command()
@@ -390,6 +490,7 @@ def bench(style: str, device: str, as_json: bool) -> None:
     """Measure how fast this machine is, on each backend and in each precision, in a minute or two."""
     from dataclasses import asdict
 
+    style = _checked(style, 1.0, device)
     from stylebatch.benchmark import benchmark
 
     with progress_bar("run") as bar:
@@ -487,10 +588,16 @@ def _film_as_lines(summary: VideoSummary) -> list[str]:
     if summary.skipped:
         lines.append(f"{summary.skipped} frames done before")
     seconds = max(summary.seconds, 1e-9)
-    waits = ", ".join(f"{stage} {waited / seconds:.0%}" for stage, waited in summary.stage_waits.items())
     frames = f"{summary.done} frames in {seconds:.1f} s, {summary.done / seconds:.2f} fps"
-    lines.append(f"{summary.output}: {frames}; waited: {waits}")
+    lines.append(f"{summary.output}: {frames}; {_busy(summary, seconds)}")
     return lines
+
+
+def _busy(summary: VideoSummary, seconds: float) -> str:
+    """How much of the time each part of the work took: the busiest one is what the others wait for."""
+    parts = {"decoder": "reading", "network": "painting", "encoder": "writing"}
+    busy = (f"{part} {max(0.0, 1 - summary.stage_waits[stage] / seconds):.0%}" for stage, part in parts.items())
+    return f"busy with {', '.join(busy)} of the time"
 
 
 def _halved(summary: Summary) -> list[str]:

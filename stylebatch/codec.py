@@ -32,9 +32,10 @@ from stylebatch.colour import (
 from stylebatch.deep import TIFF_COMPRESSIONS, encode_png, encode_tiff, load_deep, with_tags
 from stylebatch.errors import StylebatchError
 from stylebatch.files import atomic_write
-from stylebatch.formats import CHOICES, EXPORT, FORMATS, RAW, output_name, unread_kind, written_by_name
+from stylebatch.formats import EXPORT, FORMATS, RAW, output_name, unread_kind, written_by_name
 from stylebatch.frame import Frame, FrameInfo, Pixels
 from stylebatch.jpeg import check_jpeg_in_tiff, load_jpeg
+from stylebatch.options import DEFAULTS, ImageOptions
 from stylebatch.tiff import beginning_at, pages_of
 
 #: Formats whose moving pictures keep moving.
@@ -74,55 +75,6 @@ _KINDS = (
     (stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "FIFO"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"),
     (stat.S_ISBLK, "device"),
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ImageOptions:
-    """Everything that changes the pixels or bytes of an output.
-
-    Attributes:
-        format: write every picture in this one: an extension or Pillow's name, kept as Pillow's name.
-        quality: of JPEG, WebP and AVIF, 1 to 100; by default 95, AVIF 90. JPEG is always 4:4:4.
-        strip_metadata: leave out EXIF, XMP, resolution and times, but never the ICC profile.
-        preserve_color: brightness from the style, colours from the photograph.
-        size: long side in pixels that the network sees; larger photographs are scaled down for it, and back after it.
-        keep_work_size: do not scale back.
-        allow_truncated: take what there is of a file that ends too early or is damaged.
-        max_megapixels: refuse files whose header promises more, over all frames.
-
-    Raises:
-        StylebatchError: a value out of range.
-    """
-
-    format: str | None = None
-    quality: int | None = None
-    strip_metadata: bool = False
-    preserve_color: bool = False
-    size: int | None = None
-    keep_work_size: bool = False
-    allow_truncated: bool = False
-    max_megapixels: int = 512
-
-    def __post_init__(self) -> None:
-        if self.format is not None:
-            format = CHOICES.get(self.format.lower().lstrip("."))
-            if format is None:
-                raise StylebatchError(f"format {self.format}: none that is written; choose from {', '.join(CHOICES)}")
-            object.__setattr__(self, "format", format)
-        if self.quality is not None and not 1 <= self.quality <= 100:
-            raise StylebatchError(f"quality {self.quality}: must be from 1 to 100")
-        if self.size is not None and self.size < 16:
-            raise StylebatchError(f"size {self.size}: must be at least 16 pixels")
-        if self.max_megapixels < 1:
-            raise StylebatchError(f"max megapixels {self.max_megapixels}: must be at least 1")
-
-    def work_size(self, width: int, height: int) -> tuple[int, int]:
-        """What the network sees of a picture of width × height."""
-        scale = min(1.0, (self.size or width) / max(width, height)) if self.size else 1.0
-        return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-DEFAULTS = ImageOptions()
 
 
 @dataclass(frozen=True)

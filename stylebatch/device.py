@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 
 from stylebatch.errors import StylebatchError
+from stylebatch.options import check_device
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -25,20 +26,18 @@ def pick_device(name: str = "auto") -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    check_device(name)
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise StylebatchError(f"device {name!r}: no such device; use auto, cpu, cuda, cuda:N or mps") from None
+        raise StylebatchError(f"device {name}: one alone is needed here, such as cuda:0") from None
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise StylebatchError(f"device {name}: PyTorch finds no CUDA GPU here; use --device cpu or auto")
         if device.index is not None and device.index >= torch.cuda.device_count():
             raise StylebatchError(f"device {name}: this machine has {torch.cuda.device_count()} GPU(s), from cuda:0")
-    elif device.type == "mps":
-        if not torch.backends.mps.is_available():
-            raise StylebatchError("device mps: PyTorch finds no Apple GPU here; use --device cpu or auto")
-    elif device.type != "cpu":
-        raise StylebatchError(f"device {name!r}: not supported; use auto, cpu, cuda, cuda:N or mps")
+    elif device.type == "mps" and not torch.backends.mps.is_available():
+        raise StylebatchError("device mps: PyTorch finds no Apple GPU here; use --device cpu or auto")
     return device
 
 

@@ -17,3 +17,15 @@ class OutputError(StylebatchError):
     def __init__(self, message: str, *, fatal: bool = False) -> None:
         super().__init__(message)
         self.fatal = fatal
+
+
+class TrainingError(StylebatchError):
+    """A training that ended without a style; it has said why itself.
+
+    Attributes:
+        exit_code: the program's.
+    """
+
+    def __init__(self, painting: str, exit_code: int) -> None:
+        super().__init__(f"style {painting}: the training ended without a style")
+        self.exit_code = exit_code

@@ -19,10 +19,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
 from stylebatch.codec import (
-    DEFAULTS,
     READABLE,
     ImageExtra,
-    ImageOptions,
     finished,
     irregularity,
     open_image,
@@ -45,6 +43,7 @@ from stylebatch.formats import (
 )
 from stylebatch.frame import Failure, Frame, FrameInfo
 from stylebatch.grid import side_by_side
+from stylebatch.options import DEFAULTS, ImageOptions
 
 __all__ = [
     "ImageExtra", "ImageOptions", "ImageSink", "ImageSource", "Saved", "find_images", "grid_path",

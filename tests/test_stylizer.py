@@ -119,7 +119,12 @@ def test_bad_batches(stylizer: Stylizer) -> None:
 
 @pytest.mark.parametrize(
     ("device", "message"),
-    [("gpu", "no such device"), ("cuda:99", "no CUDA GPU here|this machine has"), ("meta", "not supported")],
+    [
+        ("gpu", "no such device"),
+        ("cuda:99", "no CUDA GPU here|this machine has"),
+        ("meta", "no such device"),
+        ("all", "one alone"),
+    ],
 )
 def test_bad_devices(device: str, message: str) -> None:
     with pytest.raises(StylebatchError, match=message):

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import click
 
 from stylebatch import __version__
-from stylebatch.cli import CONTEXT, command, printable, progress_bar
+from stylebatch.arguments import Commands
+from stylebatch.cli import CONTEXT, PATH, command, printable, progress_bar
 from trainer.config import RECIPES, FitConfig, option_name
 
 if TYPE_CHECKING:
-    from trainer.fit import Progress
+    from trainer.fit import FitResult, Progress
 
 _SHORT = {"style": ("-s",), "content": ("-c",), "out": ("-o",)}
 
@@ -38,7 +39,7 @@ def _names(field: Field[Any]) -> list[str]:
 def _settings(field: Field[Any], hint: Any) -> dict[str, Any]:
     help, choices = field.metadata["help"], field.metadata["choices"]
     if field.default is MISSING:
-        return {"help": help, "type": click.Path(path_type=Path), "required": True}
+        return {"help": help, "type": PATH}
     if field.default is not None:
         shown = field.default if not isinstance(field.default, bool) else ("on" if field.default else "off")
         help += f"  [default: {shown}]"
@@ -46,27 +47,41 @@ def _settings(field: Field[Any], hint: Any) -> dict[str, Any]:
         return {"help": help, "default": None}
     if choices:
         return {"help": help, "type": click.Choice(choices)}
-    for kind, type in ((Path, click.Path(path_type=Path)), (int, click.INT), (float, click.FLOAT)):
+    for kind, type in ((Path, PATH), (int, click.INT), (float, click.FLOAT)):
         if hint == kind or hint == kind | None:
             return {"help": help, "type": type}
     return {"help": help}
 
 
-@click.group(context_settings=CONTEXT)
+class _Commands(Commands):
+    def command_for(self, argument: str) -> str | None:
+        """A picture without a command is to be learned."""
+        return "fit" if Path(argument).is_file() else None
+
+
+@click.group(cls=_Commands, context_settings=CONTEXT)
 @click.version_option(__version__)
 def main() -> None:
     """Teach a network the style of one picture."""
 
 
 @main.command()
+@click.argument("picture", required=False, type=PATH)
 @_options
 @click.option("--recipe", type=click.Choice(sorted(RECIPES)), help="A named set of defaults: the reference article's.")
+@click.option(
+    "--keep", is_flag=True, help="Keep the style by the picture's content: nothing is trained twice."
+)
 @command
-def fit(recipe: str | None, **options: Any) -> None:
-    """Train a style. Writes checkpoints, side-by-side pictures, loss curves and their numbers."""
-    from stylebatch.interrupt import catch_interrupts
-    from trainer.fit import fit
-
+def fit(picture: Path | None, recipe: str | None, keep: bool, **options: Any) -> None:
+    """Learn the style of PICTURE. Writes the style, checkpoints, side-by-side pictures and loss curves."""
+    if picture and options["style"]:
+        raise click.UsageError(f"Two pictures, {picture} and {options['style']}; a training learns one.")
+    options["style"] = picture or options["style"]
+    if not options["style"]:
+        raise click.UsageError("Missing option '-s' / '--style', the picture to learn: trainer fit --style painting.jpg")
+    if keep and (options["out"] or options["resume"] is not None):
+        raise click.UsageError("--keep excludes --out and --resume.")
     chosen = {key: value for key, value in options.items() if value is not None}
     recipe_choices = dict(RECIPES[recipe]) if recipe else {}
     if "steps" in chosen:
@@ -74,6 +89,40 @@ def fit(recipe: str | None, **options: Any) -> None:
     if "checkpoint_steps" in chosen:
         recipe_choices.pop("checkpoint_epochs", None)
     config = FitConfig(**{**recipe_choices, **chosen})
+    if keep:
+        click.echo(printable(str(_keep(config))))
+    else:
+        result = _train(config)
+        click.echo(printable(str(result.style or result.checkpoint)))
+
+
+def _keep(config: FitConfig) -> Path:
+    """The style that is kept for a training, which is done first if there is none."""
+    from stylebatch.interrupt import catch_interrupts
+    from trainer.keep import Kept
+
+    kept = Kept(config)
+    if style := kept.find():
+        return style
+    name = printable(config.style.name)
+
+    def waiting() -> None:
+        click.echo(f"waiting for another run that is training the style of {name}", err=True)
+
+    with catch_interrupts() as interrupt, kept.alone(waiting, interrupt):
+        if style := kept.find():
+            return style
+        click.echo(f"training the style of {name}, which takes some minutes, once: it is kept", err=True)
+        result = _train(kept.resumed(), again="the same command")
+        assert result.style is not None  # as of every training that has ended
+        return kept.keep(result.style)
+
+
+def _train(config: FitConfig, again: str = "the same command with --resume") -> FitResult:
+    """Train, showing how far it is. Ends the program if it is interrupted, and says that `again` goes on."""
+    from stylebatch.interrupt import catch_interrupts
+    from trainer.fit import fit
+
     with catch_interrupts() as interrupt, progress_bar("step") as bar:
 
         def show(progress: Progress) -> None:
@@ -89,17 +138,17 @@ def fit(recipe: str | None, **options: Any) -> None:
             bar.write(printable(line), file=sys.stderr)
 
         result = fit(config, progress=show, message=say, stop=interrupt)
-    click.echo(printable(str(result.style or result.checkpoint)))
     if result.interrupted:
-        click.echo(f"stopped at step {result.step} of {result.steps}; the same command with --resume goes on", err=True)
+        click.echo(f"stopped at step {result.step} of {result.steps}; {again} goes on", err=True)
         sys.exit(interrupt.exit_code)
+    return result
 
 
 @main.command()
 @click.option("--style", "-s", required=True, metavar="NAME|PATH|MIX", help="The style to judge.")
-@click.option("--picture", "-p", required=True, type=click.Path(path_type=Path), help="The painting that it learned.")
-@click.option("--photos", required=True, type=click.Path(path_type=Path), help="Folder of photographs.")
-@click.option("--out", "-o", default="evaluation", show_default=True, type=click.Path(path_type=Path), help="Where it goes.")
+@click.option("--picture", "-p", required=True, type=PATH, help="The painting that it learned.")
+@click.option("--photos", required=True, type=PATH, help="Folder of photographs.")
+@click.option("--out", "-o", default="evaluation", show_default=True, type=PATH, help="Where it goes.")
 @click.option("--size", default=256, show_default=True, help="Long side of the photographs.")
 @click.option("--iterations", default=100, show_default=True, help="Of L-BFGS, for the picture to compare with.")
 @command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import math
 import os
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError, safe_open
 
 from stylebatch.errors import StylebatchError
+from stylebatch.formats import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
     from stylebatch.checkpoint import Checkpoint
@@ -99,12 +101,26 @@ def find_style(name_or_path: str) -> Path:
         raise broken
     if path.suffix in SUFFIXES:
         raise StylebatchError(f"style {name_or_path}: no such checkpoint file")
+    if is_painting(name_or_path):
+        raise StylebatchError(f"style {name_or_path}: a picture, no style yet; trainer fit --style {name_or_path} makes one")
     if os.path.isfile(path):
         raise StylebatchError(f"style {name_or_path}: not a checkpoint; give a .pth or .safetensors file")
+    if not name_or_path.strip():
+        raise StylebatchError("style: none is given; give a name, such as hosi")
+    names = list(named_styles())
+    spelled = {_spelling(name): name for name in names}
+    if meant := spelled.get(_spelling(name_or_path)):
+        return find_style(meant)
+    near = difflib.get_close_matches(_spelling(name_or_path), spelled, n=1)
+    hint = f"did you mean {spelled[near[0]]}? There are" if near else "choose from"
     raise StylebatchError(
-        f"style {name_or_path!r}: unknown; choose from {', '.join(named_styles())}, "
-        "or give a .pth or .safetensors checkpoint"
+        f"style {name_or_path!r}: unknown; {hint} {', '.join(names)}, or give a painting, or a .pth or .safetensors file"
     )
+
+
+def _spelling(name: str) -> str:
+    """What names are compared by: "La Muse" and "la-muse" are la_muse."""
+    return re.sub(r"[\s_-]+", "_", name.strip().casefold())
 
 
 def _is_one(style: str) -> bool:
@@ -133,9 +149,7 @@ def load_style(style: str, strength: float = 1.0) -> Checkpoint:
     """
     from stylebatch.checkpoint import PADDING, Checkpoint, blend, load_checkpoint
 
-    if not 0 <= strength <= MAX_STRENGTH:
-        raise StylebatchError(f"strength {strength}: must be between 0 and {MAX_STRENGTH}")
-    shares = parse_mix(style)
+    shares = check_style(style, strength)
     styles = {name: load_checkpoint(find_style(name)) for name in shares}
     for name, checkpoint in styles.items():
         checkpoint.metadata.setdefault("style", Path(name).stem)
@@ -160,20 +174,43 @@ def load_style(style: str, strength: float = 1.0) -> Checkpoint:
     return Checkpoint(blend(parts), metadata, tone=max(0.0, 1 - strength))
 
 
+def check_style(style: str, strength: float = 1.0) -> dict[str, float]:
+    """What can be said of `load_style`'s arguments without loading PyTorch. Paintings, as files, are taken for styles to be.
+
+    Returns:
+        As `parse_mix`.
+
+    Raises:
+        StylebatchError: unknown style, impossible share or strength.
+    """
+    if not 0 <= strength <= MAX_STRENGTH:
+        raise StylebatchError(f"strength {strength:g}: must be between 0, the photograph, and {MAX_STRENGTH}")
+    shares = parse_mix(style)
+    for name in shares:
+        if not is_painting(name):
+            find_style(name)
+    return shares
+
+
+def is_painting(name_or_path: str) -> bool:
+    """Whether it is a picture by its name, and there: no style yet, but one can be trained from it."""
+    return Path(name_or_path).suffix.lower() in PICTURE_SUFFIXES and Path(name_or_path).is_file()
+
+
 def parse_mix(style: str) -> dict[str, float]:
-    """ "hosi:0.6,wave:0.2" → {"hosi": 0.75, "wave": 0.25}; a name or path alone has the share 1, and what is one is no mix,
-    whatever commas and colons are in it.
+    """ "hosi:0.6,wave:0.2" → {"hosi": 0.75, "wave": 0.25}; a name or path alone has the share 1, several without
+    shares have equal ones, and what is one is no mix, whatever commas and colons are in it.
 
     Raises:
         StylebatchError: a share that is no positive number, or a name that comes twice.
     """
-    if _is_one(style):
+    if _is_one(style) or not style.strip():
         return {style: 1.0}
     shares: dict[str, float] = {}
     for part in map(str.strip, style.split(",")):
         name, _, number = part.rpartition(":")
         try:
-            share = float(number)
+            share = float(number.removesuffix("%"))
         except ValueError:
             name, share = part, 1.0
         if _is_one(part):
@@ -204,6 +241,32 @@ def add_style(path: Path) -> Path:
         raise StylebatchError(f"{path}: its style's name {name!r} is no file name")
     added = added_folder() / f"{name}.safetensors"
     save_safetensors(Checkpoint(checkpoint.model, checkpoint.metadata), added)
+    return added
+
+
+def remove_style(name: str) -> Path:
+    """Take back what `add_style` did.
+
+    Returns:
+        The file that was in `added_folder()`.
+
+    Raises:
+        StylebatchError: no style of that name was added, or the file cannot be removed.
+    """
+    added = added_folder() / f"{name}.safetensors"
+    try:
+        if Path(name).name != name or not name:
+            raise FileNotFoundError
+        added.unlink()
+    except FileNotFoundError:
+        found = find_style(name)
+        if found.parent == FOLDER:
+            raise StylebatchError(f"style {name}: is shipped with stylebatch, which cannot be without it") from None
+        if found.parent == added_folder():
+            return remove_style(found.stem)
+        raise StylebatchError(f"style {name}: was not added, it lies in {found}; delete that file") from None
+    except OSError as error:
+        raise StylebatchError(f"{added}: cannot be removed: {error.strerror or error}") from None
     return added
 
 

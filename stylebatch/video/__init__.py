@@ -1,8 +1,31 @@
-"""Films. The one room that knows PyAV."""
+"""Films. The one room that knows PyAV. Names load on first use: `options` alone is quick."""
 
-from stylebatch.video.job import VideoSummary, clips_and_output, stylize_video
-from stylebatch.video.options import VideoOptions
-from stylebatch.video.sink import VideoSink
-from stylebatch.video.source import VideoSource
+from __future__ import annotations
 
-__all__ = ["VideoOptions", "VideoSink", "VideoSource", "VideoSummary", "clips_and_output", "stylize_video"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stylebatch.video.job import VideoSummary as VideoSummary
+    from stylebatch.video.job import clips_and_output as clips_and_output
+    from stylebatch.video.job import stylize_video as stylize_video
+    from stylebatch.video.options import VideoOptions as VideoOptions
+    from stylebatch.video.sink import VideoSink as VideoSink
+    from stylebatch.video.source import VideoSource as VideoSource
+
+_HOMES = {
+    "VideoOptions": "options",
+    "VideoSink": "sink",
+    "VideoSource": "source",
+    "VideoSummary": "job",
+    "clips_and_output": "job",
+    "stylize_video": "job",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'stylebatch.video' has no attribute {name!r}")
+    return getattr(import_module(f"stylebatch.video.{_HOMES[name]}"), name)

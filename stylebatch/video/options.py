@@ -9,6 +9,10 @@ from typing import Any
 
 from stylebatch.errors import StylebatchError
 
+#: What films are encoded in; `encoding.CODECS` says how.
+CODECS = ("h264", "h265", "av1", "vp9", "prores", "ffv1", "h264_nvenc", "h265_nvenc", "av1_nvenc")
+#: The largest constant quality of any of them; each has its own.
+_LARGEST_CRF = 63
 #: What to do about frames that cannot be decoded.
 ON_CORRUPT = ("fail", "repeat")
 
@@ -18,7 +22,7 @@ class VideoOptions:
     """Everything that changes the frames of an output.
 
     Attributes:
-        codec: one of `encoding.CODECS`; by default what is usual in the container.
+        codec: one of `CODECS`, "gif" for GIF; by default what is usual in the container.
         crf: constant quality, less is better; by default 18.
         preset: the encoder's own name for its speed.
         pix_fmt: FFmpeg's name of the pixel format to write; by default the film's own depth and chroma, as near as the codec
@@ -51,6 +55,10 @@ class VideoOptions:
     on_corrupt: str = "fail"
 
     def __post_init__(self) -> None:
+        if self.codec not in (None, "gif", *CODECS):
+            raise StylebatchError(f"codec {self.codec}: unknown; choose from {', '.join(CODECS)}")
+        if self.crf is not None and not 0 <= self.crf <= _LARGEST_CRF:
+            raise StylebatchError(f"crf {self.crf}: must be from 0 to {_LARGEST_CRF}")
         if self.size is not None and self.size < 16:
             raise StylebatchError(f"size {self.size}: must be at least 16 pixels")
         if self.fps is not None and not 0 < self.fps <= 1000:

@@ -22,7 +22,7 @@ from stylebatch.codec import irregularity
 from stylebatch.colour import fill_transparent, resized
 from stylebatch.errors import StylebatchError
 from stylebatch.frame import Frame, FrameInfo, Pixels
-from stylebatch.images import ImageOptions
+from stylebatch.options import ImageOptions
 from stylebatch.video.colour import Colour, ToRGB, chroma_of, colour_of, depth_of, has_alpha, is_rgb
 from stylebatch.video.decoding import decoded, plain
 from stylebatch.video.extent import extent

@@ -1,0 +1,135 @@
+"""What people type: values with their units, files by what they are, and the right command where another was meant."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stylebatch.formats import PICTURE_SUFFIXES
+
+#: Files that a person would call a film by their name; others are films as well.
+_FILM_SUFFIXES = frozenset(
+    (".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts",
+     ".vob", ".webm", ".wmv")
+)  # fmt: skip
+#: Pictures that may move: films too, if asked.
+_MOVING_SUFFIXES = frozenset((".gif", ".webp", ".png", ".apng", ".avif"))
+
+
+class PathType(click.Path):
+    """A path as `Path`; an empty one, as a script gives whose variable is not set, is not taken for this folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Number(click.ParamType):  # type: ignore[type-arg]  # click before 8.5 has no such argument
+    """A number, with its unit if people write it: 1024 or 1024px; 0.5 or 50%."""
+
+    name = "number"
+
+    def __init__(self, kind: type[int] | type[float], unit: str, least: float | None = None) -> None:
+        self.kind = kind
+        self.unit = unit
+        self.least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | float:
+        text = str(value).strip().lower()
+        bare = text.removesuffix(self.unit.lower()).strip()
+        try:
+            number = self.kind(bare)
+        except ValueError:
+            self.fail(f"{value!r} is no {'whole ' if self.kind is int else ''}number", param, ctx)
+        if self.unit == "%" and bare != text and self.kind is float:
+            number /= 100
+        if self.least is not None and number < self.least:
+            self.fail(f"{value}: must be at least {self.least}", param, ctx)
+        return number
+
+
+class Commands(click.Group):
+    """A group that says, of what is no command of it, which one was meant."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, list(args))
+        except click.NoSuchOption as error:
+            holders = [name for name, command in self.commands.items() if _takes(command, error.option_name)]
+            if not holders:
+                raise
+            meant = next(filter(None, map(self.command_for, args)), holders[0])
+            command = f"{ctx.command_path} {meant if meant in holders else holders[0]} {shlex.join(args)}"
+            raise click.UsageError(f"{error.option_name} comes after a command: {command}", ctx) from None
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            meant = self.command_for(args[0])
+            if meant:
+                ctx.fail(f"a command is missing before {args[0]!r}: {ctx.command_path} {meant} {shlex.join(args)}")
+            near = difflib.get_close_matches(args[0].casefold(), self.commands, n=1)
+            hint = f"Did you mean {ctx.command_path} {near[0]}?" if near else f"Choose from {', '.join(self.commands)}."
+            ctx.fail(f"No such command {args[0]!r}. {hint}")
+        return super().resolve_command(ctx, args)
+
+    def command_for(self, argument: str) -> str | None:
+        """The command of this group that a file or folder on the command line is for; None if it is neither."""
+        meant = command_for(Path(argument))
+        return meant if meant in self.commands else None
+
+
+def command_for(path: Path) -> str | None:
+    """Which command takes a file or folder, by what it is and what it is called; None where nothing is."""
+    if path.is_dir():
+        return "folder"
+    if path.suffix.lower() in _FILM_SUFFIXES:
+        return "video" if path.is_file() else None
+    return "image" if path.is_file() else None
+
+
+def expect(command: str, path: Path, *others: Path | None) -> None:
+    """Whether a path that was given to a command of `stylebatch` is there, and not one for another command.
+
+    Raises:
+        click.UsageError: it is; the message has the right command.
+    """
+    meant = command_for(path)
+    if meant == command or (meant is None and path.exists()):
+        return
+    what = {"folder": "folder", "image": "photograph", "video": "film"}
+    if meant is None:
+        missing = {"folder": "folder of photographs", "image": "photograph", "video": "film"}[command]
+        raise click.UsageError(f"{path}: no such {missing}")
+    if (
+        command == "video"
+        and meant == "image"
+        and (path.suffix.lower() not in PICTURE_SUFFIXES or path.suffix.lower() in _MOVING_SUFFIXES)
+    ):
+        return
+    if command == "video" and (films := _films_in(path)):
+        given = [f"{shlex.quote(str(path))}/*{films[0].suffix}", *_quoted(others or (Path("OUT"),))]
+        raise click.UsageError(f"{path}: is a folder; name the films in it: stylebatch video {' '.join(given)}")
+    outputs = others or ((path.parent / f"{path.name}_hosi",) if meant == "folder" else ())
+    words = " ".join([meant, *_quoted((path, *outputs))])
+    raise click.UsageError(f"{path}: is a {what[meant]}; use: stylebatch {words}")
+
+
+def _quoted(paths: Sequence[Path | None]) -> list[str]:
+    return [shlex.quote(str(path)) for path in paths if path is not None]
+
+
+def _films_in(path: Path) -> list[Path]:
+    return sorted(each for each in path.iterdir() if each.suffix.lower() in _FILM_SUFFIXES) if path.is_dir() else []
+
+
+def _takes(command: click.Command, option: str) -> bool:
+    return any(option in (*parameter.opts, *parameter.secondary_opts) for parameter in command.params)
