@@ -95,8 +95,8 @@ ALLOWED = {
     "": {"errors", "images", "jobs", "pipeline", "styles", "stylizer", "transnet", "video"},
 }
 TRAINER_MAY = {
-    "", "checkpoint", "cli", "codec", "colour", "device", "errors", "files", "grid", "images", "interrupt", "manifest",
-    "styles", "transnet",
+    "", "checkpoint", "cli", "codec", "colour", "device", "errors", "files", "frame", "grid", "images", "interrupt",
+    "manifest", "styles", "transnet",
 }  # fmt: skip
 SOLE_USERS = {
     "click": {"stylebatch/cli.py", "trainer/cli.py"},

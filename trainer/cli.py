@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -74,25 +77,57 @@ def fit(recipe: str | None, **options: Any) -> None:
     if "checkpoint_steps" in chosen:
         recipe_choices.pop("checkpoint_epochs", None)
     config = FitConfig(**{**recipe_choices, **chosen})
+    # What matplotlib has to say of fonts and its cache is nothing that a training can be changed by.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     with catch_interrupts() as interrupt, progress_bar("step") as bar:
+        bar.bar_format = "{desc}"  # until the first step, what is done
 
         def show(progress: Progress) -> None:
+            if progress.stage:
+                if sys.stderr.isatty():
+                    bar.set_description_str(progress.stage)
+                else:
+                    say(progress.stage)
+                return
+            if bar.bar_format:
+                bar.bar_format = None
+                bar.set_description_str("", refresh=False)
+                bar.reset(progress.steps)
+                bar.initial = bar.n = progress.step - 1
             bar.total = progress.steps
-            if not bar.n:
-                bar.initial = progress.step - 1
             bar.set_postfix_str(
                 f"content {progress.content:.3g}, style {progress.style:.3g}, total {progress.total:.3g}", refresh=False
             )
             bar.update(progress.step - bar.n)
 
         def say(line: str) -> None:
-            bar.write(printable(line), file=sys.stderr)
+            with suppress(OSError):  # the terminal has been closed
+                bar.write(printable(line), file=sys.stderr)
 
         result = fit(config, progress=show, message=say, stop=interrupt)
-    click.echo(printable(str(result.style or result.checkpoint)))
+        if bar.bar_format:
+            bar.set_description_str("")
     if result.interrupted:
-        click.echo(f"stopped at step {result.step} of {result.steps}; the same command with --resume goes on", err=True)
+        if result.checkpoint:
+            click.echo(printable(str(result.checkpoint)))
+            said = f"stopped at step {result.step} of {result.steps}; the same command with --resume goes on"
+        else:
+            said = "stopped before the first step: nothing has been written"
+        click.echo(said, err=True)
         sys.exit(interrupt.exit_code)
+    assert result.style is not None  # as of every training that has ended
+    click.echo(printable(str(result.style)))
+    click.echo(printable(f"use it: stylebatch folder IN OUT --style {shlex.quote(_called(result.style))}"), err=True)
+
+
+def _called(style: Path) -> str:
+    """What stands for a style's file on a command line here: its name where that leads to it, else its path."""
+    from stylebatch.styles import TRAINED
+
+    with suppress(OSError):
+        if (TRAINED / style.name).samefile(style):
+            return style.stem
+    return str(style)
 
 
 @main.command()
@@ -113,5 +148,8 @@ def evaluate(style: str, picture: Path, photos: Path, **options: Any) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        report = evaluate(style, picture, photos, progress=show, **options)
+        def say(line: str) -> None:
+            bar.write(printable(line), file=sys.stderr)
+
+        report = evaluate(style, picture, photos, progress=show, message=say, **options)
     click.echo(printable(str(report)))
