@@ -129,6 +129,29 @@ def read_frames(path: Path, index: int = 0, name: str | None = None, options: Im
     return _read(path, index, name or path.name, options, still=False)
 
 
+def read_pixels(path: Path, at_least: tuple[int, int] | None = None) -> tuple[Pixels, Pixels | None]:
+    """The first picture of a file as `read_frames` decodes it, in 8 bits, without what belongs to an output.
+
+    Args:
+        at_least: width and height; a JPEG may come at a fraction of its size that is no smaller than this.
+
+    Returns:
+        H×W×3 uint8, upright, in sRGB; its alpha, H×W uint8, or None.
+
+    Raises:
+        As `read_frames`.
+    """
+    with _decoding(allow_truncated=False), open_image(path) as image:
+        width, height = image.size
+        if width * height > DEFAULTS.max_megapixels * 1_000_000:
+            raise StylebatchError(f"{width}×{height} pixels: over the limit of {DEFAULTS.max_megapixels} megapixels")
+        if at_least:
+            image.draft(None, at_least)
+        shared = {"output": path.name, "format": "PNG", "frames": 1}
+        pixels, extra = _decode(image, path, image.size, ImageOptions(strip_metadata=True), shared)
+    return to_8_bits(pixels), None if extra.alpha is None else to_8_bits(extra.alpha)
+
+
 def write_image(pixels: Tensor, extra: ImageExtra, path: Path, options: ImageOptions = DEFAULTS) -> None:
     """Encode H×W×3 uint8 or uint16 with what its source had beside its colours; atomic.
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks to finish what is in flight, the second stops at once."""
+"""Ctrl-C, SIGTERM and a closed terminal: the first asks to finish what is in flight, a second one stops at once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+
+#: Those that mean more when they come twice, and the one of a closed terminal, which often comes twice by itself.
+_URGENT = (signal.SIGINT, signal.SIGTERM)
+_HANGUP = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
 
 
 class Interrupt:
@@ -19,7 +23,7 @@ class Interrupt:
 
     @property
     def exit_code(self) -> int:
-        """What a shell expects of a program that ended on this signal: 130 for Ctrl-C, 143 for SIGTERM."""
+        """What a shell expects of a program that ended on this signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
         return 128 + self.signal
 
 
@@ -37,11 +41,12 @@ def catch_interrupts() -> Iterator[Interrupt]:
         nonlocal count
         interrupt.signal = interrupt.signal or number
         with suppress(BlockingIOError):
-            count += sum(byte in previous for byte in arrived.recv(4096))
+            count += sum(byte in _URGENT for byte in arrived.recv(4096))
         if count > 1:
             raise KeyboardInterrupt
 
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [*_URGENT, *(number for number in _HANGUP if signal.getsignal(number) != signal.SIG_IGN)]  # nohup ignores it
+    previous = {number: signal.signal(number, handle) for number in numbers}
     descriptor = signal.set_wakeup_fd(wake_up.fileno(), warn_on_full_buffer=False)
     try:
         yield interrupt
@@ -54,5 +59,6 @@ def catch_interrupts() -> Iterator[Interrupt]:
 
 
 def ignore_interrupts(_worker: int = 0) -> None:
-    """For worker processes: Ctrl-C reaches every process of a terminal, and the main one decides what it means."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """For worker processes: Ctrl-C and hanging up reach every process of a terminal; the main one decides what they mean."""
+    for number in (signal.SIGINT, *_HANGUP):
+        signal.signal(number, signal.SIG_IGN)

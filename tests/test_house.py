@@ -119,7 +119,7 @@ ALLOWED = {
     "": {"errors", "jobs", "options", "pipeline", "styles", "stylizer", "transnet", "video"},
 }
 TRAINER_MAY = {
-    "", "arguments", "checkpoint", "cli", "codec", "colour", "device", "errors", "files", "grid", "images", "interrupt",
+    "", "arguments", "checkpoint", "cli", "codec", "colour", "device", "errors", "files", "frame", "grid", "images", "interrupt",
     "manifest", "styles", "transnet",
 }  # fmt: skip
 SOLE_USERS = {

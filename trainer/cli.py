@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -16,7 +19,7 @@ from stylebatch.cli import CONTEXT, PATH, command, printable, progress_bar
 from trainer.config import RECIPES, FitConfig, option_name
 
 if TYPE_CHECKING:
-    from trainer.fit import FitResult, Progress
+    from trainer.fit import Progress
 
 _SHORT = {"style": ("-s",), "content": ("-c",), "out": ("-o",)}
 
@@ -69,9 +72,7 @@ def main() -> None:
 @click.argument("picture", required=False, type=PATH)
 @_options
 @click.option("--recipe", type=click.Choice(sorted(RECIPES)), help="A named set of defaults: the reference article's.")
-@click.option(
-    "--keep", is_flag=True, help="Keep the style by the picture's content: nothing is trained twice."
-)
+@click.option("--keep", is_flag=True, help="Keep the style by the picture's content: nothing is trained twice.")
 @command
 def fit(picture: Path | None, recipe: str | None, keep: bool, **options: Any) -> None:
     """Learn the style of PICTURE. Writes the style, checkpoints, side-by-side pictures and loss curves."""
@@ -92,8 +93,19 @@ def fit(picture: Path | None, recipe: str | None, keep: bool, **options: Any) ->
     if keep:
         click.echo(printable(str(_keep(config))))
     else:
-        result = _train(config)
-        click.echo(printable(str(result.style or result.checkpoint)))
+        style = _train(config)
+        click.echo(printable(str(style)))
+        click.echo(printable(f"use it: stylebatch folder IN OUT --style {shlex.quote(_called(style))}"), err=True)
+
+
+def _called(style: Path) -> str:
+    """What stands for a style's file on a command line here: its name where that leads to it, else its path."""
+    from stylebatch.styles import TRAINED
+
+    with suppress(OSError):
+        if (TRAINED / style.name).samefile(style):
+            return style.stem
+    return str(style)
 
 
 def _keep(config: FitConfig) -> Path:
@@ -113,35 +125,54 @@ def _keep(config: FitConfig) -> Path:
         if style := kept.find():
             return style
         click.echo(f"training the style of {name}, which takes some minutes, once: it is kept", err=True)
-        result = _train(kept.resumed(), again="the same command")
-        assert result.style is not None  # as of every training that has ended
-        return kept.keep(result.style)
+        return kept.keep(_train(kept.resumed(), again="the same command"))
 
 
-def _train(config: FitConfig, again: str = "the same command with --resume") -> FitResult:
+def _train(config: FitConfig, again: str = "the same command with --resume") -> Path:
     """Train, showing how far it is. Ends the program if it is interrupted, and says that `again` goes on."""
     from stylebatch.interrupt import catch_interrupts
     from trainer.fit import fit
 
+    # What matplotlib has to say of fonts and its cache is nothing that a training can be changed by.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     with catch_interrupts() as interrupt, progress_bar("step") as bar:
+        bar.bar_format = "{desc}"  # until the first step, what is done
 
         def show(progress: Progress) -> None:
+            if progress.stage:
+                if sys.stderr.isatty():
+                    bar.set_description_str(progress.stage)
+                else:
+                    say(progress.stage)
+                return
+            if bar.bar_format:
+                bar.bar_format = None
+                bar.set_description_str("", refresh=False)
+                bar.reset(progress.steps)
+                bar.initial = bar.n = progress.step - 1
             bar.total = progress.steps
-            if not bar.n:
-                bar.initial = progress.step - 1
             bar.set_postfix_str(
                 f"content {progress.content:.3g}, style {progress.style:.3g}, total {progress.total:.3g}", refresh=False
             )
             bar.update(progress.step - bar.n)
 
         def say(line: str) -> None:
-            bar.write(printable(line), file=sys.stderr)
+            with suppress(OSError):  # the terminal has been closed
+                bar.write(printable(line), file=sys.stderr)
 
         result = fit(config, progress=show, message=say, stop=interrupt)
+        if bar.bar_format:
+            bar.set_description_str("")
     if result.interrupted:
-        click.echo(f"stopped at step {result.step} of {result.steps}; {again} goes on", err=True)
+        if result.checkpoint:
+            click.echo(printable(str(result.checkpoint)))
+            said = f"stopped at step {result.step} of {result.steps}; {again} goes on"
+        else:
+            said = "stopped before the first step: nothing has been written"
+        click.echo(said, err=True)
         sys.exit(interrupt.exit_code)
-    return result
+    assert result.style is not None  # as of every training that has ended
+    return result.style
 
 
 @main.command()
@@ -162,5 +193,8 @@ def evaluate(style: str, picture: Path, photos: Path, **options: Any) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        report = evaluate(style, picture, photos, progress=show, **options)
+        def say(line: str) -> None:
+            bar.write(printable(line), file=sys.stderr)
+
+        report = evaluate(style, picture, photos, progress=show, message=say, **options)
     click.echo(printable(str(report)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class FitConfig:
         "a style or a checkpoint.",
     )
     resume: bool = _option(False, "Go on from the newest checkpoint of this style in the output folder.")
+    overwrite: bool = _option(False, "Train anew in the place of a training of this name in the output folder.")
     seed: int = _option(0, "Fixes the initial weights, the order and the crops.")
     workers: int = _option(2, "Processes that decode photographs.")
     device: str = _option("auto", "auto, cpu, cuda, cuda:N or mps.")
@@ -75,6 +77,8 @@ class FitConfig:
             raise StylebatchError(f"--learning-rate {self.learning_rate}: must be over 0")
         if self.content_weight == 0 and self.style_weight == 0:
             raise StylebatchError("--content-weight and --style-weight are both 0: nothing to learn")
+        if self.resume and self.overwrite:
+            raise StylebatchError("--resume goes on with what --overwrite would replace: give one of them")
         if self.style_size and self.style_size < MIN_STYLE_SIZE:
             raise StylebatchError(f"--style-size {self.style_size}: must be at least {MIN_STYLE_SIZE}, or 0")
         for option in fields(self):
@@ -96,7 +100,13 @@ class FitConfig:
 
     def as_metadata(self) -> dict[str, Any]:
         """Plain JSON values, for the checkpoint."""
-        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+        plain = {key: value for key, value in asdict(self).items() if key != "overwrite"}
+        return {key: _as_text(value) if isinstance(value, Path) else value for key, value in plain.items()}
+
+
+def _as_text(path: Path) -> str:
+    """A name may hold bytes that are no text."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 #: Under this, a style picture has no texture for the loss network's deeper layers to measure.

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from stylebatch.codec import open_image, read_pixels
+from stylebatch.colour import resized
 from stylebatch.errors import StylebatchError
+from stylebatch.frame import Failure, Pixels
+from stylebatch.images import ImageSource, find_images
 from stylebatch.interrupt import ignore_interrupts
 from trainer.config import MIN_STYLE_SIZE
+from trainer.report import is_ours
 
 #: Freely licensed photographs that the package carries; LICENSES.md there names their authors.
 PACKAGED = Path(__file__).parent / "photos"
 
 #: The smallest random crop, as a share of the photograph's short side.
 _SMALLEST_CROP = 0.5
+#: Long side of the photograph in previews and fuse pictures.
+PREVIEW_SIZE = 512
+#: Style pictures of more pixels, museums' scans, are reduced while they are read, to so many times the size that is wanted.
+_SCAN, _REDUCED_TO = 50_000_000, 4
 
 
 @dataclass(frozen=True)
@@ -41,82 +49,156 @@ class Batch:
         return Batch(self.images.pin_memory(), self.skipped)
 
 
-def find_photographs(folder: Path) -> tuple[list[Path], list[str]]:
-    """Every image file under `folder`, sorted, and a line for each other file.
+@dataclass(frozen=True, repr=False)
+class StylePicture:
+    """What is to be learned.
+
+    Attributes:
+        image: 1×3×H×W RGB in [0,1]; where nothing shows, the colours of what shows around it.
+        opacity: 1×1×H×W in [0,1], or None if all of it shows.
+    """
+
+    image: Tensor
+    opacity: Tensor | None = None
+
+    def to(self, device: torch.device) -> StylePicture:
+        return StylePicture(self.image.to(device), None if self.opacity is None else self.opacity.to(device))
+
+
+def find_photographs(
+    folder: Path, out: Path | None = None, check: Callable[[], None] = lambda: None
+) -> tuple[list[Path], list[str]]:
+    """Every picture under `folder`, sorted, and a line for each file that is none. Links are followed, to each folder once.
 
     Only headers are read: a file that breaks off later shows when it is decoded.
+
+    Args:
+        out: where a training writes: what lies there is no photograph, nor is what trainings have left elsewhere.
+        check: called before each file is opened.
 
     Raises:
         StylebatchError: no such folder, or no photograph in it.
     """
     if not folder.is_dir():
         raise StylebatchError(f"{folder}: no such folder of content photographs")
-    photographs, skipped = [], []
-    for path in sorted(Path(root, name) for root, _, names in os.walk(folder) for name in names):
-        if path.suffix == ".md" or path.name.startswith("."):
-            continue
+    names, others, failures = find_images(folder, follow_links=True)
+    others = [name for name in others if not name.endswith((".md", "/")) and not Path(name).name.startswith(".")]
+    skipped = [f"{folder / name}: not an image" for name in others]
+    skipped += [f"{folder / failure.source}: {failure.reason}" for failure in failures]
+    inner = out if out is not None and out.resolve().is_relative_to(folder.resolve()) else None
+    if inner is not None and inner.resolve() != folder.resolve():
+        names = [name for name in names if not (folder / name).resolve().is_relative_to(inner.resolve())]
+    photographs = []
+    for name in names:
+        check()
         try:
-            with Image.open(path):
-                photographs.append(path)
-        except Exception as error:  # Pillow's plug-ins fail in every way on broken files
-            skipped.append(f"{path}: {_reason(error)}")
+            with open_image(folder / name) as image:
+                if not is_ours(image):
+                    photographs.append(folder / name)
+        except Exception:  # Pillow's plug-ins fail in every way on broken files
+            skipped.append(f"{folder / name}: {why_broken(folder / name)}")
     if not photographs:
-        raise StylebatchError(f"{folder}: no content photographs; give a folder of JPEG, PNG or other images")
-    return photographs, skipped
+        reason = f"; {skipped[0]}" if skipped else "; give a folder of JPEG, PNG or other images"
+        raise StylebatchError(f"{folder}: no content photographs{reason}")
+    return sorted(photographs), skipped
 
 
-def load_style(path: Path, size: int) -> Tensor:
-    """The style picture as 1×3×H×W RGB in [0,1], its long side `size` pixels; 0 leaves it as it is.
+def why_broken(path: Path) -> str:
+    """In the words that `stylebatch` has for a photograph that cannot be read."""
+    outcome = ImageSource(path.parent, [path.name])[0]
+    return outcome.reason if isinstance(outcome, Failure) else "cannot be read"
+
+
+def load_style(path: Path, size: int) -> StylePicture:
+    """The style picture, its long side `size` pixels, but no side under 64 where the file has them; 0 leaves it as it is.
 
     Raises:
         StylebatchError: missing, unreadable, or under 64 px.
     """
+    if not path.exists():
+        raise StylebatchError(f"{path}: no such style picture")
     try:
-        image = _open_rgb(path)
-    except FileNotFoundError:
-        raise StylebatchError(f"{path}: no such style picture") from None
+        with open_image(path) as image:
+            whole = image.size
+        at_least = None
+        if size and whole[0] * whole[1] > _SCAN:
+            scale = _REDUCED_TO * _scale_to(whole, size)
+            at_least = (round(whole[0] * scale), round(whole[1] * scale))
+        pixels, alpha = read_pixels(path, at_least)
     except Exception as error:  # as above
-        raise StylebatchError(f"{path}: cannot be read as a style picture: {_reason(error)}") from None
+        reason = str(error) if isinstance(error, StylebatchError) else why_broken(path)
+        raise StylebatchError(f"{path}: cannot be read as a style picture: {reason}") from None
+    height, width, _ = pixels.shape
     if size:
-        scale = size / max(image.size)
-        image = image.resize(
-            (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS
-        )
-    if min(image.size) < MIN_STYLE_SIZE:
-        raise StylebatchError(
-            f"{path}: {image.width}×{image.height} px is too small for a style; it needs {MIN_STYLE_SIZE} px a side"
-        )
-    return _to_tensor(image).unsqueeze(0) / 255
+        scale = _scale_to((width, height), size)
+        width, height = max(1, round(width * scale)), max(1, round(height * scale))
+    if min(width, height) < MIN_STYLE_SIZE:
+        raise StylebatchError(f"{path}: {width}×{height} px is too small for a style; it needs {MIN_STYLE_SIZE} px a side")
+    image_ = _to_tensor(resized(pixels, (width, height))).unsqueeze(0) / 255
+    if alpha is None or alpha.min() == 255:
+        return StylePicture(image_)
+    opacity = torch.from_numpy(resized(alpha, (width, height)))[None, None] / 255
+    if opacity.sum() < MIN_STYLE_SIZE**2:
+        raise StylebatchError(f"{path}: too little of it shows for a style; the rest is transparent")
+    return StylePicture(image_, opacity)
+
+
+def _scale_to(size: tuple[int, int], long_side: int) -> float:
+    """To a long side; but a scroll that is large enough is measured at the smallest size that its short side allows."""
+    scale = long_side / max(size)
+    return max(scale, min(1.0, MIN_STYLE_SIZE / min(size)))
 
 
 def load_photograph(path: Path, long_side: int) -> Tensor:
     """A whole photograph as 1×3×H×W RGB in [0,1], no larger than `long_side`."""
     image = _open_rgb(path)
     image.thumbnail((long_side, long_side), Image.Resampling.LANCZOS)
-    return _to_tensor(image).unsqueeze(0) / 255
+    return _to_tensor(np.array(image)).unsqueeze(0) / 255
 
 
-def spread(photographs: list[Path], count: int) -> list[Path]:
-    """So many of them, evenly from first to last; all where there are fewer."""
-    count = min(count, len(photographs))
-    return [photographs[(2 * i + 1) * len(photographs) // (2 * count)] for i in range(count)]
+def first_readable(photographs: list[Path]) -> Tensor | None:
+    """The first photograph that is whole, as previews show it: 1×3×H×W RGB in [0,1]."""
+    for path in photographs:
+        try:
+            return load_photograph(path, PREVIEW_SIZE)
+        except Exception:  # as above; reported when its turn comes
+            continue
+    return None
 
 
-def load_middles(paths: list[Path], size: int) -> Tensor:
-    """The middle squares of photographs, N×3×S×S RGB in [0,1]. Broken ones are left out: training names them.
+def load_middles(
+    photographs: list[Path], count: int, size: int, report: Callable[[str], None] = lambda _: None
+) -> tuple[Tensor, list[Path]]:
+    """The middle squares of so many photographs, evenly from first to last. A broken one gives its place to the next.
+
+    Args:
+        report: told of each broken photograph, with the reason.
+
+    Returns:
+        N×3×S×S RGB in [0,1], and the photographs; N is less than `count` if no more are whole.
 
     Raises:
         StylebatchError: all of them are broken.
     """
-    squares = []
-    for path in paths:
-        try:
-            squares.append(_to_tensor(ImageOps.fit(_open_rgb(path), (size, size), Image.Resampling.LANCZOS)))
-        except Exception:  # as above
-            continue
+    count = min(count, len(photographs))
+    squares: dict[Path, Tensor] = {}
+    tried: set[Path] = set()
+    for place in range(count):
+        first = (2 * place + 1) * len(photographs) // (2 * count)
+        for path in photographs[first:] + photographs[:first]:
+            if path in tried:
+                continue
+            tried.add(path)
+            try:
+                square = ImageOps.fit(_open_rgb(path), (size, size), Image.Resampling.LANCZOS)
+            except Exception:  # as above
+                report(f"{path}: {why_broken(path)}")
+                continue
+            squares[path] = _to_tensor(np.array(square))
+            break
     if not squares:
-        raise StylebatchError(f"{paths[0].parent}: every content photograph is broken")
-    return torch.stack(squares) / 255
+        raise StylebatchError(f"{photographs[0].parent}: every content photograph is broken")
+    return torch.stack(list(squares.values())) / 255, list(squares)
 
 
 class Crops(Dataset[tuple[Tensor | None, list[str]]]):
@@ -139,19 +221,19 @@ class Crops(Dataset[tuple[Tensor | None, list[str]]]):
             path = self.photographs[(index + offset) % len(self)]
             try:
                 return self._crop(path, rng), skipped
-            except Exception as error:  # as above
-                skipped.append(f"{path}: {_reason(error)}")
+            except Exception:  # as above
+                skipped.append(f"{path}: {why_broken(path)}")
         return None, skipped
 
     def _crop(self, path: Path, rng: random.Random) -> Tensor:
         if not self.augment:
-            return _to_tensor(_open_rgb(path).resize((self.size, self.size), Image.Resampling.BICUBIC))
+            return _to_tensor(np.array(_open_rgb(path).resize((self.size, self.size), Image.Resampling.BICUBIC)))
         image = _open_rgb(path, at_least=int(self.size / _SMALLEST_CROP))
         side = rng.uniform(_SMALLEST_CROP, 1) * min(image.size)
         left, top = rng.uniform(0, image.width - side), rng.uniform(0, image.height - side)
         box = (left, top, left + side, top + side)
         image = image.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box, reducing_gap=3)
-        return _to_tensor(ImageOps.mirror(image) if rng.random() < 0.5 else image)
+        return _to_tensor(np.array(ImageOps.mirror(image) if rng.random() < 0.5 else image))
 
 
 class EndlessBatches(Sampler[list[tuple[int, int]]]):
@@ -197,16 +279,10 @@ def _collate(samples: list[tuple[Tensor | None, list[str]]]) -> Batch:
 
 def _open_rgb(path: Path, at_least: int = 0) -> Image.Image:
     """Decode upright RGB; a JPEG may come at a fraction of its size, no side under `at_least`."""
-    with Image.open(path) as image:
-        if at_least:
-            image.draft("RGB", (at_least, at_least))
-        return ImageOps.exif_transpose(image).convert("RGB")
+    pixels, _ = read_pixels(path, (at_least, at_least) if at_least else None)
+    return Image.fromarray(pixels)
 
 
-def _to_tensor(image: Image.Image) -> Tensor:
-    """H×W RGB image → 3×H×W uint8."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
-
-
-def _reason(error: Exception) -> str:
-    return "not an image" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
+def _to_tensor(pixels: Pixels) -> Tensor:
+    """H×W×3 → 3×H×W, uint8."""
+    return torch.from_numpy(pixels).permute(2, 0, 1)

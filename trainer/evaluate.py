@@ -22,10 +22,10 @@ from stylebatch.files import atomic_write
 from stylebatch.grid import contact_sheet
 from stylebatch.styles import load_style as load_network
 from trainer.config import FitConfig
-from trainer.content import find_photographs, load_middles, load_photograph, load_style
+from trainer.content import StylePicture, find_photographs, load_middles, load_photograph, load_style, why_broken
 from trainer.losses import gram, style_loss
 from trainer.objective import Objective
-from trainer.report import to_image
+from trainer.report import save_sheet, to_image
 from trainer.stability import stability_error
 from trainer.vgg import VGG16
 
@@ -67,6 +67,7 @@ def evaluate(
     iterations: int = 100,
     style_size: int = FitConfig.style_size,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    message: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Compare a style with the photographs as they are and with Gatys' optimisation (Gatys et al. 2016), which is kept in
     `out/gatys` for the next time. Both are judged by Gatys' two losses, content and style, in the proportion that the style
@@ -79,6 +80,7 @@ def evaluate(
         size: long side of the photographs.
         iterations: of L-BFGS, from the photograph.
         progress: called with photographs done and in all.
+        message: called with one line for each photograph that is passed over.
 
     Returns:
         The report, `{out}/{style}.md`; beside it `.json` and the sheet `.jpg`: photograph, network, optimised.
@@ -91,19 +93,29 @@ def evaluate(
     checkpoint = load_network(style)
     network, vgg = checkpoint.network(), VGG16()
     painting = load_style(picture, style_size)
-    paths, _ = find_photographs(photographs)
+    paths, skipped = find_photographs(photographs, out)
+    for line in skipped:
+        message(f"skipped {line}")
     trained = checkpoint.metadata.get("style_weight")  # a string in the header of a safetensors file
-    weight = None if trained is None else float(trained)
+    try:
+        weight = None if trained is None else float(trained)
+    except (TypeError, ValueError):
+        raise StylebatchError(f"style {style}: the style weight in its metadata is {trained!r}, no number") from None
     objective = Objective(
         FitConfig(style=picture, style_weight=weight, palette_weight=0.0, shading_weight=0.0),
         vgg,
         painting,
-        load_middles(paths, size),
+        load_middles(paths, len(paths), size)[0],
     )
-    unseen = {layer: gram(features) for layer, features in vgg(painting, UNSEEN_LAYERS).items()}
+    features = vgg(painting.image, UNSEEN_LAYERS)
+    unseen = {layer: gram(each, painting.opacity) for layer, each in features.items()}
     rows, scores = [], []
     for done, path in enumerate(paths):
-        photograph = load_photograph(path, size)
+        try:
+            photograph = load_photograph(path, size)
+        except Exception:  # Pillow's plug-ins fail in every way on broken files
+            message(f"skipped {path}: {why_broken(path)}")
+            continue
         with torch.inference_mode():
             stylized = network(photograph)
         optimised = _cached_gatys(objective, photograph, iterations, out / "gatys", painting)
@@ -156,10 +168,12 @@ def self_similarity(features: Tensor) -> Tensor:
     return flat.T @ flat
 
 
-def _cached_gatys(objective: Objective, photograph: Tensor, iterations: int, folder: Path, painting: Tensor) -> Tensor:
+def _cached_gatys(objective: Objective, photograph: Tensor, iterations: int, folder: Path, painting: StylePicture) -> Tensor:
     """By the content of the photograph and the painting, the weights and the number of iterations."""
     weights = (objective.content_weight, objective.style_weight, objective.tv_weight, iterations)
-    key = hashlib.sha256(photograph.numpy().tobytes() + painting.numpy().tobytes() + repr(weights).encode()).hexdigest()
+    key = hashlib.sha256(
+        photograph.numpy().tobytes() + painting.image.numpy().tobytes() + repr(weights).encode()
+    ).hexdigest()
     path = folder / f"{key[:16]}.safetensors"
     try:
         return load_file(path)["picture"].float()
@@ -204,8 +218,7 @@ def _write(style: str, how: dict[str, float], scores: Sequence[Scores], rows: li
     report: dict[str, Any] = {"style": style, **how, "summary": summary, "photographs": [asdict(s) for s in scores]}
     with atomic_write(out / f"{name}.json") as file:
         file.write(json.dumps(report, indent=2).encode())
-    with atomic_write(out / f"{name}.jpg") as file:
-        contact_sheet(rows, ["photograph", style, "optimised"]).save(file, format="JPEG", quality=90)
+    save_sheet(contact_sheet(rows, ["photograph", style, "optimised"]), out / f"{name}.jpg")
     with atomic_write(out / f"{name}.md") as file:
         file.write(_markdown(style, how, summary, scores).encode())
     return out / f"{name}.md"

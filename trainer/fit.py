@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_pth, save_safetensors
 from stylebatch.device import DTYPES, keep_freed_memory, pick_device, pick_precision
 from stylebatch.errors import StylebatchError
 from stylebatch.transnet import ResBlock, TransNet
-from trainer.config import IDENTITY, FitConfig, option_name
-from trainer.content import PACKAGED, content_loader, find_photographs, load_middles, load_photograph, load_style, spread
+from trainer.config import FitConfig
+from trainer.content import (
+    PACKAGED,
+    StylePicture,
+    content_loader,
+    find_photographs,
+    first_readable,
+    load_middles,
+    load_style,
+)
 from trainer.losses import spike_loss
+from trainer.memory import check_memory, memory_errors_told
 from trainer.muon import Muon
 from trainer.objective import Objective
-from trainer.report import COLUMNS, LOSSES, save_curves, save_fuse, save_losses
+from trainer.output import Output
+from trainer.run import Run, State
 from trainer.stability import Motion, with_noise
 from trainer.start import NEAREST, Start, find_start
 from trainer.vgg import VGG16
 
-#: Seconds until the first preview, and between previews.
-PREVIEW_AFTER, PREVIEW_EVERY = 30.0, 60.0
-#: Long side of the photograph in previews and fuse pictures.
-PREVIEW_SIZE = 512
 #: Photographs that are kept from training to see what it does to others: so many, and at most this share of them.
 VALIDATION, VALIDATION_SHARE = 8, 1 / 4
-#: Steps between validations, and how much better a loss must be to count.
-VALIDATE_EVERY, BETTER = 25, 0.995
-#: The share of a training in which the rate rises, the share in which it falls to nothing, and the power of its fall.
-WARM_UP, COOLING, POWER = 0.04, 0.95, 1.5
+#: Steps between validations.
+VALIDATE_EVERY = 25
 #: The share of made-up frames without a camera's noise: a network that never sees an even sky leaves it unpainted.
 CLEAN = 0.5
 #: On divergence the rate is divided by this, so often at most.
@@ -51,62 +53,32 @@ OPTIMIZERS: dict[str, Callable[[nn.Module, float], torch.optim.Optimizer]] = {
 
 @dataclass(frozen=True)
 class Progress:
-    """Told after each step. Losses are unweighted; `total` is their weighted sum."""
+    """Told at the beginning of each stage before the first step, when `stage` says what is done and step is 0, and after
+    each step. Losses are unweighted; `total` is their weighted sum."""
 
-    step: int
-    steps: int
-    epoch: int
-    content: float
-    style: float
-    total: float
+    step: int = 0
+    steps: int = 0
+    epoch: int = 0
+    content: float = math.nan
+    style: float = math.nan
+    total: float = math.nan
+    stage: str = ""
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """Where a training ended. `style` is the finished style as one file, None if it was interrupted."""
+    """Where a training ended. `style` is the finished style as one file, None if it was interrupted; `checkpoint` None if
+    that was before the first step."""
 
-    checkpoint: Path
+    checkpoint: Path | None
     style: Path | None
     step: int
     steps: int
     interrupted: bool
 
 
-@dataclass
-class _State:
-    """All that a step changes: what a checkpoint must hold so that training goes on as if it had not stopped."""
-
-    network: TransNet
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    step: int = 0
-    rate_cuts: int = 0
-    best: float = math.inf
-    best_step: int = 0
-    cooling_from: int | None = None
-    history: list[list[float]] = field(default_factory=list)
-
-    def snapshot(self) -> dict[str, Any]:
-        return copy.deepcopy({
-            "model": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "step": self.step,
-            "rate_cuts": self.rate_cuts,
-            "best": self.best,
-            "best_step": self.best_step,
-            "cooling_from": self.cooling_from,
-            "history": torch.tensor(self.history, dtype=torch.float64),
-        })  # fmt: skip
-
-    def restore(self, snapshot: dict[str, Any]) -> None:
-        snapshot = copy.deepcopy(snapshot)
-        self.network.load_state_dict(snapshot["model"])
-        self.optimizer.load_state_dict(snapshot["optimizer"])
-        self.scaler.load_state_dict(snapshot["scaler"])
-        for name in ("step", "rate_cuts", "best", "best_step", "cooling_from"):
-            setattr(self, name, snapshot[name])
-        self.history = snapshot["history"].tolist()
+class _StopError(Exception):
+    """Asked to stop before the first step: there is nothing to save."""
 
 
 def fit(
@@ -116,39 +88,88 @@ def fit(
     message: Callable[[str], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> FitResult:
-    """Train a network to paint like `config.style`; the result lies in `config.out`.
+    """Train a network to paint like `config.style`; the result lies in `config.out`. What has been trained there already,
+    with the same picture, photographs and options, is not trained again.
 
     Args:
-        progress: called after each step.
+        progress: called at the beginning of each stage and after each step.
         message: called with one line for what a user should know: skipped files, a lowered rate, a preview.
-        stop: asked after each step; True saves a checkpoint and returns.
+        stop: asked again and again before the first step, where True only returns; after each step it saves a checkpoint and
+            returns.
 
     Raises:
-        StylebatchError: bad input, or a training that diverges at any rate.
+        StylebatchError: bad input, another training in its place, too little memory, or divergence at any rate.
     """
-    # 1. Pictures, some of the photographs kept for validation.
     began = time.monotonic()
-    style = load_style(config.style, config.style_size)
-    photographs, skipped = find_photographs(config.content or PACKAGED)
-    for line in skipped:
-        message(f"skipped {line}")
-    held_out = spread(photographs, min(VALIDATION, int(len(photographs) * VALIDATION_SHARE))) if config.patience else []
-    sample = spread(photographs, VALIDATION)
-    photographs = [path for path in photographs if path not in held_out]
+    told: set[str] = set()
 
-    # 2. Device, loss network.
+    def skip(line: str) -> None:
+        """Each broken photograph once, however often its turn comes."""
+        if line not in told:
+            told.add(line)
+            message(f"skipped {line}")
+
+    def check() -> None:
+        if stop():
+            raise _StopError
+
+    try:
+        progress(Progress(stage="reading the photographs"))
+        style = load_style(config.style, config.style_size)
+        photographs, skipped = find_photographs(config.content or PACKAGED, config.out, check)
+        for line in skipped:
+            skip(line)
+        last_epoch = -(-config.total_steps(len(photographs)) // config.steps_per_epoch(len(photographs)))
+        output = Output(config, photographs, last_epoch)
+        with output.locked(), memory_errors_told():
+            if not config.resume and not config.overwrite and output.is_done():
+                message(f"{output.style}: trained before, from the same picture with the same options")
+                return FitResult(None, output.style, 0, 0, interrupted=False)
+            return _train(config, style, photographs, output, began, progress, message, skip, stop, check)
+    except _StopError:
+        return FitResult(None, None, 0, 0, interrupted=True)
+
+
+def _train(
+    config: FitConfig,
+    style: StylePicture,
+    photographs: list[Path],
+    output: Output,
+    began: float,
+    progress: Callable[[Progress], None],
+    message: Callable[[str], None],
+    skip: Callable[[str], None],
+    stop: Callable[[], bool],
+    check: Callable[[], None],
+) -> FitResult:
+    # 1. Device, loss network, in which a stop is heard until the first step.
     device = pick_device(config.device)
     precision = pick_precision(config.precision, device)
+    check_memory(config, style.image.shape, device, precision)
+    earlier = output.earlier(message) if config.resume else None
     autocast = torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
     # Half precision has its fast kernels in channels_last; a CPU's fp32 is 13% slower in it.
     layout = torch.contiguous_format if precision == "fp32" else torch.channels_last
     vgg = VGG16(config.vgg, config.vgg_input).to(device, memory_format=layout)  # type: ignore[arg-type, call-overload]
+    hooks = [layer.register_forward_pre_hook(lambda _layer, _input: check()) for layer in vgg.convolutions.values()]
     if device.type == "cpu":
         keep_freed_memory()
 
+    # 2. Some of the photographs kept for validation.
+    sample, _ = load_middles(photographs, VALIDATION, config.crop_size, skip)
+    validation, count = sample, min(VALIDATION, int(len(photographs) * VALIDATION_SHARE)) if config.patience else 0
+    if count:
+        validation, held_out = load_middles(photographs, count, config.crop_size, skip)
+        photographs = [path for path in photographs if path not in held_out]
+        if first_readable(photographs) is None:
+            photographs = held_out
+    photograph = first_readable(photographs)
+    assert photograph is not None  # of the sample, one was
+
     # 3. What the losses aim at, and their weights.
-    objective = Objective(config, vgg, style.to(device), load_middles(sample, config.crop_size).to(device))
-    validation = load_middles(held_out or sample, config.crop_size).to(device)
+    progress(Progress(stage="measuring the painting"))
+    objective = Objective(config, vgg, style.to(device), sample.to(device))
+    validation = validation.to(device)
     validation_target = objective.target(validation)
 
     # 4. The state in which an earlier run stopped, or the network to start from; its optimizer.
@@ -157,17 +178,22 @@ def fit(
         with torch.no_grad(), autocast:
             return objective.mean_total(network, validation, validation_target)
 
-    earlier = _earlier_state(config, message) if config.resume else None
+    if not earlier and config.init == NEAREST:
+        progress(Progress(stage="choosing the nearest network to start from"))
     start = Start.of_training(earlier) if earlier else find_start(config, loss)
     network = start.network(config.padding_mode).to(device, memory_format=layout).train()  # type: ignore[call-overload]
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-    state = _State(network, OPTIMIZERS[config.optimizer](network, config.learning_rate), scaler)
+    state = State(network, OPTIMIZERS[config.optimizer](network, config.learning_rate), scaler)
     if earlier:
-        state.restore({"model": earlier.model, **earlier.training})
+        state.resume(earlier, config.out)
     elif config.init == NEAREST:
         message(f"starting from {start.name}, the nearest network to {config.style.name}")
-    run = _Run(config, photographs, style, objective, start, device, message, began)
+    steps_per_epoch = config.steps_per_epoch(len(photographs))
+    run = Run(config, output, steps_per_epoch, style.image, photograph, objective, start, device, message, began)
+    checkpoint_interval = config.checkpoint_interval(len(photographs))
     good = [state.snapshot()]
+    for hook in hooks:
+        hook.remove()
 
     # 5. Steps, in runs that end at the last one or at a divergence.
     while state.step < run.end(state):
@@ -177,7 +203,8 @@ def fit(
         )  # fmt: skip
         for batch in loader:
             # 5a. Photographs to the device.
-            run.report_skipped(batch.skipped)
+            for line in batch.skipped:
+                skip(line)
             if not len(batch.images):
                 raise StylebatchError(f"{config.content}: every content photograph is broken")
             images = batch.images.to(device, non_blocking=True, memory_format=layout).float() / 255
@@ -188,7 +215,7 @@ def fit(
                 # saves a backward pass, and the next frame is the one that content and style are learned on.
                 frame = images
                 if config.stability_weight:
-                    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
+                    generator = torch.Generator().manual_seed((config.seed * 1_000_003 + state.step) % 2**63)
                     motion = Motion.random(images, generator)
                     with torch.no_grad():
                         before = state.network(images)
@@ -231,7 +258,7 @@ def fit(
 
             # 5g. Previews and checkpoints.
             ending, stopping = state.step == run.end(state), stop()
-            if stopping or ending or state.step % run.checkpoint_interval == 0:
+            if stopping or ending or state.step % checkpoint_interval == 0:
                 if not _is_finite(state.network):
                     _roll_back(state, good, message)
                     break
@@ -246,142 +273,6 @@ def fit(
     # 6. The style as one file.
     checkpoint = run.save(state)
     return FitResult(checkpoint, run.export(checkpoint), state.step, state.step, interrupted=False)
-
-
-class _Run:
-    """The fixed side of a training: its length, its names, and what it writes."""
-
-    def __init__(
-        self,
-        config: FitConfig,
-        photographs: list[Path],
-        style: Tensor,
-        objective: Objective,
-        start: Start,
-        device: torch.device,
-        message: Callable[[str], None],
-        began: float,
-    ) -> None:
-        self.config = config
-        self.style = style
-        self.objective = objective
-        self.start = start
-        self.device = device
-        self.message = message
-        self.name = config.style.stem
-        self.photograph = _first_readable(photographs)
-        self.steps_per_epoch = config.steps_per_epoch(len(photographs))
-        self.steps = config.total_steps(len(photographs))
-        self.checkpoint_interval = config.checkpoint_interval(len(photographs))
-        self.next_preview = began + PREVIEW_AFTER
-        self._skipped: set[str] = set()
-
-    def epoch(self, step: int) -> int:
-        """The epoch, from 1, in which step `step`, from 1, lies."""
-        return -(-step // self.steps_per_epoch)
-
-    def end(self, state: _State) -> int:
-        """The last step: the planned one, or an earlier one, where the training cools down early."""
-        if state.cooling_from is None:
-            return self.steps
-        return min(self.steps, 2 * state.cooling_from)
-
-    def rate(self, state: _State) -> float:
-        """Share of the peak learning rate for the next step: linear up, then polynomial down to nothing. A training that is
-        flat goes down from where it is, in as many steps as it has taken."""
-        if self.config.schedule == "constant":
-            return 1.0
-        step = state.step if state.cooling_from is None else state.cooling_from
-        rising, left = (step + 1) / max(1.0, WARM_UP * self.steps), (self.steps - step) / (COOLING * self.steps)
-        planned = min(1.0, rising, math.pow(left, POWER))
-        if state.cooling_from is None:
-            return planned
-        end = self.end(state)
-        return planned * math.pow((end - state.step) / (end - step), POWER)
-
-    def judge(self, state: _State, validated: float) -> None:
-        """Note whether a validation is better than the best one; cool down when none was for `patience` steps."""
-        if validated < BETTER * state.best:
-            state.best, state.best_step = validated, state.step
-        elif state.cooling_from is None and state.step - state.best_step >= self.config.patience:
-            state.cooling_from = state.step
-            self.message(
-                f"validation loss flat since step {state.best_step}: cooling down, the last step is {self.end(state)} "
-                f"instead of {self.steps}"
-            )
-
-    def path(self, ending: str) -> Path:
-        return self.config.out / f"{self.name}_{ending}"
-
-    def save(self, state: _State) -> Path:
-        """Checkpoint, fuse picture, curves and numbers. A checkpoint carries the number of the epoch that it lies in."""
-        epoch = self.epoch(state.step)
-        training = state.snapshot()
-        last = dict(zip(COLUMNS, state.history[-1], strict=True)) if state.history else {}
-        metadata = {
-            "style": self.name,
-            "padding_mode": self.config.padding_mode,
-            "step": state.step,
-            "steps": self.steps,
-            "epoch": epoch,
-            "losses": {key: last[key] for key in LOSSES if key in last},
-            "style_weight": self.objective.style_weight,
-            "init": self.start.name,
-            **({"base": self.start.base} if self.start.base else {}),
-            "config": self.config.as_metadata(),
-        }
-        path = self.path(f"trans_net_{epoch}.pth")
-        save_pth(Checkpoint(training.pop("model"), metadata, training), path)
-        save_losses(state.history, self.path("losses.csv"))
-        save_curves(state.history, self.config.out, self.name)
-        self._fuse(state.network, self.path(f"fuse_{epoch}.jpg"))
-        return path
-
-    def export(self, trained: Path) -> Path:
-        """The style as one file, `{name}.safetensors`, which is found by its name."""
-        checkpoint = load_checkpoint(trained)
-        path = self.config.out / f"{self.name}.safetensors"
-        save_safetensors(Checkpoint(checkpoint.model, checkpoint.metadata), path)
-        return path
-
-    def preview_when_due(self, network: TransNet) -> None:
-        if time.monotonic() >= self.next_preview:
-            path = self.path("preview.jpg")
-            if not path.exists():
-                self.message(f"preview: {path}, renewed every minute")
-            self._fuse(network, path)
-            self.next_preview = time.monotonic() + PREVIEW_EVERY
-
-    def report_skipped(self, lines: list[str]) -> None:
-        """Each broken photograph once, however often its turn comes."""
-        for line in lines:
-            if line not in self._skipped:
-                self._skipped.add(line)
-                self.message(f"skipped {line}")
-
-    def _fuse(self, network: TransNet, path: Path) -> None:
-        with torch.inference_mode():
-            stylized = network(self.photograph.to(self.device)).cpu()
-        save_fuse([self.style, self.photograph, stylized], path)
-
-
-def _earlier_state(config: FitConfig, message: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint of this style, if there is one."""
-    found = sorted(config.out.glob(f"{config.style.stem}_trans_net_*.pth"), key=lambda path: path.stat().st_mtime_ns)
-    if not found:
-        message(f"nothing to resume in {config.out}: starting anew")
-        return None
-    checkpoint = load_checkpoint(found[-1])
-    before = checkpoint.metadata.get("config", {})
-    now = config.as_metadata()
-    for name in IDENTITY:
-        if name not in before or before[name] != now[name]:
-            raise StylebatchError(
-                f"{found[-1]}: was trained with {option_name(name)} {before.get(name)}, not {now[name]}; "
-                "give the same options, or leave out --resume"
-            )
-    message(f"resumed from {found[-1]} at step {checkpoint.training['step']}")
-    return checkpoint
 
 
 @contextmanager
@@ -402,20 +293,11 @@ def bounded_features(network: TransNet) -> Iterator[list[Tensor]]:
             hook.remove()
 
 
-def _first_readable(photographs: list[Path]) -> Tensor:
-    for path in photographs:
-        try:
-            return load_photograph(path, PREVIEW_SIZE)
-        except Exception:  # broken: reported when its turn comes
-            continue
-    raise StylebatchError(f"{photographs[0].parent}: every content photograph is broken")
-
-
 def _is_finite(network: nn.Module) -> bool:
     return all(bool(parameter.isfinite().all()) for parameter in network.parameters())
 
 
-def _roll_back(state: _State, good: list[dict[str, Any]], message: Callable[[str], None]) -> None:
+def _roll_back(state: State, good: list[dict[str, Any]], message: Callable[[str], None]) -> None:
     """Restore the newest good state, and forget it: if it carries the seed of the divergence, the next try is from the
     one before."""
     diverged_at, cuts = state.step, state.rate_cuts + 1

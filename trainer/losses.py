@@ -20,21 +20,25 @@ _SHADING_SHRINK = 16
 _SPIKE = 4.0
 
 
-def gram(features: Tensor) -> Tensor:
+def gram(features: Tensor, opacity: Tensor | None = None) -> Tensor:
     """Gram matrix of each image: inner products of its channels (Gatys et al. 2016, eq. 3; Johnson et al. 2016, eq. 4).
 
     Args:
         features: N×C×H×W, any floating dtype.
+        opacity: N×1×H'×W' in [0,1], larger or as large: how much each place counts; all alike if None.
 
     Returns:
-        N×C×C, fp32 (float64 for float64), divided by C·H·W. The inner products of bfloat16 features are rounded to
-        bfloat16 once, after a sum in fp32: a relative 0.4% that no float16 could hold.
+        N×C×C, fp32 (float64 for float64), divided by C·H·W, or by C and the sum of what places count. The inner products of
+        bfloat16 features are rounded to bfloat16 once, after a sum in fp32: a relative 0.4% that no float16 could hold.
     """
     _, c, h, w = features.shape
     with torch.autocast(features.device.type, enabled=False):
         wide = features if features.dtype == torch.bfloat16 else _at_least_fp32(features)
         flat = wide.flatten(2)
-        return _at_least_fp32(flat @ flat.mT) / (c * h * w)
+        if opacity is None:
+            return _at_least_fp32(flat @ flat.mT) / (c * h * w)
+        counts = F.interpolate(opacity, (h, w), mode="area").flatten(2).to(flat)
+        return _at_least_fp32((flat * counts) @ flat.mT) / (c * _at_least_fp32(counts).sum(2, keepdim=True))
 
 
 def style_loss(features: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
@@ -74,17 +78,20 @@ def tv_loss(images: Tensor) -> Tensor:
         return (down.square().sum() + right.square().sum()) / images.shape[0]
 
 
-def palette(images: Tensor) -> Tensor:
+def palette(images: Tensor, opacity: Tensor | None = None) -> Tensor:
     """How an image's pixels are distributed along each of 16 colour axes.
 
     Args:
         images: N×3×H×W in [0,1].
+        opacity: 1×1×H×W in [0,1], or None: what is clearer than half of the most opaque has no part in it.
 
     Returns:
         N×16×P, fp32, sorted, of every k-th pixel. k is odd: an even one would see the same columns of each row.
     """
     with torch.autocast(images.device.type, enabled=False):
         pixels = _at_least_fp32(images).flatten(2)
+        if opacity is not None:
+            pixels = pixels[:, :, (opacity >= opacity.max() / 2).flatten()]
         every = pixels.shape[2] // _PALETTE_PIXELS | 1
         return (_AXES.to(pixels) @ pixels[:, :, ::every]).sort(dim=2).values
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.config import CONTENT_LAYER, STYLE_LAYERS, FitConfig
+from trainer.content import StylePicture
 from trainer.losses import content_loss, gram, palette, palette_loss, shading, shading_loss, style_loss, tv_loss
 from trainer.vgg import VGG16
 
@@ -49,16 +50,17 @@ class Objective:
             both losses are taken relative to what they are on photographs that nobody has stylized. `palette_weight` and
             `shading_weight` are relative to the content's scale likewise.
         vgg: the loss network.
-        style: 1×3×H×W in [0,1].
+        style: what is to be learned; what is clear of it is not.
         photographs: N×3×S×S in [0,1], a sample of what will be stylized.
     """
 
-    def __init__(self, config: FitConfig, vgg: VGG16, style: Tensor, photographs: Tensor) -> None:
+    def __init__(self, config: FitConfig, vgg: VGG16, style: StylePicture, photographs: Tensor) -> None:
         self.vgg = vgg
         self.content_weight, self.tv_weight = config.content_weight, config.tv_weight
         with torch.no_grad():
-            self.targets = {layer: gram(features) for layer, features in vgg(style, STYLE_LAYERS).items()}
-            self.palette = palette(style)
+            features = vgg(style.image, STYLE_LAYERS)
+            self.targets = {layer: gram(each, style.opacity) for layer, each in features.items()}
+            self.palette = palette(style.image, style.opacity)
             scales = [self._scales(photograph[None]) for photograph in photographs]
         content, self.unstylized = (sum(column) / len(scales) for column in zip(*scales, strict=True))
         self.scale: float = (config.content_weight or 1.0) * content

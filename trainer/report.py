@@ -15,6 +15,10 @@ from stylebatch.grid import side_by_side
 
 LOSSES = ("content", "style", "palette", "shading", "tv", "spikes", "stability", "total")
 COLUMNS = ("step", "epoch", *LOSSES, "validation", "learning_rate")
+#: In every picture that is written here.
+MARK = "stylebatch trainer"
+#: matplotlib's own font, which it always has; characters of a curve's title.
+_FONT, _LONGEST_TITLE = "DejaVu Sans", 40
 
 
 def save_losses(history: Sequence[Sequence[float]], path: Path) -> None:
@@ -37,10 +41,43 @@ def save_curves(history: Sequence[Sequence[float]], folder: Path, name: str) -> 
         figure = Figure(figsize=(6, 4), layout="constrained")
         axes = figure.subplots()
         axes.plot(steps, values, linewidth=0.8)
-        axes.set(title=f"{name}: {loss} loss", xlabel="step", ylabel=loss, yscale="log")
+        axes.set(xlabel="step", ylabel=loss, yscale="log")
+        title, fonts = _title(name)
+        # Two dollar signs in a name are no mathematics.
+        axes.set_title(f"{title}: {loss} loss", family=fonts, parse_math=False)
         axes.grid(alpha=0.3)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=120, metadata={"Software": MARK})
         with atomic_write(folder / f"{name}_{loss}_loss.png") as file:
-            figure.savefig(file, format="png", dpi=120)
+            file.write(buffer.getbuffer())
+
+
+def _title(name: str) -> tuple[str, list[str]]:
+    """A name as it can be drawn, and the fonts for it: what no installed font has is written as its code."""
+    from matplotlib.font_manager import fontManager
+    from matplotlib.ft2font import FT2Font
+
+    shown = name if len(name) <= _LONGEST_TITLE else name[:_LONGEST_TITLE] + "…"
+    missing = {character for character in shown if character.isprintable() and not character.isascii()}
+    never = {character for character in shown if not character.isprintable()}
+    families = [_FONT]
+    for font in sorted(
+        fontManager.ttflist, key=lambda font: (font.name != _FONT, font.style != "normal", font.weight != 400)
+    ):
+        if not missing:
+            break
+        if font.name.startswith("Last Resort"):  # boxes for everything
+            continue
+        try:
+            found = {character for character in missing if FT2Font(font.fname).get_char_index(ord(character))}
+        except (RuntimeError, OSError):  # a font of pictures, or one that is gone
+            continue
+        missing -= found
+        if found and font.name not in families:
+            families.append(font.name)
+    missing |= never
+    codes = {character: character.encode("ascii", "backslashreplace").decode() for character in missing}
+    return "".join(codes.get(character, character) for character in shown), families
 
 
 def save_fuse(images: Sequence[Tensor], path: Path) -> None:
@@ -50,9 +87,21 @@ def save_fuse(images: Sequence[Tensor], path: Path) -> None:
         images: 1×3×H×W RGB in [0,1] each.
     """
     pictures = [to_image(image) for image in images]
-    sheet = side_by_side(pictures, pictures[-1].height)
+    save_sheet(side_by_side(pictures, pictures[-1].height), path)
+
+
+def save_sheet(sheet: Image.Image, path: Path) -> None:
+    """Write a JPEG that says whose it is."""
+    buffer = io.BytesIO()
+    sheet.save(buffer, format="JPEG", quality=92, comment=MARK)
     with atomic_write(path) as file:
-        sheet.save(file, format="JPEG", quality=92)
+        file.write(buffer.getbuffer())
+
+
+def is_ours(image: Image.Image) -> bool:
+    """Whether an opened picture is one of these, and so no photograph to learn from."""
+    comment = image.info.get("comment", b"")
+    return MARK in (image.info.get("Software"), comment.decode("latin-1") if isinstance(comment, bytes) else comment)
 
 
 def to_image(image: Tensor) -> Image.Image:

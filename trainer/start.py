@@ -57,7 +57,7 @@ def find_start(config: FitConfig, loss: Callable[[TransNet], float]) -> Start:
     """
     if config.init == "none":
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
+            torch.manual_seed(config.seed % 2**63)
             return Start("none", TransNet().state_dict(), None)
     base = _start("base", load_checkpoint(BASE))
     if config.init == "base":

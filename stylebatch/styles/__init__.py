@@ -83,7 +83,7 @@ def find_style(name_or_path: str) -> Path:
         StylebatchError: neither; the message lists the names.
     """
     path = Path(name_or_path)
-    if path.suffix in SUFFIXES and os.path.isfile(path):
+    if path.suffix in SUFFIXES and _is_file(path):
         return path
     broken: StylebatchError | None = None
     for named in _named(name_or_path):
@@ -103,7 +103,7 @@ def find_style(name_or_path: str) -> Path:
         raise StylebatchError(f"style {name_or_path}: no such checkpoint file")
     if is_painting(name_or_path):
         raise StylebatchError(f"style {name_or_path}: a picture, no style yet; trainer fit --style {name_or_path} makes one")
-    if os.path.isfile(path):
+    if _is_file(path):
         raise StylebatchError(f"style {name_or_path}: not a checkpoint; give a .pth or .safetensors file")
     if not name_or_path.strip():
         raise StylebatchError("style: none is given; give a name, such as hosi")
@@ -123,8 +123,15 @@ def _spelling(name: str) -> str:
     return re.sub(r"[\s_-]+", "_", name.strip().casefold())
 
 
+def _is_file(path: Path | str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # longer than any name, or no name at all
+        return False
+
+
 def _is_one(style: str) -> bool:
-    return os.path.isfile(style) or bool(_named(style))
+    return _is_file(style) or bool(_named(style))
 
 
 def _named(name: str) -> list[Path]:
@@ -132,7 +139,7 @@ def _named(name: str) -> list[Path]:
     if Path(name).name != name:
         return []
     paths = [folder / f"{name}.safetensors" for folder in (TRAINED, added_folder(), FOLDER)]
-    return [path for path in paths if os.path.isfile(path) and path != BASE]
+    return [path for path in paths if _is_file(path) and path != BASE]
 
 
 def load_style(style: str, strength: float = 1.0) -> Checkpoint:
@@ -194,7 +201,7 @@ def check_style(style: str, strength: float = 1.0) -> dict[str, float]:
 
 def is_painting(name_or_path: str) -> bool:
     """Whether it is a picture by its name, and there: no style yet, but one can be trained from it."""
-    return Path(name_or_path).suffix.lower() in PICTURE_SUFFIXES and Path(name_or_path).is_file()
+    return Path(name_or_path).suffix.lower() in PICTURE_SUFFIXES and _is_file(name_or_path)
 
 
 def parse_mix(style: str) -> dict[str, float]:

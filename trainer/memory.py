@@ -1,0 +1,94 @@
+"""What a training takes of main memory or a GPU's, told before it is taken."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from stylebatch.device import Precision, free_memory
+from stylebatch.errors import StylebatchError
+from trainer.config import FitConfig
+
+#: Bytes for a pixel of the painting while it is measured, always in fp32, and for one of a step's crops; both measured.
+_PAINTING, _STEP = 900, {"fp32": 8_500, "bf16": 6_000, "fp16": 6_000}
+
+
+def check_memory(config: FitConfig, painting: torch.Size, device: torch.device, precision: Precision) -> None:
+    """Compare what is needed with what is free.
+
+    Args:
+        painting: 1×3×H×W.
+
+    Raises:
+        StylebatchError: too little is; the message says what fits.
+    """
+    free = _free(device)
+    if free is None:
+        return
+    height, width = painting[2:]
+    need = _PAINTING * height * width
+    if need > free:
+        side = int(max(height, width) * math.sqrt(free / need) * 0.95)
+        raise StylebatchError(
+            f"{config.style}: to measure {width}×{height} px takes {_gb(need)}, {_gb(free)} are free; "
+            f"--style-size {side} fits"
+        )
+    pixels = free / _STEP[precision]
+    if config.batch_size * config.crop_size**2 > pixels:
+        need = _STEP[precision] * config.batch_size * config.crop_size**2
+        batch = int(pixels / config.crop_size**2)
+        fits = f"--batch-size {batch}" if batch else f"--batch-size 1 --crop-size {int(math.sqrt(pixels))}"
+        raise StylebatchError(
+            f"--batch-size {config.batch_size} with --crop-size {config.crop_size}: a step takes {_gb(need)}, "
+            f"{_gb(free)} are free; {fits} fits"
+        )
+
+
+@contextmanager
+def memory_errors_told() -> Iterator[None]:
+    """Within the block, memory that runs out all the same ends in one line.
+
+    Raises:
+        StylebatchError: it did.
+    """
+    try:
+        yield
+        return
+    except (MemoryError, RuntimeError) as error:  # torch has no narrower type for a CPU out of memory
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "alloc" not in str(error):
+            raise
+    raise StylebatchError("out of memory; give a smaller --crop-size, --batch-size or --style-size")
+
+
+def _free(device: torch.device) -> int | None:
+    """Bytes that are free on a device; None if unknown."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type != "cpu":
+        return None
+    free = free_memory()
+    if sys.platform != "win32":
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit != resource.RLIM_INFINITY:  # ulimit -v
+            left = limit - _address_space()
+            free = left if free is None else min(free, left)
+    return free
+
+
+def _address_space() -> int:
+    """Bytes that this process has reserved; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[0]) * 4096
+    except OSError:
+        return 0
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.1f} GB"
