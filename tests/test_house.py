@@ -63,6 +63,7 @@ ALLOWED = {
     "video.encoding": {"device", "errors", "video.colour", "video.options", "video.source"},
     "video.work": {"errors", "files", "manifest"},
     "video.streams": set(),
+    "video.decoding": set(),
     "video.mux": {
         "errors",
         "files",
@@ -119,8 +120,8 @@ ALLOWED = {
     "": {"errors", "jobs", "options", "pipeline", "styles", "stylizer", "transnet", "video"},
 }
 TRAINER_MAY = {
-    "", "arguments", "checkpoint", "cli", "codec", "colour", "device", "errors", "files", "frame", "grid", "images", "interrupt",
-    "manifest", "styles", "transnet",
+    "", "arguments", "checkpoint", "cli", "codec", "colour", "device", "errors", "files", "frame", "grid", "images",
+    "interrupt", "manifest", "styles", "transnet",
 }  # fmt: skip
 SOLE_USERS = {
     "click": {"stylebatch/arguments.py", "stylebatch/cli.py", "trainer/cli.py"},
