@@ -203,7 +203,7 @@ class VideoSource:
                 depth=depth_of(frame.format),
                 chroma=chroma_of(frame.format),
                 is_rgb=is_rgb(frame.format),
-                alpha=has_alpha(frame),
+                alpha=has_alpha(frame.format),
                 colour=colour.written(frame.format),
             )
             try:
