@@ -26,26 +26,16 @@ from clips import (
     shown,
     to_rgb,
 )
-from conftest import CODED_LEVELS, DEEP_LEVELS, LEVELS
+from conftest import CODED_LEVELS, DEEP_LEVELS, LEVELS, copied
 from PIL import Image
 
 import stylebatch.cli
-from stylebatch import VideoOptions, VideoSink, VideoSource, VideoSummary, stylize_video
+from stylebatch import VideoOptions, VideoSource, VideoSummary, stylize_video
 from stylebatch.errors import OutputError, StylebatchError
 from stylebatch.video import encoding
 
 UNEVEN = [0, 512, 1536, 1600, 3072, 3584, 6000, 6100, 6200, 9000, 9512, 10240]
 LATE = [1000 + 512 * index for index in range(12)]
-
-
-def copied(source: Path, output: Path, settings: Any = None, **options: Any) -> list[str]:
-    """A film through source and sink alone: the network that changes nothing. Gives the warnings."""
-    film = VideoSource(source, VideoOptions(**options))
-    with VideoSink(output, film, settings) as sink:
-        done = sink.done
-        for frame in film.frames(lambda index: index >= done):
-            sink.add(frame.info, frame.pixels, frame.pixels)
-    return film.warnings + sink.warnings
 
 
 def styled(source: Path, output: Path | None, checkpoint: Path, **options: Any) -> VideoSummary:
