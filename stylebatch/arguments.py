@@ -118,9 +118,11 @@ def expect(command: str, path: Path, *others: Path | None) -> None:
     if command == "video" and (films := _films_in(path)):
         given = [f"{shlex.quote(str(path))}/*{films[0].suffix}", *_quoted(others or (Path("OUT"),))]
         raise click.UsageError(f"{path}: is a folder; name the films in it: stylebatch video {' '.join(given)}")
-    outputs = others or ((path.parent / f"{path.name}_hosi",) if meant == "folder" else ())
+    outputs = [other for other in others if other is not None]
+    if meant == "folder" and not outputs:
+        outputs = [path.with_name(f"{path.name}_hosi")]
     words = " ".join([meant, *_quoted((path, *outputs))])
-    raise click.UsageError(f"{path}: is a {what[meant]}; use: stylebatch {words}")
+    raise click.UsageError(f"{path}: is a {what[meant]}; the command for it is stylebatch {words}")
 
 
 def _quoted(paths: Sequence[Path | None]) -> list[str]:

@@ -12,6 +12,7 @@ from av import VideoFrame
 from av.video.format import VideoFormat
 from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc, Interpolation, VideoReformatter
 
+from stylebatch.colour import to_8_bits
 from stylebatch.frame import Pixels
 
 #: ITU-T H.273's numbers for matrices, and how much red and blue add to luma by each.
@@ -98,9 +99,9 @@ def _is_float(format: VideoFormat) -> bool:
     return "f16" in format.name or "f32" in format.name
 
 
-def has_alpha(frame: VideoFrame) -> bool:
-    """Whether its format has room for alpha. Palettes have it too."""
-    return any(component.is_alpha for component in frame.format.components) or frame.format.has_palette
+def has_alpha(format: VideoFormat) -> bool:
+    """Whether there is room for alpha. Palettes have it too."""
+    return any(component.is_alpha for component in format.components) or format.has_palette
 
 
 def depth_of(format: VideoFormat) -> int:
@@ -132,7 +133,10 @@ class ToRGB:
     def __call__(self, frame: VideoFrame) -> Pixels:
         depth = depth_of(frame.format)
         if is_rgb(frame.format):
-            return _as_array(_scaled(self._scaler, frame, "rgb48le" if self.deep else "rgb24", True))
+            # swscale takes the bytes of 15 and 16 bits a pixel in the wrong order on the straight way to 24.
+            few = not frame.format.has_palette and frame.format.components[0].bits < 8
+            wide = _as_array(_scaled(self._scaler, frame, "rgb48le" if self.deep or few else "rgb24", True))
+            return wide if self.deep else to_8_bits(wide)
         colour = colour_of(frame)
         colour.tag(frame)
         if is_grey(frame.format):
@@ -155,23 +159,26 @@ class ToRGB:
 
     def alpha(self, frame: VideoFrame) -> Pixels | None:
         """A frame's alpha, H×W, in the depth of its colours; None if its format has none."""
-        if not has_alpha(frame):
+        if not has_alpha(frame.format):
             return None
-        top = 65535 if self.deep else 255
-        if not frame.format.is_planar or frame.format.is_big_endian or _is_float(frame.format):
-            packed = _as_array(_scaled(self._scaler, frame, "rgba64le" if self.deep else "rgba", True))
-            return np.ascontiguousarray(packed[..., 3])
-        depth = depth_of(frame.format)
-        alpha = _plane(frame, 3).astype(np.uint32)
-        own = (1 << depth) - 1
-        return ((alpha * top + own // 2) // own).astype(np.uint16 if self.deep else np.uint8)
+        format, depth = frame.format, depth_of(frame.format)
+        if format.is_planar and not _is_float(format):
+            if format.is_big_endian:
+                frame = _scaled(self._scaler, frame, format.name.removesuffix("be") + "le", True)
+            alpha = _plane(frame, 3)
+        else:
+            depth = 8 if depth == 8 else 16
+            alpha = _as_array(_scaled(self._scaler, frame, "rgba" if depth == 8 else "rgba64le", True))[..., 3]
+        own, top = (1 << depth) - 1, 65535 if self.deep else 255
+        return ((alpha.astype(np.uint32) * top + own // 2) // own).astype(np.uint16 if self.deep else np.uint8)
 
     def _as(self, frame: VideoFrame, format: str, colour: Colour) -> VideoFrame:
         return frame if frame.format.name == format else _scaled(self._scaler, frame, format, colour.full)
 
 
 class FromRGB:
-    """H×W×3 RGB, uint8 or uint16, full range → frames of a pixel format, tagged. The inverse of `ToRGB`.
+    """RGB, uint8 or uint16, full range → frames of a pixel format, tagged. The inverse of `ToRGB`. Pixels are H×W×3, or
+    H×W×4 with alpha where the format has it.
 
     Args:
         size: width and height to write; what the pixels lack of it, an odd edge, repeats their last row and column.
@@ -188,18 +195,25 @@ class FromRGB:
         if (width, height) != self.size:
             pixels = np.pad(pixels, ((0, self.size[1] - height), (0, self.size[0] - width), (0, 0)), mode="edge")
         if self.format.is_rgb:
-            frame = VideoFrame.from_ndarray(pixels, format="rgb24" if pixels.dtype == np.uint8 else "rgb48le")
+            names = ("rgb24", "rgb48le") if pixels.shape[2] == 3 else ("rgba", "rgba64le")
+            frame = VideoFrame.from_ndarray(pixels, format=names[pixels.dtype == np.uint16])
             frame = _scaled(self._scaler, frame, self.format.name, True)
             self.tag(frame)
             return frame
         depth = depth_of(self.format)
         if depth > 8 and pixels.dtype == np.uint8:
             pixels = pixels.astype(np.uint16) * 257
-        coded = cv2.transform(pixels, _encoding(self.colour, 16 if pixels.dtype == np.uint16 else 8, depth))
+        own = 16 if pixels.dtype == np.uint16 else 8
+        coded = cv2.transform(pixels[..., :3], _encoding(self.colour, own, depth))
         if depth == 8 and coded.dtype == np.uint16:
             coded = coded.astype(np.uint8)
-        frame = VideoFrame(*self.size, f"yuv444p{f'{depth}le' if depth > 8 else ''}")
-        for index, plane in enumerate(cv2.split(coded)):
+        planes = list(cv2.split(coded))
+        if pixels.shape[2] == 4:
+            top, full = (1 << depth) - 1, (1 << own) - 1
+            planes.append(((pixels[..., 3].astype(np.uint32) * top + full // 2) // full).astype(coded.dtype))
+        letter = "a" if len(planes) == 4 else ""
+        frame = VideoFrame(*self.size, f"yuv{letter}444p{f'{depth}le' if depth > 8 else ''}")
+        for index, plane in enumerate(planes):
             _fill(frame, index, plane)
         self.tag(frame)
         return _scaled(self._scaler, frame, self.format.name, self.colour.full)

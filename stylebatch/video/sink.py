@@ -18,7 +18,7 @@ from av.packet import Packet
 from av.video.frame import PictureType
 from torch import Tensor
 
-from stylebatch.colour import resized, to_8_bits
+from stylebatch.colour import over_white, resized, to_8_bits
 from stylebatch.errors import OutputError, StylebatchError
 from stylebatch.frame import Failure, FrameInfo, Pixels
 from stylebatch.images import Saved
@@ -31,7 +31,7 @@ from stylebatch.video.source import Timing, VideoSource
 from stylebatch.video.work import Segment, Work
 
 #: Raised when the same film, style and options give other frames than before.
-_FORMAT = 1
+_FORMAT = 2
 #: Stylized frames that may wait for the encoder.
 _WAITING = 4
 #: By how much of a frame's time AVI's beat may be missed: other containers round to milliseconds.
@@ -75,6 +75,9 @@ class VideoSink:
         if self.encoding.coded != self.encoding.picture:
             (width, height), (wide, high) = self.encoding.picture, self.encoding.coded
             self.warnings.append(f"{width}×{height} is padded to {wide}×{high}: {self.encoding.codec} holds no odd size")
+        if source.options.pix_fmt not in (None, self.encoding.pix_fmt):
+            reason = "the film has no alpha" if not source.clip.alpha else "alpha would be lost"
+            self.warnings.append(f"pixel format {self.encoding.pix_fmt} is written, not {source.options.pix_fmt}: {reason}")
         source.deep = source.clip.depth > 8 and self.encoding.deep
         key = digest_of([_FORMAT, av.__version__, self.encoding.as_settings(), source.options.as_settings(), settings])
         self._stays = settings is not None
@@ -82,6 +85,10 @@ class VideoSink:
         self.waited = 0.0
         self._from_rgb = FromRGB(self.encoding.colour, self.encoding.pix_fmt, self.encoding.coded)
         self._ratio = source.clip.ticks(source.options) / self.encoding.time_base
+        self._phase = Fraction(0)  # AVI's beat is that of the first frame
+        if self.encoding.container == "avi" and not source.options.fps:
+            start = Fraction(source.clip.start) / self.encoding.time_base
+            self._phase = start - round(start)
         self._open = _OpenSegment(self)
         self._next = self.done
         self._error: Exception | None = None
@@ -184,7 +191,7 @@ class VideoSink:
         self._outcomes.put(Saved(info.source, self.output, pixels.shape[0] * pixels.shape[1], 0))
 
     def _tick(self, pts: int) -> int:
-        exact = pts * self._ratio
+        exact = pts * self._ratio - self._phase
         if abs(exact - round(exact)) > _OFF_BEAT:
             time = show_time(float(exact * self.encoding.time_base))
             raise StylebatchError(
@@ -193,15 +200,30 @@ class VideoSink:
         return round(exact)
 
     def _finished(self, timing: Timing, original: Tensor, stylized: Pixels) -> Pixels:
-        """In the size and depth to write, beside the original if asked."""
+        """In the size and depth to write, beside the original if asked, with its alpha or on white."""
         side_by_side = self.source.options.side_by_side
         width, height = self.encoding.picture
         size = (width // 2, height) if side_by_side else (width, height)
-        result = resized(stylized, size)
+        result, alpha = resized(stylized, size), timing.alpha
         if side_by_side:
             before = original.numpy() if timing.original is None else timing.original
             result = np.concatenate([resized(before, size), result], axis=1)
+        if alpha is not None:
+            alpha = resized(alpha, size)
+            alpha = np.concatenate([alpha, alpha], axis=1) if side_by_side else alpha
+            if self.encoding.alpha:
+                result = np.dstack([result, alpha])
+            elif alpha.min() < np.iinfo(alpha.dtype).max:
+                self._warn_flattened()
+                result = over_white(result, alpha)
         return result if self.encoding.deep else to_8_bits(result)
+
+    def _warn_flattened(self) -> None:
+        encoding = self.encoding
+        kept = "prores and ffv1 in .mov and .mkv, vp9 in .webm keep it"
+        warning = f"alpha is not kept by {encoding.codec} in {encoding.pix_fmt}: shown on white; {kept}"
+        if warning not in self.warnings:
+            self.warnings.append(warning)
 
 
 class _OpenSegment:

@@ -16,16 +16,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from av.packet import Packet
 
 from stylebatch.errors import OutputError
 from stylebatch.files import TEMP_PREFIX, atomic_write
 from stylebatch.manifest import digest_of, open_locked, read_all
+from stylebatch.video.pyav import beside
 
 _JOURNAL = "journal.jsonl"
-_HEAD = struct.Struct("<q?I")
+_HEAD = struct.Struct("<q?II")
 #: Before each frame of the open segment: its time and duration, how many bytes follow, and the sum of these.
 _FRAME_HEAD = struct.Struct("<qqQI")
 
@@ -50,6 +51,15 @@ class Segment:
     delay: int
     size: int
     extradata: str
+
+
+class Coded(NamedTuple):
+    """A packet: its time, whether it is a key frame, its data, and what lies beside it, which is VP9's alpha."""
+
+    pts: int
+    key: bool
+    data: bytes
+    alpha: bytes
 
 
 class Work:
@@ -99,8 +109,8 @@ class Work:
     def _write(self, packets: Sequence[Packet[Any]]) -> int:
         with atomic_write(self._path(len(self.segments))) as file:
             for packet in packets:
-                data = bytes(packet)
-                file.write(_HEAD.pack(packet.pts, packet.is_keyframe, len(data)) + data)
+                data, alpha = bytes(packet), beside(packet)
+                file.write(_HEAD.pack(packet.pts, packet.is_keyframe, len(data), len(alpha)) + data + alpha)
             return file.tell()
 
     def keep(self, pts: int, duration: int, data: bytes) -> None:
@@ -132,15 +142,15 @@ class Work:
             file.seek(-len(head), os.SEEK_CUR)
             file.truncate()
 
-    def packets(self, index: int) -> Iterator[tuple[int, bool, bytes]]:
-        """Time, whether it is a key frame, and data of a segment's packets, in the order of decoding."""
-        data = self._path(index).read_bytes()
+    def packets(self, index: int) -> Iterator[Coded]:
+        """A segment's packets, in the order of decoding."""
+        content = self._path(index).read_bytes()
         offset = 0
-        while offset < len(data):
-            pts, key, size = _HEAD.unpack_from(data, offset)
+        while offset < len(content):
+            pts, key, size, more = _HEAD.unpack_from(content, offset)
             offset += _HEAD.size
-            yield pts, key, data[offset : offset + size]
-            offset += size
+            yield Coded(pts, key, content[offset : offset + size], content[offset + size : offset + size + more])
+            offset += size + more
 
     def close(self) -> None:
         """Leave it for the next run."""
