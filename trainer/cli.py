@@ -16,6 +16,8 @@ import click
 from stylebatch import __version__
 from stylebatch.arguments import Commands
 from stylebatch.cli import CONTEXT, PATH, command, printable, progress_bar
+from stylebatch.errors import StylebatchError
+from stylebatch.options import check_device
 from trainer.config import RECIPES, FitConfig, option_name
 
 if TYPE_CHECKING:
@@ -90,6 +92,8 @@ def fit(picture: Path | None, recipe: str | None, keep: bool, **options: Any) ->
     if "checkpoint_steps" in chosen:
         recipe_choices.pop("checkpoint_epochs", None)
     config = FitConfig(**{**recipe_choices, **chosen})
+    check_device(config.device)
+    _check_files(config)
     if keep:
         click.echo(printable(str(_keep(config))))
     else:
@@ -106,6 +110,16 @@ def _called(style: Path) -> str:
         if (TRAINED / style.name).samefile(style):
             return style.stem
     return str(style)
+
+
+def _check_files(config: FitConfig) -> None:
+    """What is missing is said before PyTorch is loaded."""
+    if config.style.is_dir():
+        raise StylebatchError(f"{config.style}: is a folder; give one picture to learn")
+    if not config.style.exists():
+        raise StylebatchError(f"{config.style}: no such style picture")
+    if config.content and not config.content.is_dir():
+        raise StylebatchError(f"{config.content}: no such folder of content photographs")
 
 
 def _keep(config: FitConfig) -> Path:
