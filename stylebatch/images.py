@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -51,6 +52,11 @@ __all__ = [
 ]  # fmt: skip
 
 _LEADS_OUT = "is a symbolic link out of the folder; --follow-links takes it"
+#: How Pillow, and what it decodes with, put it that a file ends too early, and that its data make no sense.
+_BREAKS_OFF = re.compile(r"^image file is truncated|^Truncated File Read|^unexpected end of")
+_DAMAGED = re.compile(
+    r"decoder error -?\d|broken data stream|unrecognized data stream|^decoding error|^Error -?\d|buffer overrun"
+)
 
 _AnyPath = TypeVar("_AnyPath", bound=PurePath)
 
@@ -97,7 +103,17 @@ class ImageSource:
         except MemoryError:
             return Failure(name, "not enough memory to decode it")
         except Exception as error:  # Pillow's plug-ins fail in every way on broken files
-            return Failure(name, f"broken: {error or type(error).__name__}")
+            return Failure(name, _in_words(error))
+
+
+def _in_words(error: Exception) -> str:
+    """What a decoder says, for people; what is unknown stays as it is."""
+    text = str(error)
+    if _BREAKS_OFF.search(text):
+        return "truncated: the file breaks off; --allow-truncated takes what there is"
+    if _DAMAGED.search(text) or not text:
+        return "damaged: what is in it cannot be decoded"
+    return f"broken: {text}"
 
 
 def find_images(

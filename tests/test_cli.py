@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +23,8 @@ from stylebatch.manifest import NAME
 from stylebatch.pipeline import Summary
 from stylebatch.styles import shipped_styles
 from stylebatch.video.job import VideoSummary
+from trainer.config import FitConfig
+from trainer.keep import Kept
 
 
 def invoke(*args: object) -> Result:
@@ -138,7 +142,6 @@ def test_image_grid_and_styles(photos: Callable[..., Path], checkpoint: Path, tm
         (("stylebatch", "folder", "empty", "out"), "no photographs in it"),
         (("stylebatch", "folder", "in", "in/out"), "the output lies inside the input"),
         (("stylebatch", "folder", "in", "out", "--style", "nobody"), "'nobody': unknown; choose from contrast_of_forms"),
-        (("stylebatch", "folder", "in", "out", "--style", "in/a.jpg"), "give a .pth or .safetensors file"),
         (("stylebatch", "folder", "in", "out", "--batch-size", "0"), "must be at least 1"),
         (("stylebatch", "folder", "in", "out", "--device", "gpu"), "no such device"),
         (("stylebatch", "folder", "in", "out", "--precision", "int8"), "Invalid value"),
@@ -221,3 +224,173 @@ def test_summaries_tell_of_halved_batches() -> None:
     told = "2 batches did not fit into memory"
     assert told in stylebatch.cli._as_text(Summary(halved=2), Path("out"))
     assert any(told in line for line in stylebatch.cli._film_as_lines(VideoSummary(halved=2)))
+
+
+@pytest.fixture
+def newcomer(photos: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what a person may have: photographs, a painting, films by their names."""
+    photos("a.jpg")
+    picture(40, 30, seed="cat").save(tmp_path / "cat.jpg")
+    picture(96, 80, seed="painting").save(tmp_path / "painting.jpg")
+    (tmp_path / "films").mkdir()
+    for name in ("clip.mp4", "films/a.mov"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return tmp_path
+
+
+#: What is typed → what is said.
+REFUSED = [
+    ("stylebatch in out", "stylebatch folder in out"),
+    ("stylebatch cat.jpg", "stylebatch image cat.jpg"),
+    ("stylebatch clip.mp4", "stylebatch video clip.mp4"),
+    ("stylebatch --style wave in out", "stylebatch folder --style wave in out"),
+    ("stylebatch vidoe clip.mp4", "Did you mean stylebatch video?"),
+    ("stylebatch folder cat.jpg out", "stylebatch image cat.jpg out"),
+    ("stylebatch folder clip.mp4 out", "stylebatch video clip.mp4 out"),
+    ("stylebatch folder in", "stylebatch folder in in_hosi"),
+    ("stylebatch folder '' out", "Invalid value for 'IN'"),
+    ("stylebatch folder in out --strength 160%", "strength 1.6: must be between"),
+    ("stylebatch folder in out --strength much", "'much' is no number"),
+    ("stylebatch folder in out --size 8px", "size 8: must be at least 16"),
+    ("stylebatch folder in out --size large", "'large' is no whole number"),
+    ("stylebatch folder in out --quality 101", "quality 101: must be from 1 to 100"),
+    ("stylebatch folder in out --format exe", "format exe: none that is written"),
+    ("stylebatch folder in out --device gpu", "'gpu': no such device"),
+    ("stylebatch folder in out --workers -1", "must be at least 0"),
+    ("stylebatch folder in out --style=", "style: none is given"),
+    ("stylebatch folder in out --style wawe", "did you mean wave?"),
+    ("stylebatch folder in out --style wave,hosl", "did you mean hosi?"),
+    ("stylebatch folder in out --style in", "'in': unknown"),
+    ("stylebatch image in", "stylebatch folder in in_hosi"),
+    ("stylebatch image clip.mp4", "stylebatch video clip.mp4"),
+    ("stylebatch image none.jpg", "none.jpg: no such photograph"),
+    ("stylebatch image cat.jpg cat.exe", "no format to write"),
+    ("stylebatch video films", "stylebatch video films/*.mov OUT"),
+    ("stylebatch video in out", "stylebatch folder in out"),
+    ("stylebatch video cat.jpg", "stylebatch image cat.jpg"),
+    ("stylebatch video none.mp4", "none.mp4: no such film"),
+    ("stylebatch video clip.mp4 --codec divx", "codec divx: unknown; choose from h264"),
+    ("stylebatch video clip.mp4 --crf 64", "crf 64: must be from 0 to 63"),
+    ("stylebatch video clip.mp4 --fps 0", "fps 0: must be above 0"),
+    ("stylebatch grid none.jpg", "none.jpg: no such photograph"),
+    ("stylebatch grid cat.jpg --strength 9", "strength 9: must be between"),
+    ("stylebatch grid cat.jpg -o sheet.exe", "no format to write"),
+    ("stylebatch styles lst", "Did you mean stylebatch styles list?"),
+    ("stylebatch styles remove wave", "style wave: is shipped"),
+    ("stylebatch styles remove nobody", "'nobody': unknown"),
+    ("stylebatch styles --sheet none.jpg", "none.jpg: no such photograph"),
+    ("stylebatch bench --style wawe", "did you mean wave?"),
+    ("trainer painting.jpg", "trainer fit painting.jpg"),
+    ("trainer fit", "trainer fit --style painting.jpg"),
+    ("trainer fit cat.jpg --style painting.jpg", "Two pictures"),
+    ("trainer fit in", "in: is a folder"),
+    ("trainer fit none.jpg", "no such style picture"),
+    ("trainer fit painting.jpg --device gpu", "'gpu': no such device"),
+    ("trainer fit painting.jpg --keep --out out", "--keep excludes --out"),
+]
+
+
+def test_wrong_values_are_refused_before_pytorch_is_loaded(newcomer: Path) -> None:
+    """All in one process, which has not loaded it at the end either."""
+    program = (
+        "import contextlib, io, json, shlex, sys; import stylebatch.cli, trainer.cli\n"
+        "said = []\n"
+        "for line in json.load(sys.stdin):\n"
+        "    name, *args = shlex.split(line)\n"
+        "    main = stylebatch.cli.main if name == 'stylebatch' else trainer.cli.main\n"
+        "    with contextlib.redirect_stderr(io.StringIO()) as stderr, contextlib.suppress(SystemExit):\n"
+        "        main(args, prog_name=name)\n"
+        "    said.append([stderr.getvalue(), [heavy for heavy in ('torch', 'cv2', 'av') if heavy in sys.modules]])\n"
+        "json.dump(said, sys.stdout)"
+    )
+    lines = json.dumps([typed for typed, _ in REFUSED])
+    result = subprocess.run([sys.executable, "-c", program], input=lines, capture_output=True, text=True, check=True)
+    for (typed, expected), (said, loaded) in zip(REFUSED, json.loads(result.stdout), strict=True):
+        assert expected in said, f"{typed}: {said}"
+        assert "Traceback" not in said, typed
+        assert not loaded, typed
+    assert not (newcomer / "out").exists()
+
+
+def test_what_is_meant_is_done(newcomer: Path, checkpoint: Path) -> None:
+    """A folder for the output, units, a style's name in another spelling."""
+    (newcomer / "there").mkdir()
+    for out in ("there", "new/"):
+        result = invoke("stylebatch", "image", "cat.jpg", out, "--style", checkpoint, "--size", "32px")
+        assert (result.exit_code, result.stdout.strip()) == (0, str(Path(out) / "cat.jpg")), result.output
+    assert invoke("stylebatch", "image", "cat.jpg", "half.png", "--style", "La-Muse", "--strength", "50%").exit_code == 0
+    assert invoke("stylebatch", "image", "cat.jpg", "same.png", "--style", "la_muse", "--strength", "0.5").exit_code == 0
+    assert Path("half.png").read_bytes() == Path("same.png").read_bytes()
+    assert invoke("stylebatch", "styles", "list").stdout == invoke("stylebatch", "styles").stdout
+
+
+@pytest.mark.parametrize("program", ["stylebatch", "trainer"])
+def test_as_a_module(program: str) -> None:
+    result = subprocess.run([sys.executable, "-m", program, "--version"], capture_output=True, text=True, check=True)
+    assert f"python -m {program}" in result.stdout
+
+
+def test_the_style_of_a_painting_is_kept_by_its_content(newcomer: Path) -> None:
+    """Trained once, with `trainer fit --keep`; found by `stylebatch`, under the name of each copy."""
+    short = ("--crop-size", 32, "--style-size", 80, "--init", "base", "--patience", 0, "--workers", 0)
+    first = invoke("trainer", "fit", "painting.jpg", "--keep", "--steps", 2, *short)
+    assert first.exit_code == 0, first.output
+    kept = Path(first.stdout.strip())
+    assert kept.is_relative_to(newcomer / "data")
+    assert sorted(path.name for path in kept.parent.iterdir()) == [".lock", "painting.safetensors"]
+    made = kept.stat().st_mtime_ns
+    assert invoke("trainer", "fit", "painting.jpg", "--keep", "--steps", 2, *short).stdout == first.stdout
+    assert kept.stat().st_mtime_ns == made
+    (newcomer / "copy.jpg").write_bytes((newcomer / "painting.jpg").read_bytes())
+    copy = Path(invoke("trainer", "fit", "copy.jpg", "--keep", "--steps", 2, *short).stdout.strip())
+    assert load_checkpoint(copy).digest == load_checkpoint(kept).digest
+    assert load_checkpoint(copy).metadata["style"] == "copy"
+    other = invoke("trainer", "fit", "painting.jpg", "--keep", "--steps", 3, *short).stdout
+    assert Path(other.strip()).parent != kept.parent
+    # As if it had been trained in full:
+    whole = Kept(FitConfig(style=newcomer / "painting.jpg"))
+    assert whole.find() is None
+    with whole.alone(pytest.fail, lambda: False):
+        whole.config.out.mkdir()
+        whole.keep(Path(shutil.copy(kept, whole.config.out)))
+    result = invoke("stylebatch", "image", "cat.jpg", "--style", "painting.jpg:1,hosi:1")
+    assert (result.exit_code, result.stdout.strip()) == (0, "cat_painting0.5+hosi0.5.jpg"), result.output
+    assert invoke("stylebatch", "image", "cat.jpg", "--style", "painting.jpg").stdout.strip() == "cat_painting.jpg"
+
+
+def test_a_painting_that_cannot_be_learned_is_one_line(newcomer: Path) -> None:
+    picture(20, 20).save(newcomer / "small.png")
+    command = [sys.executable, "-m", "stylebatch", "image", "cat.jpg", "--style", "small.png"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert result.returncode == 2
+    assert len(re.findall("^Error: .*small.png: .*", result.stderr, re.MULTILINE)) == 1
+    assert "Traceback" not in result.stderr
+    assert not list(newcomer.glob("cat_*"))
+
+
+@pytest.mark.usefixtures("newcomer")
+def test_interrupted_training_of_a_painting_goes_on() -> None:
+    """Ctrl-C while the style is trained: nothing is left running, and the next try begins where it ended."""
+    command = [sys.executable, "-m", "stylebatch", "image", "cat.jpg", "--style", "painting.jpg"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+
+    def interrupted() -> str:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, start_new_session=True)
+        assert process.stderr is not None
+        said = b""
+        while b"step/s" not in said and b"s/step" not in said:
+            said += (read := process.stderr.read1(4096))
+            assert read, said
+        os.killpg(process.pid, signal.SIGINT)
+        rest = process.communicate(timeout=120)[1]
+        assert process.returncode == 130
+        return (said + rest).decode()
+
+    first = interrupted()
+    assert "the same command goes on" in first
+    step = re.search(r"stopped at step (\d+)", first)
+    assert step is not None
+    assert f"at step {step[1]}" in interrupted()

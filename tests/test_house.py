@@ -142,7 +142,7 @@ ALLOWED = {
 }
 TRAINER_MAY = {
     "", "arguments", "checkpoint", "cli", "codec", "colour", "device", "errors", "files", "frame", "grid", "images",
-    "interrupt", "manifest", "styles", "transnet",
+    "interrupt", "manifest", "options", "styles", "transnet",
 }  # fmt: skip
 SOLE_USERS = {
     "click": {"stylebatch/arguments.py", "stylebatch/cli.py", "trainer/cli.py"},

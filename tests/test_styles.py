@@ -17,7 +17,16 @@ from stylebatch import Stylizer
 from stylebatch.benchmark import psnr
 from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_pth, save_safetensors
 from stylebatch.errors import StylebatchError
-from stylebatch.styles import BASE, add_style, epoch_checkpoints, find_style, load_style, named_styles, shipped_styles
+from stylebatch.styles import (
+    BASE,
+    add_style,
+    epoch_checkpoints,
+    find_style,
+    load_style,
+    named_styles,
+    remove_style,
+    shipped_styles,
+)
 from stylebatch.transnet import TransNet
 from trainer.config import CONTENT_LAYER, STYLE_LAYERS
 from trainer.content import PACKAGED, load_photograph
@@ -83,8 +92,14 @@ def test_names_and_paths(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hosi").touch()  # a file of that name does not hide the style
     assert find_style("hosi").name == "hosi.safetensors"
-    (tmp_path / "photo.jpg").touch()
-    for name, message in (("nobody", "choose from .*hosi"), ("a/hosi", "unknown"), ("photo.jpg", "not a checkpoint")):
+    for file in ("photo.jpg", "notes.txt"):
+        (tmp_path / file).touch()
+    for name, message in (
+        ("nobody", "choose from .*hosi"),
+        ("a/hosi", "unknown"),
+        ("photo.jpg", "a picture, no style yet"),
+        ("notes.txt", "not a checkpoint"),
+    ):
         with pytest.raises(StylebatchError, match=message):
             find_style(name)
 
@@ -145,7 +160,7 @@ def test_digest_tells_pictures_apart(family: Family) -> None:
 @pytest.mark.parametrize(
     ("style", "strength", "message"),
     [
-        ("one", 1.6, r"strength 1\.6: must be between 0 and 1\.5"),
+        ("one", 1.6, r"strength 1\.6: must be between 0, the photograph, and 1\.5"),
         ("one", float("nan"), "must be between"),
         ("one:0,two:1", 1.0, "shares over 0"),
         ("one:1,one:2", 1.0, "name:share,name:share"),
@@ -251,3 +266,30 @@ def test_epochs_of_one_training(tmp_path: Path) -> None:
     assert [epoch for epoch, _ in epoch_checkpoints(tmp_path / "a")] == [30, 120]
     with pytest.raises(StylebatchError, match="no checkpoints"):
         epoch_checkpoints(tmp_path / "c")
+
+
+@pytest.mark.usefixtures("family")
+def test_names_as_people_write_them() -> None:
+    for name in ("One", " one ", "ONE"):
+        assert find_style(name) == find_style("one")
+    with pytest.raises(StylebatchError, match="did you mean alien"):
+        find_style("aliem")
+    assert load_style("one, Two").digest == load_style("one:50%,two:50%").digest
+
+
+@pytest.mark.usefixtures("family")
+def test_what_was_added_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    added = add_style(find_style("one"))
+    monkeypatch.chdir(tmp_path)
+    assert remove_style("ONE") == added
+    assert not added.exists()
+    for name, message in (("one", "'one': unknown"), ("alien", "is shipped"), ("../one", "unknown"), ("", "none is given")):
+        with pytest.raises(StylebatchError, match=message):
+            remove_style(name)
+
+
+def test_a_style_that_was_not_added_is_not_removed(family: Family) -> None:
+    with pytest.raises(StylebatchError, match="was not added"):
+        remove_style("two")
+    assert find_style("two").exists()
+    assert family

@@ -1,0 +1,104 @@
+"""What README and docs tell to type runs as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from clips import make_clip
+from conftest import picture
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+#: Lines that are not run here, by how they begin, and why. Of scripts, the options are looked up.
+NOT_RUN = {
+    "git clone": "needs a network",
+    "scripts/quickstart": "installs",
+    "scripts/test": "installs, and runs this test",
+    "scripts/bench.py": "measures for minutes",
+    "scripts/soak_kill.py": "runs for half an hour",
+    "scripts/measure_style.py": "wants photographs and a painting that are not here",
+    "scripts/train_base.py": "trains for hours",
+}
+#: The commands as a person has them, but trainings of two steps.
+COMMANDS = """
+stylebatch() { "$PYTHON" -m stylebatch "$@"; }
+trainer() {
+    local command=$1; shift
+    "$PYTHON" -m trainer "$command" "$@" --steps 2 --crop-size 32 --style-size 80 --patience 0 --init base --workers 0
+}
+"""
+SHORT_TRAINING = "FitConfig(steps=2, crop_size=32, style_size=80, patience=0, init='base', workers=0, "
+
+
+def shell_lines() -> list[str]:
+    """Every line of every indented block that is no part of a list."""
+    lines = []
+    for page in PAGES:
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for block in re.findall(r"(?:\A|\n\n)((?: {4}\S[^\n]*(?:\n|\Z))+)", text):
+            lines += [line for line in textwrap.dedent(block).splitlines() if line.strip()]
+    return lines
+
+
+def python_blocks() -> list[str]:
+    return [block for page in PAGES for block in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with what the pages speak of: the checkout's, and a person's."""
+    (tmp_path / "in").mkdir()
+    picture(48, 32, seed="photograph").save(tmp_path / "in" / "a.jpg")
+    picture(48, 32, seed="cat").save(tmp_path / "cat.jpg")
+    for name in ("trial.jpg", "la_muse.jpg"):
+        picture(96, 80, seed=name).save(tmp_path / name)
+    make_clip(tmp_path / "clip.mp4")
+    for name in ("scripts", "trainer"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    return tmp_path
+
+
+def run(command: list[str], folder: Path) -> None:
+    environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(folder / "data")}
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_shell_blocks(folder: Path) -> None:
+    lines = [line for line in shell_lines() if not line.startswith(tuple(NOT_RUN))]
+    assert {line.split()[0] for line in lines} == {"stylebatch", "trainer"}
+    run(["bash", "-euc", COMMANDS + "\n".join(lines)], folder)
+    assert (folder / "out" / "a.jpg").exists()
+    assert (folder / "checkpoints" / "great_wave.safetensors").exists()
+
+
+@pytest.mark.parametrize("line", [line for line in shell_lines() if line.startswith("scripts/")])
+def test_scripts_have_the_options(line: str) -> None:
+    script, *arguments = shlex.split(line, comments=True)
+    assert os.access(ROOT / script, os.X_OK)
+    source = (ROOT / script).read_text(encoding="utf-8")
+    for option in (argument for argument in arguments if argument.startswith("--")):
+        assert f'"{option}"' in source
+
+
+def test_each_exception_is_needed() -> None:
+    lines = shell_lines()
+    for beginning in NOT_RUN:
+        assert any(line.startswith(beginning) for line in lines), beginning
+
+
+@pytest.mark.parametrize("block", python_blocks())
+def test_python_blocks(block: str, folder: Path) -> None:
+    script = folder / "script.py"
+    script.write_text(block.replace("FitConfig(", SHORT_TRAINING), encoding="utf-8")
+    run([sys.executable, str(script)], folder)
+    for name in ("cat_hosi.png", "cat_softer.png", "cat_trial.png", "darker.mp4", "clip_hosi.mp4"):
+        assert (folder / name).exists()
