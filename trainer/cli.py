@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import MISSING, Field, fields
@@ -162,8 +163,8 @@ def _train(config: FitConfig, again: str = "the same command with --resume") -> 
             if bar.bar_format:
                 bar.bar_format = None
                 bar.set_description_str("", refresh=False)
-                bar.reset(progress.steps)
-                bar.initial = bar.n = progress.step - 1
+                bar.initial = bar.n = bar.last_print_n = progress.step - 1
+                bar.start_t = bar.last_print_t = time.time()  # `reset` would show a bar of nothing
             bar.total = progress.steps
             bar.set_postfix_str(
                 f"content {progress.content:.3g}, style {progress.style:.3g}, total {progress.total:.3g}", refresh=False
