@@ -39,15 +39,17 @@ ALLOWED = {
     "jobs": {"colour", "device", "errors", "files", "frame", "grid", "images", "manifest", "pipeline", "styles", "stylizer"},
     "video.options": {"errors"},
     "video.colour": {"frame"},
-    "video.source": {"codec", "colour", "errors", "frame", "images", "video.colour", "video.options"},
+    "video.source": {"codec", "colour", "errors", "frame", "images", "video.colour", "video.options", "video.pyav"},
     "video.encoding": {"device", "errors", "video.colour", "video.options", "video.source"},
     "video.work": {"errors", "files", "manifest"},
-    "video.streams": set(),
+    "video.pyav": set(),
+    "video.streams": {"video.pyav"},
     "video.mux": {
         "errors",
         "files",
         "video.encoding",
         "video.options",
+        "video.pyav",
         "video.source",
         "video.streams",
         "video.work",
@@ -99,7 +101,9 @@ SOLE_USERS = {
     "click": {"stylebatch/cli.py", "trainer/cli.py"},
     "tqdm": {"stylebatch/cli.py"},
     "openvino": {"stylebatch/backends/openvino.py"},
-    "av": {f"stylebatch/video/{name}.py" for name in ("colour", "encoding", "mux", "sink", "source", "streams", "work")},
+    "av": {
+        f"stylebatch/video/{name}.py" for name in ("colour", "encoding", "mux", "pyav", "sink", "source", "streams", "work")
+    },
     "cv2": {"stylebatch/colour.py", "stylebatch/deep.py", "stylebatch/icc.py", "stylebatch/video/colour.py"},
 }
 
