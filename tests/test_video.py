@@ -335,8 +335,7 @@ def test_stopped_and_continued_is_uninterrupted(checkpoint: Path, tmp_path: Path
         source, parts, checkpoint, progress=lambda summary: seen.append(summary.finished), stop=lambda: len(seen) >= 13
     )
     assert stopped.interrupted
-    assert 5 <= stopped.done < 23
-    assert stopped.done % 5 == 0
+    assert 13 <= stopped.done < 23
     assert not parts.exists()
     rest = styled(source, parts, checkpoint)
     assert (rest.skipped, rest.done) == (stopped.done, 23 - stopped.done)
@@ -354,7 +353,7 @@ def test_what_changes_frames_starts_anew(checkpoint: Path, tmp_path: Path) -> No
         count.append(0)
         return len(count) >= 8
 
-    assert styled(source, output, checkpoint, stop=stop).done == 5
+    assert styled(source, output, checkpoint, stop=stop).done >= 8
     assert styled(source, output, checkpoint, crf=30).skipped == 0
     assert not styled(source, output, checkpoint).unchanged
     make_clip(source, frames=12, rate=50)

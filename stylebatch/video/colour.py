@@ -12,6 +12,7 @@ from av import VideoFrame
 from av.video.format import VideoFormat
 from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc, Interpolation, VideoReformatter
 
+from stylebatch.colour import to_8_bits
 from stylebatch.frame import Pixels
 
 #: ITU-T H.273's numbers for matrices, and how much red and blue add to luma by each.
@@ -51,6 +52,10 @@ class Colour:
         bt709 = Colour(BT709, int(ColorPrimaries.BT709), int(ColorTrc.BT709), False)
         return bt709 if self.hdr else self
 
+    def written(self, format: VideoFormat) -> Colour:
+        """What pictures read from a format are written in: in the range of films where they had no choice of their own."""
+        return replace(self, full=self.full and not (is_rgb(format) or is_grey(format)))
+
     def tag(self, target: Any) -> None:
         """Write it on a frame or on an encoder's context."""
         target.colorspace, target.color_range = self.matrix, ColorRange.JPEG if self.full else ColorRange.MPEG
@@ -59,10 +64,10 @@ class Colour:
 
 def colour_of(frame: VideoFrame) -> Colour:
     """What a frame says of itself, completed by convention: small pictures are BT.601, large ones BT.709; RGB becomes
-    BT.709 with sRGB's curve when it is written."""
+    BT.709 with sRGB's curve when it is written; grey is full range unless it says otherwise."""
     large = frame.width >= 1280 or frame.height > 576
-    if frame.format.is_rgb:
-        return Colour(BT709, int(ColorPrimaries.BT709), int(ColorTrc.IEC61966_2_1), False)
+    if is_rgb(frame.format):
+        return Colour(BT709, int(ColorPrimaries.BT709), int(ColorTrc.IEC61966_2_1), True)
     matrix, primaries, transfer = int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc)
     if matrix not in _LUMA:
         by_primaries = {1: BT709, 5: BT470BG, 6: SMPTE170M, 7: SMPTE240M, 9: BT2020}
@@ -73,60 +78,105 @@ def colour_of(frame: VideoFrame) -> Colour:
         same = {SMPTE240M: ColorTrc.SMPTE240M, SMPTE170M: ColorTrc.SMPTE170M, BT2020: ColorTrc.BT2020_10}
         transfer = int(same.get(matrix, ColorTrc.BT709))
     full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
+    full = full or (is_grey(frame.format) and frame.color_range != ColorRange.MPEG)
     return Colour(matrix, primaries, transfer, full)
 
 
+def is_rgb(format: VideoFormat) -> bool:
+    """Whether swscale knows its colours: RGB, and what is shown as such, palettes, black and white, raw sensors, XYZ."""
+    return format.is_rgb or format.has_palette or format.is_bayer or format.name.startswith(("mono", "xyz"))
+
+
+def is_grey(format: VideoFormat) -> bool:
+    return format.name.startswith("gray") or _grey_with_alpha(format)
+
+
+def _grey_with_alpha(format: VideoFormat) -> bool:
+    return len(format.components) == 2
+
+
+def _is_float(format: VideoFormat) -> bool:
+    return "f16" in format.name or "f32" in format.name
+
+
+def has_alpha(format: VideoFormat) -> bool:
+    """Whether there is room for alpha. Palettes have it too."""
+    return any(component.is_alpha for component in format.components) or format.has_palette
+
+
 def depth_of(format: VideoFormat) -> int:
-    """Bits of the deepest component."""
-    return max(component.bits for component in format.components) if format.name != "pal8" else 8
+    """Bits of the deepest component, from 8 to 16."""
+    bits = 8 if format.has_palette else max(component.bits for component in format.components)
+    return min(max(bits, 8), 16)
+
+
+def chroma_of(format: VideoFormat) -> tuple[int, int]:
+    """The powers of two by which chroma is coarser across and down."""
+    format = VideoFormat(format.name, 16, 16)
+    if is_rgb(format) or is_grey(format):
+        return 1, 1
+    chroma = format.components[1]
+    return 16 // chroma.width // 2, 16 // chroma.height // 2
 
 
 class ToRGB:
     """Frames → H×W×3 RGB, full range; uint16 if `deep`, else uint8. Keeps swscale's state from frame to frame.
 
-    swscale only brings chroma to the size of luma; the matrix is applied here, in one rounding and for every depth alike.
-    High dynamic range is tone-mapped to BT.709.
+    Each frame is read by its own tags. swscale only brings chroma to the size of luma; the matrix is applied here, in one
+    rounding and for every depth alike. High dynamic range is tone-mapped to BT.709.
     """
 
-    def __init__(self, colour: Colour, *, deep: bool) -> None:
-        self.colour = colour
+    def __init__(self, *, deep: bool) -> None:
         self.deep = deep
         self._scaler = VideoReformatter()
 
     def __call__(self, frame: VideoFrame) -> Pixels:
-        name, depth = frame.format.name, depth_of(frame.format)
-        if frame.format.is_rgb:
-            return self._packed(frame)
-        self.colour.tag(frame)
-        if name.startswith("gray"):
-            grey = _plane(frame, 0)
+        depth = depth_of(frame.format)
+        if is_rgb(frame.format):
+            # swscale takes the bytes of 15 and 16 bits a pixel in the wrong order on the straight way to 24.
+            few = not frame.format.has_palette and frame.format.components[0].bits < 8
+            wide = _as_array(_scaled(self._scaler, frame, "rgb48le" if self.deep or few else "rgb24", True))
+            return wide if self.deep else to_8_bits(wide)
+        colour = colour_of(frame)
+        colour.tag(frame)
+        if is_grey(frame.format):
+            grey = _plane(self._as(frame, f"gray{f'{depth}le' if depth > 8 else ''}", colour), 0)
             chroma = np.full_like(grey, 1 << (depth - 1))
             planes = [grey, chroma, chroma]
         else:
-            target = f"yuv444p{f'{depth}le' if depth > 8 else ''}"
-            if name != target:
-                frame = self._scale(frame, target, self.colour.full)
+            frame = self._as(frame, f"yuv444p{f'{depth}le' if depth > 8 else ''}", colour)
             planes = [_plane(frame, index) for index in range(3)]
         packed = cv2.merge(planes)
-        if self.colour.hdr:
-            mapped = _tone_mapped(cv2.transform(packed.astype(np.uint16), _decoding(self.colour, depth, 16)), self.colour)
+        if colour.hdr:
+            mapped = _tone_mapped(cv2.transform(packed.astype(np.uint16), _decoding(colour, depth, 16)), colour)
             dtype = np.uint16 if self.deep else np.uint8
             whole: Pixels = np.rint(mapped * np.iinfo(dtype).max).astype(dtype)
             return whole
         if self.deep and packed.dtype == np.uint8:
             packed = packed.astype(np.uint16)
-        rgb: Pixels = cv2.transform(packed, _decoding(self.colour, depth, 16 if self.deep else 8))
+        rgb: Pixels = cv2.transform(packed, _decoding(colour, depth, 16 if self.deep else 8))
         return rgb if self.deep or rgb.dtype == np.uint8 else np.minimum(rgb, 255).astype(np.uint8)
 
-    def _packed(self, frame: VideoFrame) -> Pixels:
-        return _as_array(self._scale(frame, "rgb48le" if self.deep else "rgb24", True))
+    def alpha(self, frame: VideoFrame) -> Pixels | None:
+        """A frame's alpha, H×W, in the depth of its colours; None if its format has none."""
+        if not has_alpha(frame.format):
+            return None
+        format, depth = frame.format, depth_of(frame.format)
+        if format.is_planar and not format.is_big_endian and not _is_float(format):
+            alpha = _plane(frame, 3)
+        else:
+            depth = 8 if depth == 8 else 16
+            alpha = _as_array(_scaled(self._scaler, frame, "rgba" if depth == 8 else "rgba64le", True))[..., 3]
+        own, top = (1 << depth) - 1, 65535 if self.deep else 255
+        return ((alpha.astype(np.uint32) * top + own // 2) // own).astype(np.uint16 if self.deep else np.uint8)
 
-    def _scale(self, frame: VideoFrame, format: str, full: bool) -> VideoFrame:
-        return _scaled(self._scaler, frame, format, full)
+    def _as(self, frame: VideoFrame, format: str, colour: Colour) -> VideoFrame:
+        return frame if frame.format.name == format else _scaled(self._scaler, frame, format, colour.full)
 
 
 class FromRGB:
-    """H×W×3 RGB, uint8 or uint16, full range → frames of a pixel format, tagged. The inverse of `ToRGB`.
+    """RGB, uint8 or uint16, full range → frames of a pixel format, tagged. The inverse of `ToRGB`. Pixels are H×W×3, or
+    H×W×4 with alpha where the format has it.
 
     Args:
         size: width and height to write; what the pixels lack of it, an odd edge, repeats their last row and column.
@@ -143,21 +193,33 @@ class FromRGB:
         if (width, height) != self.size:
             pixels = np.pad(pixels, ((0, self.size[1] - height), (0, self.size[0] - width), (0, 0)), mode="edge")
         if self.format.is_rgb:
-            frame = VideoFrame.from_ndarray(pixels, format="rgb24" if pixels.dtype == np.uint8 else "rgb48le")
+            names = ("rgb24", "rgb48le") if pixels.shape[2] == 3 else ("rgba", "rgba64le")
+            frame = VideoFrame.from_ndarray(pixels, format=names[pixels.dtype == np.uint16])
             frame = _scaled(self._scaler, frame, self.format.name, True)
-            replace(self.colour, matrix=RGB, full=True).tag(frame)
+            self.tag(frame)
             return frame
         depth = depth_of(self.format)
         if depth > 8 and pixels.dtype == np.uint8:
             pixels = pixels.astype(np.uint16) * 257
-        coded = cv2.transform(pixels, _encoding(self.colour, 16 if pixels.dtype == np.uint16 else 8, depth))
+        own = 16 if pixels.dtype == np.uint16 else 8
+        coded = cv2.transform(pixels[..., :3], _encoding(self.colour, own, depth))
         if depth == 8 and coded.dtype == np.uint16:
             coded = coded.astype(np.uint8)
-        frame = VideoFrame(*self.size, f"yuv444p{f'{depth}le' if depth > 8 else ''}")
-        for index, plane in enumerate(cv2.split(coded)):
+        planes = list(cv2.split(coded))
+        if pixels.shape[2] == 4:
+            top, full = (1 << depth) - 1, (1 << own) - 1
+            planes.append(((pixels[..., 3].astype(np.uint32) * top + full // 2) // full).astype(coded.dtype))
+        letter = "a" if len(planes) == 4 else ""
+        frame = VideoFrame(*self.size, f"yuv{letter}444p{f'{depth}le' if depth > 8 else ''}")
+        for index, plane in enumerate(planes):
             _fill(frame, index, plane)
-        self.colour.tag(frame)
+        self.tag(frame)
         return _scaled(self._scaler, frame, self.format.name, self.colour.full)
+
+    def tag(self, frame: VideoFrame) -> None:
+        """Write on a frame what its numbers mean."""
+        colour = replace(self.colour, matrix=RGB, full=True) if self.format.is_rgb else self.colour
+        colour.tag(frame)
 
 
 def _scaled(scaler: VideoReformatter, frame: VideoFrame, format: str, full: bool) -> VideoFrame:

@@ -17,7 +17,7 @@ from av.video.reformatter import ColorRange
 
 from stylebatch.device import cpu_capabilities
 from stylebatch.errors import StylebatchError
-from stylebatch.video.colour import Colour, depth_of
+from stylebatch.video.colour import Colour, depth_of, has_alpha
 from stylebatch.video.options import VideoOptions
 from stylebatch.video.source import Clip
 
@@ -26,6 +26,12 @@ CONTAINERS = {
     ".mp4": ("mp4", "h264"), ".m4v": ("mp4", "h264"), ".mov": ("mov", "h264"), ".mkv": ("matroska", "h264"),
     ".webm": ("webm", "vp9"), ".avi": ("avi", "h264"), ".gif": ("gif", "gif"),
 }  # fmt: skip
+#: What is usual for films with alpha, where another codec keeps it.
+_USUAL_WITH_ALPHA = {"mov": "prores", "matroska": "vp9"}
+#: Formats with alpha, and those of the same colours without; of the others the name tells.
+_OPAQUE = {"bgra": "bgr0", "rgba": "rgb0", "gbrap": "gbrp", "rgba64le": "rgb48le", "ya8": "gray"} | {
+    f"gbrap{bits}le": f"gbrp{bits}le" for bits in (10, 12, 14, 16)
+}
 #: A frame's worth of x264's work is spread over so many threads on every machine: their number changes the bits.
 THREADS = 4
 #: A segment is so many pixels, and so many frames: what a killed run loses, against a key frame for each.
@@ -103,6 +109,11 @@ class Encoding:
         return depth_of(VideoFormat(self.pix_fmt)) > 8
 
     @property
+    def alpha(self) -> bool:
+        """Whether it is written."""
+        return has_alpha(VideoFormat(self.pix_fmt))
+
+    @property
     def coded(self) -> tuple[int, int]:
         width, height = self.picture
         if self.codec in ("vp9", "ffv1", "prores", "gif"):
@@ -159,7 +170,7 @@ def plan(clip: Clip, options: VideoOptions, output: Path) -> Encoding:
     if output.suffix.lower() not in CONTAINERS:
         raise StylebatchError(f"{output}: none that is written; choose from {', '.join(CONTAINERS)}")
     container, usual = CONTAINERS[output.suffix.lower()]
-    name = options.codec or usual
+    name = options.codec or (_USUAL_WITH_ALPHA.get(container, usual) if clip.alpha and not options.pix_fmt else usual)
     codec = CODECS.get(name)
     if codec is None or (name == "gif") != (container == "gif"):
         choices = ["gif"] if container == "gif" else [choice for choice in CODECS if choice != "gif"]
@@ -168,9 +179,11 @@ def plan(clip: Clip, options: VideoOptions, output: Path) -> Encoding:
         formats = [format.name for format in Codec(codec.encoder, "w").video_formats or []]
     except av.codec.codec.UnknownCodecError:
         raise StylebatchError(f"codec {name}: this PyAV was built without {codec.encoder}") from None
-    pix_fmt = options.pix_fmt or ("bgr0" if name == "gif" else _nearest(clip, name, formats))
+    pix_fmt = options.pix_fmt or _nearest(clip, name, container, formats)
     if pix_fmt not in formats:
         raise StylebatchError(f"pixel format {pix_fmt}: {name} has none such; choose from {', '.join(formats)}")
+    if has_alpha(VideoFormat(pix_fmt)) and not (clip.alpha and _keeps_alpha(name, container, pix_fmt)):
+        pix_fmt = _OPAQUE.get(pix_fmt, pix_fmt.replace("yuva", "yuv"))  # nothing would be transparent
     width, height = clip.work_size(options) if options.keep_work_size else clip.size
     aspect = clip.aspect
     if aspect != 1 and not codec.keeps_aspect and container not in ("mp4", "mov"):
@@ -208,15 +221,28 @@ def _options(name: str, codec: _Codec, options: VideoOptions, pix_fmt: str) -> d
     return chosen
 
 
-def _nearest(clip: Clip, name: str, formats: list[str]) -> str:
-    """The film's own depth and chroma, or the nearest that loses nothing, or the nearest. Of RGB, what plays everywhere."""
-    if clip.is_rgb and name == "ffv1" and clip.depth == 8:
-        return "bgr0"
+def _keeps_alpha(name: str, container: str, pix_fmt: str) -> bool:
+    """Whether alpha comes back when it is decoded: VP9's lies beside the pictures, where not every container has room."""
+    if name == "vp9":
+        return pix_fmt == "yuva420p" and container in ("webm", "matroska")
+    return name in ("prores", "ffv1", "gif")
+
+
+def _nearest(clip: Clip, name: str, container: str, formats: list[str]) -> str:
+    """The film's own depth and chroma, or the nearest that loses nothing, or the nearest; with alpha if it has any and that
+    can be kept. Of RGB, what plays everywhere."""
+    if name == "gif" or (clip.is_rgb and name == "ffv1" and clip.depth == 8):
+        return "bgra" if clip.alpha else "bgr0"
+    with_alpha = clip.alpha and any(
+        candidate.startswith("yuva") and _keeps_alpha(name, container, candidate) for candidate in formats
+    )
     depth, chroma = clip.depth, (1, 1) if clip.is_rgb else clip.chroma
     choices: dict[tuple[int, ...], str] = {}
     for candidate in formats:
         format = VideoFormat(candidate, 16, 16)
-        if not candidate.startswith("yuv") or candidate.startswith(("yuva", "yuvj")) or candidate.endswith("be"):
+        if not candidate.startswith("yuv") or candidate.startswith("yuvj") or candidate.endswith("be"):
+            continue
+        if candidate.startswith("yuva") != with_alpha or (with_alpha and not _keeps_alpha(name, container, candidate)):
             continue
         bits, part = depth_of(format), format.components[1]
         across, down = 16 // part.width // 2, 16 // part.height // 2

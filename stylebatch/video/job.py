@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stylebatch.colour import resized
 from stylebatch.errors import OutputError, StylebatchError
 from stylebatch.frame import Frame, FrameInfo
 from stylebatch.images import ImageExtra, ImageSink, Saved, grid_path
@@ -158,7 +159,10 @@ def _write_pictures(
         def pictures() -> Iterator[Frame]:
             for frame in film.frames(wanted):
                 name = _picture_name(film, frame.info.index)
-                yield Frame(FrameInfo(frame.info.index, name, ImageExtra(name, "PNG", size)), frame.pixels)
+                alpha = frame.info.extra.alpha
+                if alpha is not None:
+                    alpha = resized(alpha, size or clip.work_size(options))
+                yield Frame(FrameInfo(frame.info.index, name, ImageExtra(name, "PNG", size, alpha)), frame.pixels)
 
         def note(saved: Saved) -> None:
             paths = [saved.path, grid_path(saved.path)] if options.side_by_side else [saved.path]

@@ -17,11 +17,13 @@ from av.video.stream import VideoStream
 
 from stylebatch.errors import OutputError
 from stylebatch.files import publish
+from stylebatch.video.decoding import plain
 from stylebatch.video.encoding import Encoding
 from stylebatch.video.options import show_time
-from stylebatch.video.pyav import fraction, readable
-from stylebatch.video.source import VideoSource, open_film, plain
+from stylebatch.video.pyav import fraction, put_beside, readable
+from stylebatch.video.source import VideoSource, open_film
 from stylebatch.video.streams import Track, left_out, metadata_of, tracks
+from stylebatch.video.times import Times
 from stylebatch.video.work import Segment, Work
 
 if TYPE_CHECKING:
@@ -74,9 +76,11 @@ def _write(work: Work, encoding: Encoding, source: VideoSource, temp: Path, star
         copies, changed = tracks(container, out, source.clip.stream, lambda: _film_stream(out, encoding, container, source))
         warnings += changed
         film = copies.pop(source.clip.stream)
-        _copy_chapters(container, out, start, end)
+        origin = source.times.origin
+        _copy_chapters(container, out, start + origin, None if end is None else end + origin)
         out.start_encoding()
-        _feed(container, out, copies, _film_packets(work, encoding, cast(VideoStream, film.stream), start), start, end)
+        packets = _film_packets(work, encoding, cast(VideoStream, film.stream), start)
+        _feed(container, source.times, out, copies, packets, start, end)
         return film.stream.index
 
 
@@ -113,9 +117,11 @@ def _film_packets(work: Work, encoding: Encoding, stream: VideoStream, start: Fr
     lagging = _lagging(work, encoding, delay)
     for index in range(len(work.segments)):
         packets = list(work.packets(index))
-        durations = _durations(work.segments, index, sorted(pts for pts, _, _ in packets), encoding)
-        for pts, key, data in packets:
+        durations = _durations(work.segments, index, sorted(coded.pts for coded in packets), encoding)
+        for pts, key, data, alpha in packets:
             packet = Packet(data)
+            if alpha:
+                put_beside(packet, alpha)
             packet.stream, packet.time_base = stream, encoding.time_base
             packet.pts, packet.dts, packet.duration = pts - shift, next(lagging) - shift, durations[pts]
             packet.is_keyframe = key
@@ -125,7 +131,7 @@ def _film_packets(work: Work, encoding: Encoding, stream: VideoStream, start: Fr
 def _lagging(work: Work, encoding: Encoding, delay: int) -> Iterator[int]:
     """When frames are shown, in order, after `delay` times before the first."""
     for index in range(len(work.segments)):
-        times = sorted(pts for pts, _, _ in work.packets(index))
+        times = sorted(coded.pts for coded in work.packets(index))
         if index == 0:
             step = times[1] - times[0] if len(times) > 1 else _tick(encoding)
             yield from (times[0] - place * step for place in range(delay, 0, -1))
@@ -148,6 +154,7 @@ def _tick(encoding: Encoding) -> int:
 
 def _feed(
     container: InputContainer,
+    times: Times,
     out: OutputContainer,
     copies: dict[int, Track],
     film: Iterator[Packet[Any]],
@@ -157,7 +164,7 @@ def _feed(
     """Everything into the file, in the order of time, so that little waits in memory."""
     waiting = next(film, None)
     streams = [container.streams[index] for index in copies]
-    for packet in container.demux(streams) if streams else ():
+    for packet in times.packets(container, streams) if streams else ():
         time = packet.dts if packet.dts is not None else packet.pts
         for copy in copies[packet.stream.index].take(packet, start, end):
             while waiting is not None and time is not None and _seconds(waiting) <= time * packet.time_base - start:
@@ -204,8 +211,8 @@ def _write_gif(work: Work, encoding: Encoding, temp: Path) -> int:
             decoder.extradata = bytes.fromhex(segment.extradata)
             decoder.width, decoder.height = encoding.coded
             packets = list(work.packets(index))
-            durations = _durations(work.segments, index, [pts for pts, _, _ in packets], encoding)
-            for pts, _, data in packets:
+            durations = _durations(work.segments, index, [coded.pts for coded in packets], encoding)
+            for pts, _, data, _ in packets:
                 for frame in decoder.decode(Packet(data)):
                     # Frames that round to one tick take one each: a GIF's are coarse.
                     tick = max(tick + 1, round((pts - zero) * encoding.time_base * _GIF_RATE))
@@ -241,7 +248,7 @@ def _check(work: Work, encoding: Encoding, temp: Path, output: Path, track: int,
         found = sorted((packet.dts if encoding.container == "avi" else packet.pts) or 0 for packet in packets)
     if len(found) != work.frames:
         raise OutputError(f"{output}: {len(found)} frames were written of {work.frames}; nothing is kept under this name")
-    expected = (pts for index in range(len(work.segments)) for pts in sorted(pts for pts, _, _ in work.packets(index)))
+    expected = (pts for index in range(len(work.segments)) for pts in sorted(coded.pts for coded in work.packets(index)))
     zero = start if encoding.container != "gif" else work.segments[0].first * encoding.time_base
     tick = max(time_base, encoding.time_base)
     for got, pts in zip(found, expected, strict=True):

@@ -9,14 +9,16 @@ from pathlib import Path
 from queue import Queue
 from threading import Thread
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
+from av.codec.context import CodecContext
 from av.packet import Packet
+from av.video.frame import PictureType
 from torch import Tensor
 
-from stylebatch.colour import resized, to_8_bits
+from stylebatch.colour import over_white, resized, to_8_bits
 from stylebatch.errors import OutputError, StylebatchError
 from stylebatch.frame import Failure, FrameInfo, Pixels
 from stylebatch.images import Saved
@@ -29,7 +31,7 @@ from stylebatch.video.source import Timing, VideoSource
 from stylebatch.video.work import Segment, Work
 
 #: Raised when the same film, style and options give other frames than before.
-_FORMAT = 1
+_FORMAT = 2
 #: Stylized frames that may wait for the encoder.
 _WAITING = 4
 #: By how much of a frame's time AVI's beat may be missed: other containers round to milliseconds.
@@ -48,7 +50,8 @@ class VideoSink:
         overwrite: do not go on with what another sink has left.
 
     Attributes:
-        done: frames in closed segments; at first those that another sink has left. The next to come has this number.
+        done: frames that the next sink need not be given; at first those that another one has left. The next to come has
+            this number.
         warnings: what the output cannot hold.
         waited: seconds that the encoder had nothing to do.
 
@@ -72,15 +75,18 @@ class VideoSink:
         if self.encoding.coded != self.encoding.picture:
             (width, height), (wide, high) = self.encoding.picture, self.encoding.coded
             self.warnings.append(f"{width}×{height} is padded to {wide}×{high}: {self.encoding.codec} holds no odd size")
+        if source.options.pix_fmt not in (None, self.encoding.pix_fmt):
+            reason = "the film has no alpha" if not source.clip.alpha else "alpha would be lost"
+            self.warnings.append(f"pixel format {self.encoding.pix_fmt} is written, not {source.options.pix_fmt}: {reason}")
         source.deep = source.clip.depth > 8 and self.encoding.deep
         key = digest_of([_FORMAT, av.__version__, self.encoding.as_settings(), source.options.as_settings(), settings])
         self._stays = settings is not None
         self._work = Work(self.output, key, anew=overwrite or not self._stays)
-        self._next = self.done
         self.waited = 0.0
         self._from_rgb = FromRGB(self.encoding.colour, self.encoding.pix_fmt, self.encoding.coded)
         self._ratio = source.clip.ticks(source.options) / self.encoding.time_base
         self._open = _OpenSegment(self)
+        self._next = self.done
         self._error: Exception | None = None
         self._outcomes: Queue[Saved | Failure | OutputError] = Queue()
         self._queue: Queue[tuple[FrameInfo, Tensor, Tensor] | None] = Queue(_WAITING)
@@ -99,7 +105,7 @@ class VideoSink:
 
     @property
     def done(self) -> int:
-        return self._work.frames
+        return self._work.frames + self._work.kept
 
     def add(self, info: FrameInfo, original: Tensor, stylized: Tensor) -> None:
         """Take the next frame, both H×W×3, uint8 or uint16. Waits while the encoder is busy with the ones before."""
@@ -118,7 +124,7 @@ class VideoSink:
             yield self._outcomes.get()
 
     def close(self) -> None:
-        """Encode what has come. Segments that are not full then are not kept."""
+        """Encode what has come."""
         self._stop()
         self._check()
 
@@ -190,33 +196,74 @@ class VideoSink:
         return round(exact)
 
     def _finished(self, timing: Timing, original: Tensor, stylized: Pixels) -> Pixels:
-        """In the size and depth to write, beside the original if asked."""
+        """In the size and depth to write, beside the original if asked, with its alpha or on white."""
         side_by_side = self.source.options.side_by_side
         width, height = self.encoding.picture
         size = (width // 2, height) if side_by_side else (width, height)
-        result = resized(stylized, size)
+        result, alpha = resized(stylized, size), timing.alpha
         if side_by_side:
             before = original.numpy() if timing.original is None else timing.original
             result = np.concatenate([resized(before, size), result], axis=1)
+        if alpha is not None:
+            alpha = resized(alpha, size)
+            alpha = np.concatenate([alpha, alpha], axis=1) if side_by_side else alpha
+            if self.encoding.alpha:
+                result = np.dstack([result, alpha])
+            elif alpha.min() < np.iinfo(alpha.dtype).max:
+                self._warn_flattened()
+                result = over_white(result, alpha)
         return result if self.encoding.deep else to_8_bits(result)
+
+    def _warn_flattened(self) -> None:
+        encoding = self.encoding
+        kept = "prores and ffv1 in .mov and .mkv, vp9 in .webm keep it"
+        warning = f"alpha is not kept by {encoding.codec} in {encoding.pix_fmt}: shown on white; {kept}"
+        if warning not in self.warnings:
+            self.warnings.append(warning)
 
 
 class _OpenSegment:
-    """The segment that is being encoded: its packets so far, in memory."""
+    """The segment that is being encoded: its packets so far, in memory.
+
+    No encoder can be stopped and gone on with. So the frames are kept in the work folder, if another run may go on: encoded
+    anew, they make the same packets.
+    """
 
     def __init__(self, sink: VideoSink) -> None:
         self._encoding, self._work = sink.encoding, sink._work
         self._output = sink.output
+        self._keeps = False
         self._start()
+        unpacked = self._raw("r")
+        for pts, duration, data in self._work.left_frames():
+            (frame,) = unpacked.decode(Packet(data))
+            frame.pts, frame.duration, frame.time_base = pts, duration, self._encoding.time_base
+            frame.pict_type = PictureType.NONE
+            sink._from_rgb.tag(frame)
+            self.add(frame)
+        self._keeps = sink._stays
 
     def _start(self) -> None:
         self._context = self._encoding.context()
+        self._packed = self._raw("w")
         self._packets: list[Packet[Any]] = []
         self._times: list[int] = []
         self._duration = 0
 
+    def _raw(self, mode: Literal["r", "w"]) -> Any:
+        """Frames to bytes, or back."""
+        context: Any = CodecContext.create("rawvideo", mode)
+        context.width, context.height = self._encoding.coded
+        context.pix_fmt = self._encoding.pix_fmt
+        if mode == "w":
+            context.time_base = self._encoding.time_base
+        return context
+
     def add(self, frame: av.VideoFrame) -> None:
         assert frame.pts is not None
+        if self._keeps:
+            for packet in self._packed.encode(frame):
+                self._work.keep(frame.pts, frame.duration, bytes(packet))
         self._times.append(frame.pts)
         self._duration = frame.duration
         self._packets += self._context.encode(frame)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import struct
-from bisect import insort
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,25 +15,26 @@ import numpy as np
 import torch
 from av import VideoFrame
 from av.container import InputContainer
-from av.filter import Graph
 from av.sidedata.sidedata import Type
-from av.video.format import VideoFormat
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from stylebatch.codec import irregularity
-from stylebatch.colour import resized
+from stylebatch.colour import fill_transparent, resized
 from stylebatch.errors import StylebatchError
 from stylebatch.frame import Frame, FrameInfo, Pixels
 from stylebatch.images import ImageOptions
-from stylebatch.video.colour import Colour, ToRGB, colour_of, depth_of
+from stylebatch.video.colour import Colour, ToRGB, chroma_of, colour_of, depth_of, has_alpha, is_rgb
+from stylebatch.video.decoding import decoded, plain
+from stylebatch.video.extent import extent
+from stylebatch.video.filters import equal, frame_base, progressive, resampled, rising
 from stylebatch.video.options import VideoOptions, show_time
 from stylebatch.video.pyav import fraction, open_input
+from stylebatch.video.times import Times, base_of, times_of
 
 #: Seconds before a cut from which on decoding runs up to it, over streams whose key frames refer across them.
 _RUN_UP = 5.0
-#: A file that ends so many seconds before its header says has been cut off.
-_CUT_OFF = 0.5
+#: Of what is damaged so many places are named.
+_NAMED = 20
 _RATE = Fraction(25)
 
 
@@ -44,13 +43,16 @@ class Timing:
     """What a film's sink needs back of each frame.
 
     Attributes:
-        pts, duration: in the source's time base; 0 where the file gives no duration.
+        pts, duration: in the source's time base, from the beginning of its picture and sound; 0 where the file gives no
+            duration.
         original: the picture in full size, where the network sees a smaller one and both are wanted.
+        alpha: H×W, in full size and the frame's dtype, if the film has it.
     """
 
     pts: int
     duration: int
     original: Pixels | None = field(default=None, repr=False)
+    alpha: Pixels | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,10 @@ class Clip:
         aspect: of a pixel, width to height, upright.
         rate: frames a second, nominal.
         time_base: seconds of a tick.
-        start: seconds, the time of its first frame.
+        start: seconds from the beginning of its picture and sound to its first frame.
         duration: seconds, or None if it cannot be known.
         depth: bits of a component. `chroma` has the powers of two by which it is coarser across and down.
+        colour: of its first frame, as it is written; frames are read by their own.
     """
 
     path: Path
@@ -81,6 +84,7 @@ class Clip:
     depth: int
     chroma: tuple[int, int]
     is_rgb: bool
+    alpha: bool
     colour: Colour
 
     def work_size(self, options: VideoOptions) -> tuple[int, int]:
@@ -120,11 +124,12 @@ class VideoSource:
 
     Attributes:
         clip: what it is.
+        times: how its packets' times become those of the output.
         warnings: what was met on the way that a person should hear of.
 
     Raises:
-        StylebatchError: no film, nothing in it, or nothing that can be decoded. While frames are taken: damage, with its
-            time.
+        StylebatchError: no film, nothing in it, nothing that can be decoded, or cut off within the part that is wanted.
+            While frames are taken: damage, with its time.
     """
 
     def __init__(
@@ -139,7 +144,7 @@ class VideoSource:
         self.options = options
         self.threads = threads
         self.warnings: list[str] = []
-        self.clip = self._probe()
+        self.clip, self.times = self._probe()
         self.deep = self.clip.depth > 8 if deep is None else deep
 
     def __iter__(self) -> Iterator[Frame]:
@@ -148,45 +153,84 @@ class VideoSource:
     def frames(self, wanted: Callable[[int], bool] = lambda _: True) -> Iterator[Frame]:
         """Go over the film. What is not `wanted`, by number, is decoded, and left out before it costs more."""
         clip, options = self.clip, self.options
-        to_rgb = ToRGB(clip.colour, deep=self.deep)
+        to_rgb = ToRGB(deep=self.deep)
         for index, picture in enumerate(self._pictures()):
             if index % (options.every or 1) or not wanted(index):
                 continue
-            pixels = _turned(to_rgb(picture), clip.turn)
+            pixels, alpha = _turned(to_rgb(picture), clip.turn), to_rgb.alpha(picture)
+            if alpha is not None:
+                alpha = _turned(alpha, clip.turn)
+                pixels = fill_transparent(pixels, alpha)
             work = resized(pixels, clip.work_size(options))
             keep = options.side_by_side and work is not pixels and not options.keep_work_size
-            timing = Timing(picture.pts or 0, picture.duration or 0, pixels if keep else None)
+            timing = Timing(picture.pts or 0, picture.duration or 0, pixels if keep else None, alpha)
             yield Frame(FrameInfo(index, clip.path.name, timing), torch.from_numpy(work))
 
-    def _probe(self) -> Clip:
+    def warn(self, what: str) -> None:
+        """Say it once, and not more than a person reads."""
+        if what not in self.warnings and len(self.warnings) < _NAMED:
+            self.warnings.append(what)
+
+    def _probe(self) -> tuple[Clip, Times]:
+        with open_film(self.path) as container:
+            _main_stream(container, self.path)
+            times = times_of(container, self.path)
         with open_film(self.path) as container:
             stream = _main_stream(container, self.path)
-            frame = next(_decoded(container, stream, self.path, repeat=True), None)
+            frame = next(decoded(times.packets(container, stream), stream, self.path, repeat=True), None)
             if frame is None:
                 raise StylebatchError(f"{self.path}: no frame in it can be decoded")
             turn = _turn(frame)
             colour = colour_of(frame)
             if colour.hdr:
-                self.warnings.append(f"{colour.hdr} is tone-mapped to BT.709: its highlights lose their range")
+                self.warn(f"{colour.hdr} is tone-mapped to BT.709: its highlights lose their range")
+            if times.joints:
+                places = "1 place" if len(times.joints) == 1 else f"{len(times.joints)} places"
+                first = show_time(float(times.joints[0]))
+                self.warn(f"its clock restarts or jumps in {places}, at {first} first: what follows is joined on")
             width, height = frame.width, frame.height
             aspect = fraction(stream.sample_aspect_ratio) or Fraction(1)
-            format = VideoFormat(frame.format.name, 16, 16)
-            chroma = format.components[1] if len(format.components) > 2 and not format.is_rgb else format.components[0]
-            return Clip(
+            clip = Clip(
                 path=self.path,
                 stream=stream.index,
                 size=(height, width) if turn[0] else (width, height),
                 turn=turn,
                 aspect=(1 / aspect if turn[0] else aspect) if aspect > 0 else Fraction(1),
                 rate=_rate(stream),
-                time_base=fraction(stream.time_base) or 1 / _RATE,
-                start=float((frame.pts or 0) * (stream.time_base or 0)),
-                duration=_duration(container, stream),
+                time_base=base_of(stream),
+                start=float((frame.pts or 0) * base_of(stream)),
+                duration=_duration(container, stream, times),
                 depth=depth_of(frame.format),
-                chroma=(1, 1) if len(format.components) < 3 else (16 // chroma.width // 2, 16 // chroma.height // 2),
-                is_rgb=frame.format.is_rgb or frame.format.name == "pal8",
-                colour=colour,
+                chroma=chroma_of(frame.format),
+                is_rgb=is_rgb(frame.format),
+                alpha=has_alpha(frame.format),
+                colour=colour.written(frame.format),
             )
+            try:
+                ToRGB(deep=False)(frame)
+            except (av.FFmpegError, ValueError) as error:
+                raise StylebatchError(
+                    f"{self.path}: its pixel format {frame.format.name} cannot be read ({plain(error)}); convert it first"
+                ) from error
+        self._refuse_cut_off(clip, times)
+        return clip, times
+
+    def _refuse_cut_off(self, clip: Clip, times: Times) -> None:
+        """A file that ends before its container says is refused before hours are spent on it, or it is said."""
+        with open_film(self.path) as container:
+            if not extent(self.path, container.format.name).is_cut_off:
+                return
+            end = 0.0
+            with suppress(av.FFmpegError):
+                for packet in times.packets(container, container.streams[clip.stream]):
+                    if packet.pts is not None or packet.dts is not None:
+                        ticks = packet.dts if packet.pts is None else packet.pts
+                        end = max(end, float(((ticks or 0) + (packet.duration or 0)) * clip.time_base))
+        if end < clip.window(self.options)[1]:
+            what = f"the file is cut off at {show_time(end)}"
+            if self.options.on_corrupt == "fail":
+                raise StylebatchError(f"{self.path}: {what}; --on-corrupt repeat takes what there is")
+            self.warn(f"{what}: what comes before is taken")
 
     def _pictures(self) -> Iterator[VideoFrame]:
         """The frames that are taken, progressive, of one size, at rising times."""
@@ -195,17 +239,19 @@ class VideoSource:
         with open_film(self.path) as container:
             stream = container.streams[clip.stream]
             assert isinstance(stream, VideoStream)
-            stream.thread_type = "AUTO"
+            repeat = options.on_corrupt == "repeat"
+            # An error comes with the packet that it is in where slices are decoded together, but not frames.
+            stream.thread_type = "SLICE" if repeat else "AUTO"
             stream.thread_count = self.threads
-            if options.on_corrupt == "repeat":
-                stream.thread_type = "SLICE"  # an error then comes with the packet that it is in
-            if first > clip.start + _RUN_UP:
+            if first > clip.start + _RUN_UP and not self.times.joints:
                 with suppress(av.FFmpegError):  # what cannot seek is decoded from its beginning
-                    container.seek(int((first - _RUN_UP) / clip.time_base), stream=stream)
-            frames = _decoded(container, stream, self.path, repeat=options.on_corrupt == "repeat", warnings=self.warnings)
+                    seconds = Fraction(first - _RUN_UP) + self.times.origin
+                    container.seek(int(seconds / clip.time_base), stream=stream)
+            packets = self.times.packets(container, stream)
+            frames = equal(decoded(packets, stream, self.path, repeat=repeat, warn=self.warn), self.warn)
             count = 0
-            for frame in _rising(_resampled(_progressive(_equal(frames)), options.fps)):
-                time = float((frame.pts or 0) * _time_base(frame))
+            for frame in rising(resampled(progressive(frames), options.fps)):
+                time = float((frame.pts or 0) * frame_base(frame))
                 if time >= last - 1e-9:
                     break
                 if time >= first - 1e-9:
@@ -246,171 +292,6 @@ def _main_stream(container: InputContainer, path: Path) -> VideoStream:
     return stream
 
 
-def _decoded(
-    container: InputContainer, stream: VideoStream, path: Path, *, repeat: bool, warnings: list[str] | None = None
-) -> Iterator[VideoFrame]:
-    """Frames in order of presentation. Damage fails with its time, or is bridged by the frame before."""
-    lost: list[int] = []
-    # AVI tells only when packets are decoded: their times belong to the frames in the order in which these are shown.
-    slots: deque[int | None] | None = deque() if container.format.name == "avi" else None
-    before: VideoFrame | None = None
-    end = 0.0
-    time_base = fraction(stream.time_base) or 1 / _RATE
-
-    def bridge(until: float) -> Iterator[VideoFrame]:
-        while lost and lost[0] < until:
-            pts = lost.pop(0)
-            if before is not None:
-                copy = _copy(before)
-                copy.pts, copy.time_base = pts, time_base
-                yield copy
-
-    def damaged(what: str) -> None:
-        if not repeat:
-            raise StylebatchError(f"{path}: {what} at {show_time(end)}; --on-corrupt repeat goes on with the frame before")
-        if warnings is not None and len(warnings) < 20:
-            warnings.append(f"{what} at {show_time(end)}: the frame before is repeated")
-
-    for packet in container.demux(stream):
-        frames: list[VideoFrame] = []
-        if slots is not None and packet.size:
-            slots.append(packet.dts)
-        try:
-            frames = stream.decode(packet)
-        except av.EOFError:
-            pass
-        except (av.FFmpegError, ValueError) as error:
-            damaged(f"cannot be decoded ({plain(error)})")
-            if packet.pts is not None:
-                insort(lost, packet.pts)
-        if packet.is_corrupt and packet.size:
-            damaged("the file is cut off in the middle of a frame")
-        for frame in frames:
-            if slots:
-                frame.pts = slots.popleft()
-            elif frame.pts is None:
-                frame.pts = frame.dts
-            time = end if frame.pts is None else float(frame.pts * time_base)
-            if frame.is_corrupt:
-                end = time
-                damaged("a frame is damaged")
-                if before is not None and frame.pts is not None:
-                    insort(lost, frame.pts)
-                    continue
-            if frame.pts is not None:
-                yield from bridge(frame.pts)
-            before = frame
-            end = time + float((frame.duration or 0) * time_base)
-            yield frame
-    yield from bridge(float("inf"))
-    expected = _duration(container, stream)
-    if expected is not None and before is not None:
-        missing = _start(container, stream) + expected - end
-        if missing > max(_CUT_OFF, float(3 / _rate(stream))):
-            damaged(f"the file is cut off, {missing:.1f} seconds before its end,")
-
-
-def _copy(frame: VideoFrame) -> VideoFrame:
-    copy = VideoFrame(frame.width, frame.height, frame.format.name)
-    for target, source in zip(copy.planes, frame.planes, strict=True):
-        target.update(bytes(source)[: target.buffer_size].ljust(target.buffer_size, b"\0"))
-    copy.colorspace, copy.color_range = frame.colorspace, frame.color_range
-    copy.color_primaries, copy.color_trc = frame.color_primaries, frame.color_trc
-    copy.duration = frame.duration
-    return copy
-
-
-def _equal(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-    """All in the first one's size and format: some streams change theirs on the way."""
-    scaler = VideoReformatter()
-    like: VideoFrame | None = None
-    for frame in frames:
-        like = like or frame
-        same = (frame.width, frame.height, frame.format.name) == (like.width, like.height, like.format.name)
-        if same:
-            yield frame
-        else:
-            scaled = scaler.reformat(frame, width=like.width, height=like.height, format=like.format.name, threads=1)
-            scaled.pts, scaled.time_base, scaled.duration = frame.pts, frame.time_base, frame.duration
-            yield scaled
-
-
-def _progressive(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-    """Interlaced frames become whole ones, one for one; the others pass. It begins with the first interlaced frame."""
-    graph: Graph | None = None
-    time_base = Fraction(1)
-    for frame in frames:
-        if graph is None and frame.interlaced_frame:
-            graph = _graph(frame, "bwdif", "mode=send_frame:parity=auto:deint=interlaced")
-            time_base = _time_base(frame)
-        if graph is None:
-            yield frame
-        else:
-            yield from _rebased(_through(graph, frame), time_base)
-    if graph is not None:
-        yield from _rebased(_through(graph, None), time_base)
-
-
-def _resampled(frames: Iterator[VideoFrame], fps: Fraction | None) -> Iterator[VideoFrame]:
-    graph: Graph | None = None
-    for frame in frames:
-        if fps is None:
-            yield frame
-            continue
-        graph = graph or _graph(frame, "fps", f"fps={fps}:round=near")
-        yield from _through(graph, frame)
-    if graph is not None:
-        yield from _through(graph, None)
-
-
-def _graph(like: VideoFrame, name: str, arguments: str) -> Graph:
-    graph = Graph()
-    source = graph.add_buffer(width=like.width, height=like.height, format=like.format, time_base=like.time_base)
-    graph.link_nodes(source, graph.add(name, arguments), graph.add("buffersink")).configure()
-    return graph
-
-
-def _through(graph: Graph, frame: VideoFrame | None) -> Iterator[VideoFrame]:
-    """Push one frame, or the end, and pull what is ready."""
-    graph.vpush(frame)
-    while True:
-        try:
-            yield graph.vpull()
-        except (av.BlockingIOError, av.EOFError):
-            return
-
-
-def _rebased(frames: Iterator[VideoFrame], time_base: Fraction) -> Iterator[VideoFrame]:
-    """Times in the film's own ticks: the filter counts in half ones."""
-    for frame in frames:
-        ratio = _time_base(frame) / time_base
-        if frame.pts is not None:
-            frame.pts = round(frame.pts * ratio)
-        frame.duration = round(frame.duration * ratio)
-        frame.time_base = time_base
-        yield frame
-
-
-def _time_base(frame: VideoFrame) -> Fraction:
-    time_base = fraction(frame.time_base)
-    assert time_base is not None
-    return time_base
-
-
-def _rising(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-    """Every frame at a time after the one before, in one time base. Files without times, or with one twice, are mended."""
-    last: int | None = None
-    step = 1
-    for frame in frames:
-        if frame.pts is None:
-            frame.pts = 0 if last is None else last + max(step, frame.duration or 1)
-        if last is not None:
-            frame.pts = max(frame.pts, last + 1)
-            step = frame.pts - last
-        last = frame.pts
-        yield frame
-
-
 def _turn(frame: VideoFrame) -> tuple[bool, bool, bool]:
     """Swap axes, flip vertically, flip horizontally: what the display matrix asks, in quarter turns and mirrors."""
     side_data: Any = frame.side_data
@@ -439,28 +320,19 @@ def _rate(stream: VideoStream) -> Fraction:
     return next((rate for rate in rates if rate is not None and 0 < rate <= 1000), _RATE)
 
 
-def _start(container: InputContainer, stream: VideoStream) -> float:
-    if stream.start_time is not None:
-        return float(stream.start_time * (stream.time_base or 0))
-    return (container.start_time or 0) / av.time_base
-
-
-def _duration(container: InputContainer, stream: VideoStream) -> float | None:
-    """Seconds of the video, as the header says."""
+def _duration(container: InputContainer, stream: VideoStream, times: Times) -> float | None:
+    """Seconds of the video, about: as the header says, unless it cannot know."""
+    if times.duration is not None:
+        return float(times.duration)
     if stream.duration:
-        return float(stream.duration * (stream.time_base or 0))
+        return float(stream.duration * base_of(stream))
     tag = stream.metadata.get("DURATION", "")
     with suppress(ValueError):
         hours, minutes, seconds = tag.split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - _start(container, stream)
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - float(times.origin)
     others = [other for other in container.streams if other.type in ("audio", "subtitle")]
     return None if container.duration is None or others else container.duration / av.time_base
 
 
 def _length(clip: Clip) -> str:
     return "an unknown length" if clip.duration is None else f"{clip.duration:.3f} seconds"
-
-
-def plain(error: Exception) -> str:
-    """FFmpeg's words, without numbers and paths."""
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()

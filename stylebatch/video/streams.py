@@ -31,7 +31,7 @@ _QUICKTIME = {
 }  # fmt: skip
 #: Metadata that speaks of a file's own form, not of what is in it.
 _OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "software", "vendor_id", "duration"}
-_OF_THE_CODING = {"duration", "bps", "number_of_frames", "number_of_bytes", "rotate", "encoder", "vendor_id"}
+_OF_THE_CODING = {"duration", "bps", "number_of_frames", "number_of_bytes", "rotate", "encoder", "vendor_id", "alpha_mode"}
 
 
 @dataclass

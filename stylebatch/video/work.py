@@ -1,6 +1,8 @@
-"""The work folder of a film that is being written: closed segments, and the proof of which they are.
+"""The work folder of a film that is being written: closed segments, the proof of which they are, and the frames of the open
+one.
 
-It lies hidden beside the output. A segment's file is whole when its line is in the journal; what has no line is made again.
+It lies hidden beside the output. A segment's file is whole when its line is in the journal; what has no line is made again,
+from the frames that are kept of it: these prove themselves by a sum.
 """
 
 from __future__ import annotations
@@ -9,19 +11,24 @@ import json
 import os
 import shutil
 import struct
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 from av.packet import Packet
 
 from stylebatch.errors import OutputError
 from stylebatch.files import TEMP_PREFIX, atomic_write
 from stylebatch.manifest import digest_of, open_locked, read_all
+from stylebatch.video.pyav import beside
 
 _JOURNAL = "journal.jsonl"
-_HEAD = struct.Struct("<q?I")
+_HEAD = struct.Struct("<q?II")
+#: Before each frame of the open segment: its time and duration, how many bytes follow, and the sum of these.
+_FRAME_HEAD = struct.Struct("<qqQI")
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,15 @@ class Segment:
     extradata: str
 
 
+class Coded(NamedTuple):
+    """A packet: its time, whether it is a key frame, its data, and what lies beside it, which is VP9's alpha."""
+
+    pts: int
+    key: bool
+    data: bytes
+    alpha: bytes
+
+
 class Work:
     """The work folder of one output, locked while it is open.
 
@@ -63,39 +79,86 @@ class Work:
         self.folder = output.with_name(f"{TEMP_PREFIX}{digest_of(output.name)[:16]}")
         self._descriptor = open_locked(self.folder / _JOURNAL)
         self.segments: list[Segment] = []
+        self.kept = 0  # frames of the open segment
+        self._frames: BinaryIO | None = None
         lines = read_all(self._descriptor).split(b"\n")
-        if not anew and lines[0] == json.dumps({"key": key}).encode():
+        goes_on = not anew and lines[0] == json.dumps({"key": key}).encode()
+        if goes_on:
             self.segments = list(self._whole(lines[1:]))
-        self._rewrite(key)
+        self._rewrite(key, goes_on)
 
     @property
     def frames(self) -> int:
-        """How many are done."""
+        """How many are in closed segments."""
         return sum(segment.frames for segment in self.segments)
 
-    def add(self, segment: Segment, packets: Iterable[Packet[Any]]) -> None:
+    def add(self, segment: Segment, packets: Sequence[Packet[Any]]) -> None:
         """Write a segment's packets, durably, then its line."""
-        with atomic_write(self._path(len(self.segments))) as file:
-            for packet in packets:
-                data = bytes(packet)
-                file.write(_HEAD.pack(packet.pts, packet.is_keyframe, len(data)) + data)
-            size = file.tell()
+        try:
+            size = self._write(packets)
+        except OutputError:
+            if not self.kept:
+                raise
+            self._drop_frames()  # they may have taken the room
+            size = self._write(packets)
         segment = Segment(**{**asdict(segment), "size": size})
         self._append(asdict(segment))
+        self._drop_frames()
         self.segments.append(segment)
 
-    def packets(self, index: int) -> Iterator[tuple[int, bool, bytes]]:
-        """Time, whether it is a key frame, and data of a segment's packets, in the order of decoding."""
-        data = self._path(index).read_bytes()
+    def _write(self, packets: Sequence[Packet[Any]]) -> int:
+        with atomic_write(self._path(len(self.segments))) as file:
+            for packet in packets:
+                data, alpha = bytes(packet), beside(packet)
+                file.write(_HEAD.pack(packet.pts, packet.is_keyframe, len(data), len(alpha)) + data + alpha)
+            return file.tell()
+
+    def keep(self, pts: int, duration: int, data: bytes) -> None:
+        """Note a frame of the open segment. Where there is no room for them they are not kept, and nothing else suffers."""
+        try:
+            if self._frames is None:
+                self._frames = self._frames_path().open("ab")
+            head = _FRAME_HEAD.pack(pts, duration, len(data), zlib.crc32(data))
+            self._frames.write(head + data)
+            self._frames.flush()
+            self.kept += 1
+        except OSError:
+            self._drop_frames()
+
+    def left_frames(self) -> Iterator[tuple[int, int, bytes]]:
+        """Time, duration and data of the frames that another run has kept of the open segment. To be gone through before
+        any is added: what is behind the last whole one is cut away."""
+        if not self._frames_path().exists():
+            return
+        with self._frames_path().open("r+b") as file:
+            while len(head := file.read(_FRAME_HEAD.size)) == _FRAME_HEAD.size:
+                pts, duration, size, total = _FRAME_HEAD.unpack(head)
+                data = file.read(size)
+                if len(data) < size or zlib.crc32(data) != total:
+                    file.seek(-len(data), os.SEEK_CUR)
+                    break
+                self.kept += 1
+                yield pts, duration, data
+            file.seek(-len(head), os.SEEK_CUR)
+            file.truncate()
+
+    def packets(self, index: int) -> Iterator[Coded]:
+        """A segment's packets, in the order of decoding."""
+        content = self._path(index).read_bytes()
         offset = 0
-        while offset < len(data):
-            pts, key, size = _HEAD.unpack_from(data, offset)
+        while offset < len(content):
+            pts, key, size, more = _HEAD.unpack_from(content, offset)
             offset += _HEAD.size
-            yield pts, key, data[offset : offset + size]
-            offset += size
+            yield Coded(pts, key, content[offset : offset + size], content[offset + size : offset + size + more])
+            offset += size + more
 
     def close(self) -> None:
         """Leave it for the next run."""
+        if self._frames is not None:
+            with suppress(OSError):
+                os.fsync(self._frames.fileno())
+            self._frames.close()
+            self._frames = None
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -108,6 +171,17 @@ class Work:
     def _path(self, index: int) -> Path:
         return self.folder / f"{index:06}.packets"
 
+    def _frames_path(self) -> Path:
+        return self.folder / f"{len(self.segments):06}.frames"
+
+    def _drop_frames(self) -> None:
+        if self._frames is not None:
+            with suppress(OSError):
+                self._frames.close()
+            self._frames = None
+        self._frames_path().unlink(missing_ok=True)
+        self.kept = 0
+
     def _whole(self, lines: list[bytes]) -> Iterator[Segment]:
         for index, line in enumerate(lines):
             try:
@@ -118,10 +192,12 @@ class Work:
                 return
             yield segment
 
-    def _rewrite(self, key: str) -> None:
+    def _rewrite(self, key: str, goes_on: bool) -> None:
         """Keep what is proven, drop everything else."""
         try:
             kept = {self._path(index).name for index in range(len(self.segments))} | {_JOURNAL}
+            if goes_on:
+                kept.add(self._frames_path().name)
             for path in self.folder.iterdir():
                 if path.name not in kept:
                     path.unlink()

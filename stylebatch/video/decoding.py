@@ -1,0 +1,148 @@
+"""Packets to frames: in order of presentation, each at its time, with what is damaged named or bridged."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import av
+from av import VideoFrame
+from av.codec.context import CodecContext
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from stylebatch.errors import StylebatchError
+from stylebatch.video.options import show_time
+from stylebatch.video.times import base_of, is_end
+
+#: FFmpeg's own decoders of these leave alpha out, which lies beside the pictures; libvpx reads it.
+_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+#: The pieces of a transport stream are numbered; the numbers begin anew where two were joined, so near to a key frame.
+_NEAR = 3
+
+
+def decoded(
+    packets: Iterable[Packet[Any]],
+    stream: VideoStream,
+    name: object,
+    *,
+    repeat: bool,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Iterator[VideoFrame]:
+    """The frames of a stream, at rising times as far as it has any.
+
+    Args:
+        name: of the film, for errors.
+        repeat: for every frame that cannot be decoded give the one before, or the first that can; else fail.
+
+    Raises:
+        StylebatchError: damage, with its time.
+    """
+    decode = _decoder(stream)
+    time_base = base_of(stream)
+    in_avi = stream.container.format.name == "avi"
+    due: list[int] = []  # times of packets whose frames have not come
+    again: list[int] = []  # times at which the frame before is shown once more
+    before: VideoFrame | None = None
+    begun = broken = False
+    missing = 0  # packets until a gap in a transport stream is known to be no joint
+    end = 0.0
+
+    def damaged(what: str) -> None:
+        nonlocal broken
+        if not repeat:
+            raise StylebatchError(f"{name}: {what} at {show_time(end)}; --on-corrupt repeat goes on with the frame before")
+        warn(f"{what} at {show_time(end)}: the frame before is repeated")
+        broken = True
+
+    def bridged(picture: VideoFrame | None, until: float) -> Iterator[VideoFrame]:
+        while picture is not None and again and again[0] < until:
+            picture.pts = again.pop(0)
+            yield picture
+
+    for packet in _read(packets, damaged):
+        # AVI tells only when packets are decoded: their times belong to the frames in the order in which these are shown.
+        time = packet.dts if in_avi or packet.pts is None else packet.pts
+        if in_avi:
+            packet.pts = packet.dts
+        if not packet.size and not is_end(packet):
+            if time is not None:
+                insort(again, time)
+            continue
+        if time is not None:
+            insort(due, time)
+        begun = begun or packet.is_keyframe
+        frames: list[VideoFrame] = []
+        try:
+            frames = decode(packet)
+        except av.EOFError:
+            pass
+        except (av.FFmpegError, ValueError) as error:
+            if begun:  # a broadcast's recording starts in the middle of a group, whose frames cannot be had
+                damaged(f"cannot be decoded ({plain(error)})")
+                if time is not None:
+                    insort(again, time)
+            if time is not None:
+                due.remove(time)
+        if packet.is_corrupt and packet.size:
+            if stream.container.format.name == "mpegts":
+                missing = _NEAR
+            else:
+                damaged("the file is cut off in the middle of a frame")
+        elif missing:
+            joint = packet.is_keyframe or is_end(packet)
+            missing = 0 if joint else missing - 1
+            if not missing and not joint:
+                damaged("a piece of a frame is missing")
+        for frame in frames:
+            if frame.pts is None:
+                frame.pts = frame.dts
+            if frame.pts is not None:
+                if broken and (not in_avi or frame.key_frame):
+                    while due and due[0] < frame.pts:  # swallowed by the decoder
+                        insort(again, due.pop(0))
+                if in_avi and due:
+                    frame.pts = due.pop(0)
+                while due and due[0] <= frame.pts:
+                    due.pop(0)
+            shown = end if frame.pts is None else float(frame.pts * time_base)
+            if frame.is_corrupt:
+                end = shown
+                damaged("a frame is damaged")
+                if frame.pts is not None:
+                    insort(again, frame.pts)
+                continue
+            pts = frame.pts
+            if pts is not None:
+                yield from bridged(before or frame, pts)
+            before, frame.pts = frame, pts
+            broken = broken and not frame.key_frame
+            end = shown + float((frame.duration or 0) * time_base)
+            yield frame
+    if broken:
+        for time in due:
+            insort(again, time)
+    yield from bridged(before, float("inf"))
+
+
+def _read(packets: Iterable[Packet[Any]], damaged: Callable[[str], None]) -> Iterator[Packet[Any]]:
+    try:
+        yield from packets
+    except av.FFmpegError as error:
+        damaged(f"cannot be read on ({plain(error)})")
+
+
+def _decoder(stream: VideoStream) -> Callable[[Packet[Any]], list[VideoFrame]]:
+    name = _WITH_ALPHA.get(stream.codec_context.name)
+    if name is None or stream.metadata.get("alpha_mode") != "1":
+        return stream.decode
+    context: Any = CodecContext.create(name, "r")
+    context.thread_count = stream.codec_context.thread_count
+    frames: Callable[[Packet[Any]], list[VideoFrame]] = context.decode
+    return frames
+
+
+def plain(error: Exception) -> str:
+    """FFmpeg's words, without numbers and paths."""
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
