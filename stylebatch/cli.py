@@ -191,7 +191,11 @@ def image(source: Path, output: Path | None, **options: Any) -> None:
     """Stylize one PHOTO, by default into PHOTO_STYLE beside it."""
     from stylebatch.jobs import stylize_image
 
-    click.echo(printable(str(stylize_image(source, output, options=_as_image_options(options), **options))))
+    def note(text: str) -> None:
+        click.echo(printable(f"{source}: {text}"), err=True)
+
+    path = stylize_image(source, output, options=_as_image_options(options), note=note, **options)
+    click.echo(printable(str(path)))
 
 
 def _as_time(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
@@ -397,6 +401,7 @@ def _as_dict(summary: Summary) -> dict[str, Any]:
         "done": summary.done,
         "renamed": summary.renamed,
         "partial": summary.partial,
+        "notes": summary.notes,
         "halved": summary.halved,
         "failed": [{"path": failure.source, "reason": failure.reason} for failure in summary.failures],
         "ignored": summary.ignored,
@@ -418,6 +423,8 @@ def _as_text(summary: Summary, output: Path) -> str:
         lines.append(f"in another format: {_some(f'{name} as {output}' for name, output in summary.renamed.items())}")
     if summary.partial:
         lines.append(f"first page or frame alone: {_some(f'{name}, {more} more' for name, more in summary.partial.items())}")
+    for note in dict.fromkeys(note for notes in summary.notes.values() for note in notes):
+        lines.append(f"{note}: {_some(name for name, notes in summary.notes.items() if note in notes)}")
     if summary.ignored:
         lines.append(f"not pictures: {_some(summary.ignored)}")
     if summary.unread:

@@ -142,6 +142,7 @@ class ImageExtra:
         times: access and modification in nanoseconds, or None to leave the output its own.
         frame: number in an animation of `frames`, shown for `duration` milliseconds.
         left_out: how many further pages or frames the file has, which do not come through.
+        notes: what else of the file does not come through, or not as it was; each in a few words.
     """
 
     output: str
@@ -158,6 +159,7 @@ class ImageExtra:
     frames: int = 1
     duration: float = 0
     left_out: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def read_image(path: Path, index: int = 0, name: str | None = None, options: ImageOptions = DEFAULTS) -> Frame:

@@ -137,12 +137,14 @@ def find_images(
 
 @dataclass(frozen=True)
 class Saved:
-    """A result that is safely on the disk; `pixels` counts all frames, `left_out` those that the format cannot hold."""
+    """A result that is safely on the disk; `pixels` counts all frames, `left_out` those that the format cannot hold,
+    `notes` say what else did not come through."""
 
     source: str
     path: Path
     pixels: int
-    left_out: int
+    left_out: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -227,7 +229,8 @@ class ImageSink:
             if self.grid:
                 write_grid(path, original, torch.from_numpy(results[0]))
             count = sum(pixels.shape[0] * pixels.shape[1] for pixels in results)
-            self._outcomes.put(Saved(info.source, path, count, info.extra.left_out))
+            notes = dict.fromkeys(note for frame, _, _ in frames for note in frame.extra.notes)
+            self._outcomes.put(Saved(info.source, path, count, info.extra.left_out, tuple(notes)))
         except OutputError as error:
             self._outcomes.put(error if error.fatal else Failure(info.source, str(error)))
         except Exception as error:  # an encoder's refusal concerns this picture alone
