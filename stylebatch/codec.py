@@ -21,6 +21,7 @@ from torch import Tensor
 
 from stylebatch.colour import (
     fill_transparent,
+    from_hdr,
     from_srgb,
     over_white,
     resized,
@@ -34,7 +35,10 @@ from stylebatch.errors import StylebatchError
 from stylebatch.files import atomic_write
 from stylebatch.formats import CHOICES, EXPORT, FORMATS, RAW, output_name, unread_kind, written_by_name
 from stylebatch.frame import Frame, FrameInfo, Pixels
+from stylebatch.h273 import HDR
+from stylebatch.icc import SRGB
 from stylebatch.jpeg import check_jpeg_in_tiff, load_jpeg
+from stylebatch.stated import stated_colour
 from stylebatch.tiff import beginning_at, pages_of
 
 #: Formats whose moving pictures keep moving.
@@ -333,10 +337,11 @@ def _decode(
 ) -> tuple[Pixels, ImageExtra]:
     """The frame at which an opened picture stands, as the network is to see it. `full` is its size before any draft."""
     drafted = image.size != full
+    profile, hdr = stated_colour(image, path)  # before a TIFF is loaded, which closes it
     loaded, alpha = _loaded(image, path, options.allow_truncated)
     exif = _exif(image)
     orientation = exif.pop(ExifTags.Base.Orientation, 1)
-    colours, profile, convert_back = to_srgb(loaded, image.info.get("icc_profile"))
+    colours, profile, convert_back = to_srgb(loaded, profile) if hdr is None else (from_hdr(loaded, *hdr), SRGB, False)
     colours = upright(colours, orientation)
     size = (full[::-1] if orientation >= 5 else full) if drafted else (colours.shape[1], colours.shape[0])
     work = options.work_size(*size)
@@ -357,6 +362,7 @@ def _decode(
         convert_back=convert_back,
         info=info,
         duration=image.info.get("duration", 0),
+        notes=() if hdr is None else (f"{HDR[hdr[1]]} is tone-mapped to sRGB: its highlights lose their range",),
         **shared,
     )
     return pixels, extra

@@ -252,7 +252,9 @@ def matrix_profile(name: str, chromaticities: Chromaticities, gamma: float | Non
     for tag, data in tags.items():
         table += struct.pack(">4sII", tag, at + len(body), len(data))
         body += data + bytes(-len(data) % 4)
-    head = struct.pack(">I4xI4s4s4s6H4s", at + len(body), 0x04400000, b"mntr", b"RGB ", b"XYZ ", 2000, 1, 1, 0, 0, 0, b"acsp")
+    head = struct.pack(
+        ">I4xI4s4s4s6H4s", at + len(body), 0x04400000, b"mntr", b"RGB ", b"XYZ ", 2000, 1, 1, 0, 0, 0, b"acsp"
+    )
     return head.ljust(68, b"\0") + _fixed(_D50).ljust(60, b"\0") + table + body
 
 

@@ -156,6 +156,8 @@ def stylize_image(
         if isinstance(outcome, StylebatchError):
             raise outcome
         if isinstance(outcome, Saved):
+            if outcome.left_out:
+                note(f"first page or frame alone, {outcome.left_out} more")
             for text in outcome.notes:
                 note(text)
     return path

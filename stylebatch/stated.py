@@ -24,7 +24,7 @@ def stated_colour(image: Image.Image, path: Path) -> tuple[bytes | None, tuple[i
     """The ICC profile of an opened picture, embedded or made from what it states; or, if that is high dynamic range, H.273's
     numbers of primaries and transfer function. Both None: as good as sRGB, or not told.
 
-    A PNG's cICP comes before its profile, then sRGB, gAMA and cHRM, as PNG 3 has it; a profile comes before AVIF's and HEIC's
+    A PNG's cICP comes before its profile, then sRGB, gAMA and cHRM, as PNG 3 has it; a profile before AVIF's and HEIC's
     nclx, and EXIF's Adobe RGB last.
     """
     icc = image.info.get("icc_profile")
@@ -51,7 +51,7 @@ def _by_numbers(primaries: int, transfer: int) -> bytes | None:
     return matrix_profile(name if gamma is None else f"{name}, gamma {gamma:g}", chromaticities, gamma)
 
 
-def _by_png(info: dict[str, Any]) -> bytes | None:
+def _by_png(info: dict[Any, Any]) -> bytes | None:
     gamma = None
     if "gamma" in info and 0.1 <= info["gamma"] <= 10 and abs(info["gamma"] * 2.2 - 1) > _GAMMA_NEAR:
         gamma = 1 / info["gamma"]

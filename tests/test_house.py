@@ -30,7 +30,7 @@ ALLOWED = {
     "stated": {"h273", "icc"},
     "deep": {"frame"},
     "jpeg": {"frame"},
-    "codec": {"colour", "deep", "errors", "files", "formats", "frame", "jpeg", "stated", "tiff"},
+    "codec": {"colour", "deep", "errors", "files", "formats", "frame", "h273", "icc", "jpeg", "stated", "tiff"},
     "images": {"codec", "colour", "errors", "files", "formats", "frame", "grid"},
     "stages": {"transnet"},
     "backends": {"backends.openvino", "backends.pytorch", "backends.sweep", "device", "errors", "stages"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -21,6 +20,7 @@ _LUMA = {
     BT709: (0.2126, 0.0722), FCC: (0.30, 0.11), BT470BG: (0.299, 0.114), SMPTE170M: (0.299, 0.114),
     SMPTE240M: (0.212, 0.087), BT2020: (0.2627, 0.0593),
 }  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Colour:
