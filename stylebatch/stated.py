@@ -81,6 +81,8 @@ def _pairs(values: Any) -> tuple[tuple[float, float], ...]:
 
 def _is_adobe_rgb(image: Image.Image) -> bool:
     """By the Design rule for Camera File system, or by the number that some write for it."""
+    if image.format == "PNG" and "exif" not in image.info:
+        return False  # it may lie behind the pixels, which asking for it would decode
     with suppress(Exception):  # a damaged EXIF says nothing
         exif = image.getexif()
         colour_space = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.ColorSpace)

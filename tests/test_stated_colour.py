@@ -192,6 +192,8 @@ def test_what_heic_states(tmp_path: Path) -> None:
 )
 def test_adobe_rgb_by_exif(suffix: str, space: int, index: str | None, adobe: bool, tmp_path: Path) -> None:
     """As cameras say it."""
+    if suffix == ".tif" and index is not None:
+        pytest.skip("Pillow does not write the index into a TIFF")
     exif = Image.Exif()
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ColorSpace] = space
     if index is not None:
@@ -199,12 +201,12 @@ def test_adobe_rgb_by_exif(suffix: str, space: int, index: str | None, adobe: bo
     options: dict[str, Any] = (
         {} if suffix == ".tif" else {"quality": 100, "lossless": True} if suffix == ".webp" else {"quality": 100}
     )
-    Image.new("RGB", (16, 16), MUTED).save(tmp_path / f"a{suffix}", exif=exif, **options)
+    Image.new("RGB", (16, 16), MUTED).save(tmp_path / f"a{suffix}", exif=exif.tobytes(), **options)
     frame = read_image(tmp_path / f"a{suffix}")
     expected = shown(MUTED, ADOBE, 563 / 256) if adobe else MUTED
     assert np.abs(frame.pixels[4, 4].numpy() - expected).max() < 2 * NEAR
     assert (frame.info.extra.profile is not None) == adobe
-    Image.new("RGB", (16, 16), MUTED).save(tmp_path / f"b{suffix}", exif=exif, icc_profile=SRGB, **options)
+    Image.new("RGB", (16, 16), MUTED).save(tmp_path / f"b{suffix}", exif=exif.tobytes(), icc_profile=SRGB, **options)
     assert np.abs(read_image(tmp_path / f"b{suffix}").pixels[4, 4].numpy().astype(int) - MUTED).max() < 2 * NEAR
 
 
