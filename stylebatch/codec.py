@@ -30,7 +30,15 @@ from stylebatch.colour import (
     upright,
     with_colours_of,
 )
-from stylebatch.deep import TIFF_COMPRESSIONS, encode_png, encode_tiff, load_deep, with_tags
+from stylebatch.deep import (
+    TIFF_COMPRESSIONS,
+    depth_of_png,
+    encode_png,
+    encode_tiff,
+    load_deep,
+    transparent_level,
+    with_tags,
+)
 from stylebatch.errors import StylebatchError
 from stylebatch.files import atomic_write
 from stylebatch.formats import CHOICES, EXPORT, FORMATS, RAW, output_name, unread_kind, written_by_name
@@ -229,6 +237,10 @@ def open_image(path: Path) -> Image.Image:
                 start = file.read(16)
                 is_raw = start[:4] in _TIFF_STARTS and any(page.sensor for page in pages_of(file))
             unread = RAW if is_raw else unread_kind(path.name, start)
+            if unread is None and start[:4] in _TIFF_STARTS:
+                raise StylebatchError(
+                    "a TIFF in a depth, colours or compression that is not read; export as 16 bits"
+                ) from None
             raise _not_read(unread) if unread else error from None
     return _first_page(image) if image.format == "TIFF" else image
 
@@ -354,6 +366,11 @@ def _decode(
     info = {} if options.strip_metadata else _metadata(image, exif, size)
     if "loop" in image.info and shared["frames"] > 1:
         info["loop"] = image.info["loop"]
+    notes = []
+    if hdr is not None:
+        notes.append(f"{HDR[hdr[1]]} is tone-mapped to sRGB: its highlights lose their range")
+    if shared["frames"] > 1 and image.format == "PNG" and depth_of_png(path) > 8:
+        notes.append("animations are written in 8 bits")
     extra = ImageExtra(
         size=size if size != work else None,
         alpha=alpha,
@@ -362,7 +379,7 @@ def _decode(
         convert_back=convert_back,
         info=info,
         duration=image.info.get("duration", 0),
-        notes=() if hdr is None else (f"{HDR[hdr[1]]} is tone-mapped to sRGB: its highlights lose their range",),
+        notes=tuple(notes),
         **shared,
     )
     return pixels, extra
@@ -373,7 +390,7 @@ def _loaded(image: Image.Image, path: Path, allow_truncated: bool) -> tuple[Imag
         return pixels, None
     if not allow_truncated:
         check_jpeg_in_tiff(image)
-    return load_deep(image, path) or _eight_bits(image)
+    return load_deep(image, path) or transparent_level(image, path) or _eight_bits(image)
 
 
 def _eight_bits(image: Image.Image) -> tuple[Image.Image, Pixels | None]:

@@ -28,7 +28,7 @@ ALLOWED = {
     "icc": {"frame", "h273"},
     "colour": {"frame", "h273", "icc"},
     "stated": {"h273", "icc"},
-    "deep": {"frame"},
+    "deep": {"errors", "frame"},
     "jpeg": {"frame"},
     "codec": {"colour", "deep", "errors", "files", "formats", "frame", "h273", "icc", "jpeg", "stated", "tiff"},
     "images": {"codec", "colour", "errors", "files", "formats", "frame", "grid"},
