@@ -41,7 +41,7 @@ from stylebatch.deep import (
 )
 from stylebatch.errors import StylebatchError
 from stylebatch.files import atomic_write
-from stylebatch.formats import CHOICES, EXPORT, FORMATS, RAW, output_name, unread_kind, written_by_name
+from stylebatch.formats import CHOICES, EXPORT, FORMATS, LARGEST, RAW, output_name, unread_kind, written_by_name
 from stylebatch.frame import Frame, FrameInfo, Pixels
 from stylebatch.h273 import HDR
 from stylebatch.icc import SRGB
@@ -69,6 +69,8 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "BMP": {},
     "GIF": {},
 }
+# Text and profiles of sound PNGs reach megabytes: editing histories, workflows, printers. Pillow would call them broken.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 1 << 26
 with suppress(ImportError):  # the extra `heif`
     importlib.import_module("pillow_heif").register_heif_opener()
 Image.init()
@@ -299,6 +301,11 @@ def _read(path: Path, index: int, name: str, options: ImageOptions, *, still: bo
         if width * height * count > options.max_megapixels * 1_000_000:
             frames = f" in {count} frames" if count > 1 else ""
             raise StylebatchError(f"{width}×{height} pixels{frames}: over the limit of {options.max_megapixels} megapixels")
+        sides = options.work_size(width, height) if options.keep_work_size else (width, height)
+        if max(sides) > LARGEST.get(format, max(sides)):
+            raise StylebatchError(
+                f"{sides[0]}×{sides[1]} pixels: {format} holds no more than {LARGEST[format]} a side; write PNG"
+            )
         # A frame may reach beyond what the header says: Pillow looks at that while it decodes.
         Image.MAX_IMAGE_PIXELS = options.max_megapixels * 1_000_000
         if options.keep_work_size or not options.preserve_color:

@@ -98,7 +98,7 @@ def with_tags(encoded: bytes, profile: bytes | None, info: dict[str, Any]) -> by
 
 
 def transparent_level(image: Image.Image, path: Path) -> tuple[Pixels, Pixels] | None:
-    """Grey of a PNG with 2, 4 or 8 bits, and alpha where it is its one transparent level; None if it has none. Both H×W uint8.
+    """Grey of a PNG with 2, 4 or 8 bits, and alpha by its one transparent level, both H×W uint8; None if it has none.
     Pillow spreads levels of 2 and 4 bits over 8, but not the transparent one."""
     level = image.info.get("transparency")
     if image.format != "PNG" or image.mode != "L" or not isinstance(level, int):

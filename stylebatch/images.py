@@ -37,6 +37,7 @@ from stylebatch.errors import OutputError, StylebatchError
 from stylebatch.files import TEMP_PREFIX, atomic_write
 from stylebatch.formats import (
     EXTENSIONS,
+    LARGEST,
     PICTURE_SUFFIXES,
     is_set_aside,
     output_name,
@@ -245,9 +246,10 @@ def grid_path(output: _AnyPath) -> _AnyPath:
 
 
 def write_grid(output: Path, original: Tensor, stylized: Tensor) -> None:
-    """Write original | stylized beside `output`."""
+    """Write original | stylized beside `output`, smaller where a JPEG could not hold it."""
     pictures = [Image.fromarray(to_8_bits(pixels.numpy())) for pixels in (original, stylized)]
-    sheet = side_by_side(pictures, pictures[0].height)
+    width, height = pictures[0].width + pictures[1].width, pictures[0].height
+    sheet = side_by_side(pictures, min(height, max(1, height * LARGEST["JPEG"] // width)))
     with atomic_write(grid_path(output)) as file:
         sheet.save(file, format="JPEG", quality=90)
 

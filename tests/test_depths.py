@@ -1,4 +1,4 @@
-"""Grey in other depths than 8 bits and kinds of samples, transparent levels of PNG, moving PNG of 16 bits."""
+"""Grey in other depths than 8 bits and kinds of samples, transparent levels of PNG, moving PNG of 16 bits; what is large."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from conftest import picture
 from PIL import Image
 
 from stylebatch.frame import Failure, Frame
-from stylebatch.images import ImageSink, ImageSource, Saved, read_image
+from stylebatch.icc import SRGB
+from stylebatch.images import ImageOptions, ImageSink, ImageSource, Saved, read_image, write_grid
 
 RAMP = np.linspace(0, 1, 8 * 64).reshape(8, 64)
 #: How a sample says its kind in TIFF.
@@ -134,3 +136,47 @@ def test_a_moving_png_of_sixteen_bits_keeps_moving(colours: bool, tmp_path: Path
         for number, pixels in enumerate(frames):
             back.seek(number)
             assert np.abs(np.asarray(back.convert("RGB" if colours else "L")).astype(int) - pixels).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "large",
+    [
+        chunk(b"iTXt", b"workflow\0\1\0\0\0" + zlib.compress(b"a b c " * 500_000)),
+        chunk(b"zTXt", b"history\0\0" + zlib.compress(b"a b c " * 500_000)),
+        chunk(b"iCCP", b"printer\0\0" + zlib.compress(SRGB + np.random.default_rng(0).bytes(2_000_000))),
+    ],
+    ids=["text", "old text", "profile"],
+)
+def test_large_metadata_of_png_is_no_damage(large: bytes, tmp_path: Path) -> None:
+    picture().save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(whole[:33] + large + whole[33:])
+    assert np.abs(read_image(tmp_path / "a.png").pixels.numpy().astype(int) - np.asarray(picture())).max() <= 1
+
+
+def test_text_that_expands_without_end_is_not_followed(tmp_path: Path) -> None:
+    picture().save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    bomb = chunk(b"zTXt", b"history\0\0" + zlib.compress(bytes(1 << 27)))
+    (tmp_path / "a.png").write_bytes(whole[:33] + bomb + whole[33:])
+    assert isinstance(ImageSource(tmp_path, ["a.png"])[0], Failure)
+
+
+@pytest.mark.parametrize(("format", "side"), [("webp", 16_383), ("jpg", 65_500), ("avif", 32_768)])
+def test_what_a_format_cannot_hold_fails_before_it_is_painted(format: str, side: int, tmp_path: Path) -> None:
+    Image.new("RGB", (side + 1, 1)).save(tmp_path / "a.png")
+    Image.new("RGB", (1, side)).save(tmp_path / "b.png")
+    large, fitting = ImageSource(tmp_path, ["a.png", "b.png"], ImageOptions(format=format))
+    assert isinstance(large, Failure)
+    assert f"holds no more than {side} a side" in large.reason
+    assert isinstance(fitting, Frame)
+    smaller = ImageOptions(format=format, size=64, keep_work_size=True)
+    assert isinstance(ImageSource(tmp_path, ["a.png"], smaller)[0], Frame)
+
+
+def test_a_grid_picture_fits_into_a_jpeg(tmp_path: Path) -> None:
+    wide = torch.zeros(8, 40_000, 3, dtype=torch.uint8)
+    write_grid(tmp_path / "a.png", wide, wide)
+    with Image.open(tmp_path / "a_grid.jpg") as grid:
+        assert grid.width <= 65_500
+        assert grid.height == 6
