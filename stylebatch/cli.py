@@ -108,7 +108,7 @@ def _image_options(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--keep-work-size", is_flag=True, help="Leave the result at --size instead of the original size."),
         click.option("--preserve-color", is_flag=True, help="Brightness from the painting, colours from the photograph."),
         click.option("--strip-metadata", is_flag=True, help="Drop EXIF, XMP, resolution and file times."),
-        click.option("--allow-truncated", is_flag=True, help="Take what is there of a file that breaks off."),
+        click.option("--allow-truncated", is_flag=True, help="Take what is there of a file that breaks off or is damaged."),
         click.option("--max-megapixels", type=int, metavar="N", help="Refuse larger pictures by header.  [default: 512]"),
     ]
     for option in reversed(options):
@@ -191,7 +191,11 @@ def image(source: Path, output: Path | None, **options: Any) -> None:
     """Stylize one PHOTO, by default into PHOTO_STYLE beside it."""
     from stylebatch.jobs import stylize_image
 
-    click.echo(printable(str(stylize_image(source, output, options=_as_image_options(options), **options))))
+    def note(text: str) -> None:
+        click.echo(printable(f"{source}: {text}"), err=True)
+
+    path = stylize_image(source, output, options=_as_image_options(options), note=note, **options)
+    click.echo(printable(str(path)))
 
 
 def _as_time(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
@@ -397,9 +401,12 @@ def _as_dict(summary: Summary) -> dict[str, Any]:
         "done": summary.done,
         "renamed": summary.renamed,
         "partial": summary.partial,
+        "notes": summary.notes,
         "halved": summary.halved,
         "failed": [{"path": failure.source, "reason": failure.reason} for failure in summary.failures],
         "ignored": summary.ignored,
+        "unread": summary.unread,
+        "set_aside": summary.set_aside,
         "megapixels": round(summary.megapixels, 3),
         "seconds": round(summary.seconds, 3),
         "images_per_second": round(summary.done / max(summary.seconds, 1e-9), 3),
@@ -416,8 +423,15 @@ def _as_text(summary: Summary, output: Path) -> str:
         lines.append(f"in another format: {_some(f'{name} as {output}' for name, output in summary.renamed.items())}")
     if summary.partial:
         lines.append(f"first page or frame alone: {_some(f'{name}, {more} more' for name, more in summary.partial.items())}")
+    for note in dict.fromkeys(note for notes in summary.notes.values() for note in notes):
+        lines.append(f"{note}: {_some(name for name, notes in summary.notes.items() if note in notes)}")
     if summary.ignored:
         lines.append(f"not pictures: {_some(summary.ignored)}")
+    if summary.unread:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in summary.unread.items())
+        lines.append(f"not read: {kinds}; export as TIFF or JPEG")
+    if summary.set_aside:
+        lines.append(f"folders left alone: {_some(summary.set_aside)}")
     lines += _halved(summary)
     if summary.aborted:
         lines.append(f"stopped: {summary.aborted}")

@@ -11,16 +11,17 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath, PurePosixPath
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageFile, PngImagePlugin
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from stylebatch.colour import (
     fill_transparent,
+    from_hdr,
     from_srgb,
     over_white,
     resized,
@@ -29,33 +30,32 @@ from stylebatch.colour import (
     upright,
     with_colours_of,
 )
-from stylebatch.deep import TIFF_COMPRESSIONS, encode_png, encode_tiff, load_deep, with_tags
+from stylebatch.deep import (
+    TIFF_COMPRESSIONS,
+    depth_of_png,
+    encode_png,
+    encode_tiff,
+    load_deep,
+    transparent_level,
+    with_tags,
+)
 from stylebatch.errors import StylebatchError
 from stylebatch.files import atomic_write
+from stylebatch.formats import CHOICES, EXPORT, FORMATS, LARGEST, RAW, output_name, unread_kind, written_by_name
 from stylebatch.frame import Frame, FrameInfo, Pixels
+from stylebatch.h273 import HDR
+from stylebatch.icc import SRGB
+from stylebatch.jpeg import check_jpeg_in_tiff, load_jpeg
+from stylebatch.stated import stated_colour
+from stylebatch.tiff import beginning_at, pages_of
 
-#: Pillow's formats that are read, and the one that each is written back as. The others would lose pixels: PNG.
-FORMATS = {
-    "JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WEBP", "TIFF": "TIFF", "BMP": "BMP", "AVIF": "AVIF",
-    "GIF": "PNG", "PPM": "PNG", "TGA": "PNG", "JPEG2000": "PNG", "ICO": "PNG", "SGI": "PNG", "PCX": "PNG", "DDS": "PNG",
-    "HEIF": "PNG",
-}  # fmt: skip
-#: The extensions under which a format is commonly found; the first is the one to give.
-EXTENSIONS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "WEBP": (".webp",), "TIFF": (".tif", ".tiff"),
-    "BMP": (".bmp", ".dib"), "AVIF": (".avif", ".avifs"), "GIF": (".gif",), "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
-    "MPO": (".mpo",), "TGA": (".tga",), "JPEG2000": (".jp2", ".j2k"), "ICO": (".ico",), "HEIF": (".heic", ".heif"),
-}  # fmt: skip
-#: Files that a person would call a picture by their name: it is a failure when they cannot be read.
-PICTURE_SUFFIXES = frozenset(suffix for suffixes in EXTENSIONS.values() for suffix in suffixes)
-_READ_ONLY_SUFFIXES = frozenset(
-    suffix for format, suffixes in EXTENSIONS.items() if FORMATS[format] not in (format, "JPEG") for suffix in suffixes
-)
 #: Formats whose moving pictures keep moving.
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
+#: An MPO's list of its pictures, and what gain maps say of themselves: Adobe's and Android's, Apple's, ISO 21496-1.
+_MP_ENTRIES = 0xB002
+_GAIN_MAPS = (b"ns.adobe.com/hdr-gain-map", b"HDRGainMap", b"urn:iso:std:iso:ts:21496")
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _NO_ALPHA = ("JPEG", "BMP")
-#: A file name's limit in bytes, on every common file system.
-_LONGEST_NAME = 255
 #: What fits into one of JPEG's segments; metadata beyond that stays behind.
 _JPEG_SEGMENT = 65_000
 
@@ -69,9 +69,8 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "BMP": {},
     "GIF": {},
 }
-#: What can be asked for, by extension.
-_CHOICES = {suffix[1:]: format for format in _SAVE_OPTIONS if format != "GIF" for suffix in EXTENSIONS[format]}
-
+# Text and profiles of sound PNGs reach megabytes: editing histories, workflows, printers. Pillow would call them broken.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 1 << 26
 with suppress(ImportError):  # the extra `heif`
     importlib.import_module("pillow_heif").register_heif_opener()
 Image.init()
@@ -90,8 +89,6 @@ _KINDS = (
     (stat.S_ISBLK, "device"),
 )  # fmt: skip
 
-_AnyPath = TypeVar("_AnyPath", bound=PurePath)
-
 
 @dataclass(frozen=True)
 class ImageOptions:
@@ -104,7 +101,7 @@ class ImageOptions:
         preserve_color: brightness from the style, colours from the photograph.
         size: long side in pixels that the network sees; larger photographs are scaled down for it, and back after it.
         keep_work_size: do not scale back.
-        allow_truncated: take what there is of a file that ends too early.
+        allow_truncated: take what there is of a file that ends too early or is damaged.
         max_megapixels: refuse files whose header promises more, over all frames.
 
     Raises:
@@ -122,9 +119,9 @@ class ImageOptions:
 
     def __post_init__(self) -> None:
         if self.format is not None:
-            format = _CHOICES.get(self.format.lower().lstrip("."))
+            format = CHOICES.get(self.format.lower().lstrip("."))
             if format is None:
-                raise StylebatchError(f"format {self.format}: none that is written; choose from {', '.join(_CHOICES)}")
+                raise StylebatchError(f"format {self.format}: none that is written; choose from {', '.join(CHOICES)}")
             object.__setattr__(self, "format", format)
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise StylebatchError(f"quality {self.quality}: must be from 1 to 100")
@@ -159,6 +156,7 @@ class ImageExtra:
         times: access and modification in nanoseconds, or None to leave the output its own.
         frame: number in an animation of `frames`, shown for `duration` milliseconds.
         left_out: how many further pages or frames the file has, which do not come through.
+        notes: what else of the file does not come through, or not as it was; each in a few words.
     """
 
     output: str
@@ -175,15 +173,7 @@ class ImageExtra:
     frames: int = 1
     duration: float = 0
     left_out: int = 0
-
-
-def format_of(path: Path) -> str:
-    """The format to write under a name. Raises StylebatchError if its extension names none that is written."""
-    format = _CHOICES.get(path.suffix.lower()[1:])
-    if format is None:
-        known = ", ".join(EXTENSIONS[format][0] for format in dict.fromkeys(_CHOICES.values()))
-        raise StylebatchError(f"{path}: no format to write by that extension; use {known}")
-    return format
+    notes: tuple[str, ...] = ()
 
 
 def read_image(path: Path, index: int = 0, name: str | None = None, options: ImageOptions = DEFAULTS) -> Frame:
@@ -233,33 +223,37 @@ def write_frames(frames: list[Pixels], extras: list[ImageExtra], path: Path, opt
             os.utime(file.name, ns=extras[0].times)
 
 
-def output_name(name: str, format: str | None, moving: bool) -> str:
-    """The name is kept, unless its extension contradicts the format, or names one that is read but not written."""
-    path = PurePosixPath(name)
-    suffix = path.suffix.lower()
-    if format is None and suffix in _READ_ONLY_SUFFIXES and not (suffix == ".gif" and moving):
-        format = "PNG"
-    if format is None or not suffix or suffix in EXTENSIONS[format]:
-        return name
-    return str(renamed(path, EXTENSIONS[format][0]))
-
-
-def renamed(path: _AnyPath, ending: str) -> _AnyPath:
-    """Another ending after the stem, which gives way where the name would be longer than file systems allow."""
-    stem = path.stem
-    while len(os.fsencode(stem + ending)) > _LONGEST_NAME:
-        stem = stem[:-1]
-    return path.with_name(stem + ending)
-
-
 def open_image(path: Path) -> Image.Image:
     """Read the header. Pillow's own guard against large pictures is replaced by ours."""
     if kind := irregularity(path.stat().st_mode):
         raise StylebatchError(kind)  # to open a FIFO would be to wait for ever
+    if unread_kind(path.name) == RAW:
+        raise _not_read(RAW)  # that it can often be opened helps nobody: what comes first is a thumbnail
     Image.MAX_IMAGE_PIXELS = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return Image.open(path, formats=READABLE)
+        try:
+            image = Image.open(path, formats=READABLE)
+        except UnidentifiedImageError as error:
+            with path.open("rb") as file:
+                start = file.read(16)
+                is_raw = start[:4] in _TIFF_STARTS and any(page.sensor for page in pages_of(file))
+            unread = RAW if is_raw else unread_kind(path.name, start)
+            if unread is None and start[:4] in _TIFF_STARTS:
+                raise StylebatchError(
+                    "a TIFF in a depth, colours or compression that is not read; export as 16 bits"
+                ) from None
+            raise _not_read(unread) if unread else error from None
+    return _first_page(image) if image.format == "TIFF" else image
+
+
+def written_as(path: Path) -> str | None:
+    """The format in which a picture is written, by its header, else by its name; None if neither tells."""
+    try:
+        with open_image(path) as image:
+            return _written(str(image.format), is_moving(image))
+    except Exception:  # decoding tells why
+        return written_by_name(path.name)
 
 
 def is_moving(image: Image.Image) -> bool:
@@ -271,14 +265,34 @@ def irregularity(mode: int) -> str:
     return next((f"is a {kind}, not a file" for test, kind in _KINDS if test(mode)), "")
 
 
+def _written(source_format: str, moving: bool) -> str:
+    return "GIF" if source_format == "GIF" and moving else FORMATS[source_format]
+
+
+def _not_read(kind: str) -> StylebatchError:
+    return StylebatchError(f"{kind} is not read; {EXPORT}")
+
+
+def _first_page(image: Image.Image) -> Image.Image:
+    """An opened TIFF at its first page that is no reduced copy of another."""
+    file = image.fp  # type: ignore[attr-defined]
+    pages = pages_of(file)
+    if any(page.sensor for page in pages):
+        image.close()
+        raise _not_read(RAW)
+    first = next((page for page in pages if page.whole), None)
+    if first is None or first is pages[0]:
+        return image
+    file.seek(0)
+    with image:
+        return Image.open(io.BytesIO(beginning_at(file.read(), first.offset)), formats=["TIFF"])
+
+
 def _read(path: Path, index: int, name: str, options: ImageOptions, *, still: bool) -> list[Frame]:
     with _decoding(options.allow_truncated), open_image(path) as image:
         source_format = str(image.format)
         moving = is_moving(image)
-        output = output_name(name, options.format, moving)
-        format = options.format or FORMATS[source_format]
-        if source_format == "GIF" and moving and options.format is None and output == name:
-            format = "GIF"
+        format = options.format or _written(source_format, moving)
         # A PNG may begin with a picture for viewers that know no animations.
         first = int(moving and bool(image.info.get("default_image")))
         last = image.n_frames if moving and not still and format in _ANIMATED else first + 1  # type: ignore[attr-defined]
@@ -287,13 +301,18 @@ def _read(path: Path, index: int, name: str, options: ImageOptions, *, still: bo
         if width * height * count > options.max_megapixels * 1_000_000:
             frames = f" in {count} frames" if count > 1 else ""
             raise StylebatchError(f"{width}×{height} pixels{frames}: over the limit of {options.max_megapixels} megapixels")
+        sides = options.work_size(width, height) if options.keep_work_size else (width, height)
+        if max(sides) > LARGEST.get(format, max(sides)):
+            raise StylebatchError(
+                f"{sides[0]}×{sides[1]} pixels: {format} holds no more than {LARGEST[format]} a side; write PNG"
+            )
         # A frame may reach beyond what the header says: Pillow looks at that while it decodes.
         Image.MAX_IMAGE_PIXELS = options.max_megapixels * 1_000_000
         if options.keep_work_size or not options.preserve_color:
             image.draft(None, options.work_size(width, height))
         status = path.stat()
         shared = {
-            "output": output, "format": format, "keep": _compression(image, path), "frames": count,
+            "output": output_name(name, format), "format": format, "keep": _compression(image, path), "frames": count,
             "left_out": 0 if still else _frames_in(image) - last,
             "times": None if options.strip_metadata else (status.st_atime_ns, status.st_mtime_ns),
         }  # fmt: skip
@@ -307,14 +326,29 @@ def _read(path: Path, index: int, name: str, options: ImageOptions, *, still: bo
 
 
 def _frames_in(image: Image.Image) -> int:
-    """Pages or moving frames of a file. A second picture in a JPEG is a preview or a depth map, in an ICO a size."""
-    if image.format not in (*_ANIMATED, "TIFF"):
-        return 1
-    here, frames = image.tell(), 1
+    """Pictures in a file: pages, moving frames, a burst. A copy in another size is none, nor is a gain map."""
+    count = 1
     with suppress(Exception):  # a damaged second page is no reason to lose the first
-        frames = image.n_frames  # type: ignore[attr-defined]
-        image.seek(here)
-    return max(frames, 1)
+        if image.format == "TIFF":
+            count = sum(page.whole and not page.nested for page in pages_of(image.fp))  # type: ignore[attr-defined]
+        elif image.format == "MPO":
+            count = 1 + _further_in_mpo(image)
+        elif image.format in (*_ANIMATED, "HEIF"):
+            count = image.n_frames  # type: ignore[attr-defined]
+    return max(1, count)
+
+
+def _further_in_mpo(image: Image.Image) -> int:
+    """Cameras put larger thumbnails and gain maps there, but also a second view, or the pictures of a panorama."""
+    image.fp.seek(0)  # type: ignore[attr-defined]
+    data = image.fp.read()  # type: ignore[attr-defined]
+    base = data.index(b"MPF\0") + 4
+    count = 0
+    for entry in image.mpinfo[_MP_ENTRIES][1:]:  # type: ignore[attr-defined]
+        start = data[base + entry["DataOffset"] :][:65_536]
+        thumbnail = entry["Attribute"]["MPType"].startswith("Large Thumbnail")
+        count += not thumbnail and not any(mark in start for mark in _GAIN_MAPS)
+    return count
 
 
 def _decode(
@@ -322,10 +356,11 @@ def _decode(
 ) -> tuple[Pixels, ImageExtra]:
     """The frame at which an opened picture stands, as the network is to see it. `full` is its size before any draft."""
     drafted = image.size != full
-    loaded, alpha = load_deep(image, path) or _eight_bits(image)
+    profile, hdr = stated_colour(image, path)  # before a TIFF is loaded, which closes it
+    loaded, alpha = _loaded(image, path, options.allow_truncated)
     exif = _exif(image)
     orientation = exif.pop(ExifTags.Base.Orientation, 1)
-    colours, profile, convert_back = to_srgb(loaded, image.info.get("icc_profile"))
+    colours, profile, convert_back = to_srgb(loaded, profile) if hdr is None else (from_hdr(loaded, *hdr), SRGB, False)
     colours = upright(colours, orientation)
     size = (full[::-1] if orientation >= 5 else full) if drafted else (colours.shape[1], colours.shape[0])
     work = options.work_size(*size)
@@ -338,6 +373,11 @@ def _decode(
     info = {} if options.strip_metadata else _metadata(image, exif, size)
     if "loop" in image.info and shared["frames"] > 1:
         info["loop"] = image.info["loop"]
+    notes = []
+    if hdr is not None:
+        notes.append(f"{HDR[hdr[1]]} is tone-mapped to sRGB: its highlights lose their range")
+    if shared["frames"] > 1 and image.format == "PNG" and depth_of_png(path) > 8:
+        notes.append("animations are written in 8 bits")
     extra = ImageExtra(
         size=size if size != work else None,
         alpha=alpha,
@@ -346,9 +386,18 @@ def _decode(
         convert_back=convert_back,
         info=info,
         duration=image.info.get("duration", 0),
+        notes=tuple(notes),
         **shared,
     )
     return pixels, extra
+
+
+def _loaded(image: Image.Image, path: Path, allow_truncated: bool) -> tuple[Image.Image | Pixels, Pixels | None]:
+    if (pixels := load_jpeg(image, allow_damaged=allow_truncated)) is not None:
+        return pixels, None
+    if not allow_truncated:
+        check_jpeg_in_tiff(image)
+    return load_deep(image, path) or transparent_level(image, path) or _eight_bits(image)
 
 
 def _eight_bits(image: Image.Image) -> tuple[Image.Image, Pixels | None]:

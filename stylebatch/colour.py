@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from stylebatch.frame import Pixels
+from stylebatch.h273 import tone_mapped
 from stylebatch.icc import SRGB, has_way_back, into_srgb, is_srgb, out_of_srgb, space_of
 
 #: How much red, green and blue add to brightness, by ITU-R BT.601.
@@ -17,8 +18,8 @@ def to_srgb(pixels: Image.Image | Pixels, data: bytes | None) -> tuple[Pixels, b
     """Pixels of any mode → RGB in sRGB, without alpha.
 
     Args:
-        pixels: 8 bits: an image of any of Pillow's modes for them; 16 bits: uint16, H×W of grey, H×W×3 of RGB, or H×W×4 of
-            CMYK, which becomes 8 bits.
+        pixels: uint8 or uint16, H×W of grey, H×W×3 of RGB, or H×W×4 of CMYK, which becomes 8 bits; or an image of any of
+            Pillow's modes for 8 bits.
         data: the ICC profile that they came with, or None.
 
     Returns:
@@ -40,7 +41,7 @@ def to_srgb(pixels: Image.Image | Pixels, data: bytes | None) -> tuple[Pixels, b
         if (converted := into_srgb(native, data)) is not None:
             return converted, SRGB, False
     if data and space == "RGB" and own in ("RGB", "GRAY") and not is_srgb(data) and has_way_back(data):
-        converted = into_srgb(Image.fromarray(rgb) if rgb.dtype == np.uint8 else rgb, data)
+        converted = into_srgb(rgb, data)
         if converted is not None:
             return converted, data, True
     return rgb, data if space == "RGB" else None, False
@@ -48,9 +49,18 @@ def to_srgb(pixels: Image.Image | Pixels, data: bytes | None) -> tuple[Pixels, b
 
 def from_srgb(pixels: Pixels, profile: bytes) -> Pixels:
     """sRGB, uint8 or uint16 → the space of an RGB profile for which `to_srgb` asked to be converted back."""
-    converted = out_of_srgb(Image.fromarray(pixels) if pixels.dtype == np.uint8 else pixels, profile)
+    converted = out_of_srgb(pixels, profile)
     assert converted is not None
     return converted
+
+
+def from_hdr(pixels: Image.Image | Pixels, primaries: int, transfer: int) -> Pixels:
+    """Pixels as for `to_srgb` in PQ or HLG and H.273's primaries → H×W×3 in sRGB, tone-mapped, of their depth."""
+    rgb, _, _ = to_srgb(pixels, None)
+    codes = rgb if rgb.dtype == np.uint16 else rgb.astype(np.uint16) * 257
+    light = tone_mapped(codes, primaries, transfer)
+    shown = np.where(light <= 0.0031308, light * 12.92, 1.055 * np.maximum(light, 0.0031308) ** np.float32(1 / 2.4) - 0.055)
+    return _rounded(shown * np.float32(np.iinfo(rgb.dtype).max), rgb)
 
 
 def to_8_bits(pixels: Pixels) -> Pixels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,31 +20,35 @@ from torch import Tensor
 
 from stylebatch.codec import (
     DEFAULTS,
-    EXTENSIONS,
-    PICTURE_SUFFIXES,
     READABLE,
     ImageExtra,
     ImageOptions,
     finished,
-    format_of,
     irregularity,
-    is_moving,
     open_image,
-    output_name,
     read_frames,
     read_image,
-    renamed,
     write_frames,
     write_image,
+    written_as,
 )
 from stylebatch.colour import to_8_bits
 from stylebatch.errors import OutputError, StylebatchError
 from stylebatch.files import TEMP_PREFIX, atomic_write
+from stylebatch.formats import (
+    EXTENSIONS,
+    LARGEST,
+    PICTURE_SUFFIXES,
+    is_set_aside,
+    output_name,
+    renamed,
+    written_by_name,
+)
 from stylebatch.frame import Failure, Frame, FrameInfo
 from stylebatch.grid import side_by_side
 
 __all__ = [
-    "ImageExtra", "ImageOptions", "ImageSink", "ImageSource", "Saved", "find_images", "format_of", "grid_path",
+    "ImageExtra", "ImageOptions", "ImageSink", "ImageSource", "Saved", "find_images", "grid_path",
     "read_image", "without_clashes", "write_grid", "write_image",
 ]  # fmt: skip
 
@@ -103,7 +108,8 @@ def find_images(
     """Names of the files under `root` that are pictures, and of the others, sorted; and what only looks like a picture,
     or cannot be looked at.
 
-    A file is a picture by its extension, or by its first bytes if it has none. Nothing but regular files is opened.
+    A file is a picture by its extension, or by its first bytes if it has none. Nothing but regular files is opened. Folders
+    that are hidden or hold trash, thumbnails or previews are among the others, with a slash after their names.
     Links to files in `root` are taken under their names. Links that lead out of it are followed if asked, to each folder
     once.
     """
@@ -132,12 +138,14 @@ def find_images(
 
 @dataclass(frozen=True)
 class Saved:
-    """A result that is safely on the disk; `pixels` counts all frames, `left_out` those that the format cannot hold."""
+    """A result that is safely on the disk; `pixels` counts all frames, `left_out` those that the format cannot hold,
+    `notes` say what else did not come through."""
 
     source: str
     path: Path
     pixels: int
-    left_out: int
+    left_out: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -222,7 +230,8 @@ class ImageSink:
             if self.grid:
                 write_grid(path, original, torch.from_numpy(results[0]))
             count = sum(pixels.shape[0] * pixels.shape[1] for pixels in results)
-            self._outcomes.put(Saved(info.source, path, count, info.extra.left_out))
+            notes = dict.fromkeys(note for frame, _, _ in frames for note in frame.extra.notes)
+            self._outcomes.put(Saved(info.source, path, count, info.extra.left_out, tuple(notes)))
         except OutputError as error:
             self._outcomes.put(error if error.fatal else Failure(info.source, str(error)))
         except Exception as error:  # an encoder's refusal concerns this picture alone
@@ -237,9 +246,10 @@ def grid_path(output: _AnyPath) -> _AnyPath:
 
 
 def write_grid(output: Path, original: Tensor, stylized: Tensor) -> None:
-    """Write original | stylized beside `output`."""
+    """Write original | stylized beside `output`, smaller where a JPEG could not hold it."""
     pictures = [Image.fromarray(to_8_bits(pixels.numpy())) for pixels in (original, stylized)]
-    sheet = side_by_side(pictures, pictures[0].height)
+    width, height = pictures[0].width + pictures[1].width, pictures[0].height
+    sheet = side_by_side(pictures, min(height, max(1, height * LARGEST["JPEG"] // width)))
     with atomic_write(grid_path(output)) as file:
         sheet.save(file, format="JPEG", quality=90)
 
@@ -252,14 +262,18 @@ def without_clashes(
 
     Args:
         format: as in `ImageOptions`.
-        root: the folder of the names; GIFs in it are asked whether they move and so stay GIFs. Without it none does.
+        root: the folder of the names; those that differ by their extensions alone are asked what they hold. Without it
+            the names have to tell.
     """
     format = ImageOptions(format).format
+    named_alike = Counter(map(_stem, names))
     outputs: dict[str, list[str]] = {}
     owners: dict[str, str] = {}
     for name in names:
-        moving = root is not None and format is None and name.lower().endswith(".gif") and _moves(root / name)
-        output = PurePosixPath(output_name(name, format, moving))
+        written = format
+        if format is None and named_alike[_stem(name)] > 1:  # else its extension, whatever it will be, can meet no other
+            written = written_by_name(name) if root is None else written_as(root / name)
+        output = PurePosixPath(output_name(name, written) if written else name)
         outputs[name] = [str(output), str(grid_path(output))] if grid else [str(output)]
         for path in outputs[name]:
             owners[path] = name if path == name else owners.get(path, name)
@@ -274,6 +288,11 @@ def without_clashes(
     return clear, failures
 
 
+def _stem(name: str) -> str:
+    """What two names have in common if they, or what is written beside them, could meet in one output."""
+    return str(PurePosixPath(name).with_suffix("")).removesuffix("_grid").casefold()
+
+
 def _walk(root: Path, recursive: bool, follow_links: bool, on_error: Callable[[OSError], None]) -> Iterator[tuple[str, str]]:
     """Relative POSIX paths under `root`, each with the reason why it cannot be read, empty for regular files; of folders
     only the links that are not followed."""
@@ -283,6 +302,9 @@ def _walk(root: Path, recursive: bool, follow_links: bool, on_error: Callable[[O
         walked = []
         for name in sorted(folders):
             path = Path(folder, name)
+            if is_set_aside(name):
+                yield f"{path.relative_to(root).as_posix()}/", "set aside"
+                continue
             outside = path.is_symlink() and not path.resolve().is_relative_to(real_root)
             if outside and not follow_links:
                 yield path.relative_to(root).as_posix(), _LEADS_OUT
@@ -308,14 +330,6 @@ def _trouble(path: Path, real_root: Path, follow_links: bool) -> str:
     except OSError as error:
         return "symbolic links in a circle" if error.errno == errno.ELOOP else "broken symbolic link"
     return irregularity(mode)
-
-
-def _moves(path: Path) -> bool:
-    try:
-        with open_image(path) as image:
-            return is_moving(image)
-    except Exception:  # decoding tells why
-        return False
 
 
 def _looks_like_image(path: Path) -> bool:

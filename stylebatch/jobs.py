@@ -13,6 +13,7 @@ from stylebatch.colour import to_8_bits
 from stylebatch.device import cores
 from stylebatch.errors import StylebatchError
 from stylebatch.files import atomic_write
+from stylebatch.formats import EXPORT, format_of, told_apart
 from stylebatch.frame import Failure, Frame
 from stylebatch.grid import contact_sheet, stacked
 from stylebatch.images import (
@@ -21,7 +22,6 @@ from stylebatch.images import (
     ImageSource,
     Saved,
     find_images,
-    format_of,
     grid_path,
     without_clashes,
 )
@@ -76,9 +76,11 @@ def stylize_folder(
     for name, value, least in (("batch size", batch_size, 1), ("workers", workers, 0)):
         if value is not None and value < least:
             raise StylebatchError(f"{name} {value}: must be at least {least}")
-    names, ignored, failures = find_images(source, recursive=recursive, follow_links=follow_links)
+    names, others, failures = find_images(source, recursive=recursive, follow_links=follow_links)
+    ignored, unread, set_aside = told_apart(others)
     if not names and not failures:
-        raise StylebatchError(f"{source}: no photographs in it; give a folder of JPEG, PNG or other images")
+        there = "".join(f"; {count} {kind} files, which are not read: {EXPORT}" for kind, count in unread.items())
+        raise StylebatchError(f"{source}: no photographs in it; give a folder of JPEG, PNG or other images{there}")
     names, clashes = without_clashes(names, grid=grid, format=options.format, root=source)
     failures += clashes
     stylizer = Stylizer(style, strength=strength, device=device, precision=precision, backend=backend)
@@ -98,8 +100,9 @@ def stylize_folder(
             manifest.add(saved.source, paths, stamps[saved.source])
 
         summary = Summary(
-            total=len(names) + len(failures), skipped=len(names) - len(todo), failures=failures, ignored=ignored
-        )
+            total=len(names) + len(failures), skipped=len(names) - len(todo), failures=failures, ignored=ignored,
+            unread=unread, set_aside=set_aside,
+        )  # fmt: skip
         sink = ImageSink(output, options=options, grid=grid, threads=max(2, cores() // 2))
         return stylize(
             ImageSource(source, todo, options), stylizer, sink, summary=summary, saved=note, batch_size=batch_size,
@@ -118,12 +121,14 @@ def stylize_image(
     device: str = "auto",
     precision: str = "auto",
     backend: str = "auto",
+    note: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Stylize one photograph; the format is that of `output`'s extension, else the photograph's.
 
     Args:
         output: by default `{name}_{style}` with the photograph's extension, beside it.
         style, strength, options, grid: as in `stylize_folder`.
+        note: told what of the photograph did not come through, or not as it was.
 
     Returns:
         Where the result lies.
@@ -150,6 +155,11 @@ def stylize_image(
             raise StylebatchError(f"{source}: {outcome.reason}")
         if isinstance(outcome, StylebatchError):
             raise outcome
+        if isinstance(outcome, Saved):
+            if outcome.left_out:
+                note(f"first page or frame alone, {outcome.left_out} more")
+            for text in outcome.notes:
+                note(text)
     return path
 
 

@@ -194,6 +194,77 @@ def test_broken_files_are_failures_with_reasons(tmp_path: Path) -> None:
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
+def damaged(whole: bytes, kind: str) -> bytes:
+    """A JPEG, or a file with one in it, as cards and disks leave it."""
+    start, end = len(whole) // 2, len(whole) // 2 + 400
+    return {
+        "end in the middle": whole[:start] + b"\xff\xd9" + whole[start + 2 :],
+        "zeros": whole[:start] + bytes(400) + whole[end:],
+        "missing piece": whole[:start] + whole[end:],
+        "cut off": whole[:start],
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["end in the middle", "zeros", "missing piece", "cut off"])
+@pytest.mark.parametrize(
+    "how", [{}, {"progressive": True}, {"mode": "L"}, {"mode": "CMYK"}, {"restart_marker_rows": 1}], ids=str
+)
+def test_damaged_jpegs_fail_unless_they_may_be(how: dict[str, Any], kind: str, tmp_path: Path) -> None:
+    """Of which libjpeg only warns, and Pillow not even that."""
+    how = dict(how)
+    original = picture(200, 150).convert(how.pop("mode", "RGB"))
+    original.save(tmp_path / "a.jpg", quality=92, **how)
+    (tmp_path / "b.jpg").write_bytes(damaged((tmp_path / "a.jpg").read_bytes(), kind))
+    whole, failure = ImageSource(tmp_path, ["a.jpg"])[0], ImageSource(tmp_path, ["b.jpg"])[0]
+    assert isinstance(whole, Frame)
+    assert isinstance(failure, Failure)
+    assert "damaged JPEG data" in failure.reason
+    assert "--allow-truncated" in failure.reason
+    kept = ImageSource(tmp_path, ["b.jpg"], ImageOptions(allow_truncated=True))[0]
+    assert isinstance(kept, Frame)
+    assert kept.pixels.shape == whole.pixels.shape
+    if "progressive" not in how:
+        assert (kept.pixels[:40] == whole.pixels[:40]).all()
+
+
+def test_damaged_jpeg_in_tiff_fails_too(tmp_path: Path) -> None:
+    picture(200, 150).save(tmp_path / "a.tif", compression="jpeg")
+    whole = (tmp_path / "a.tif").read_bytes()
+    with Image.open(tmp_path / "a.tif") as image:
+        offset, length = image.tag_v2[273][-1], image.tag_v2[279][-1]  # type: ignore[attr-defined]
+    middle = offset + length // 2
+    (tmp_path / "b.tif").write_bytes(whole[:middle] + b"\xff\xd9" + whole[middle + 2 :])
+    assert isinstance(ImageSource(tmp_path, ["a.tif"])[0], Frame)
+    failure = ImageSource(tmp_path, ["b.tif"])[0]
+    assert isinstance(failure, Failure)
+    assert "damaged JPEG data" in failure.reason
+    assert isinstance(ImageSource(tmp_path, ["b.tif"], ImageOptions(allow_truncated=True))[0], Frame)
+
+
+def test_sound_jpegs_with_more_than_they_need(tmp_path: Path) -> None:
+    """Cameras pad the end, and put films and second pictures behind it."""
+    picture().save(tmp_path / "whole.jpg", quality=92)
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    for number, data in enumerate(
+        [whole[:-2] + bytes(300) + whole[-2:], whole + bytes(500), whole + b"\0\0ftypmp42" + whole]
+    ):
+        (tmp_path / f"{number}.jpg").write_bytes(data)
+        assert difference(read_image(tmp_path / f"{number}.jpg").pixels, read_image(tmp_path / "whole.jpg").pixels) == 0
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("size", [None, 20])
+def test_jpeg_has_the_pixels_that_pillow_gives(mode: str, size: int | None, tmp_path: Path) -> None:
+    picture(200, 150).convert(mode).save(tmp_path / "a.jpg")
+    frame = read_image(tmp_path / "a.jpg", options=ImageOptions(size=size))
+    with Image.open(tmp_path / "a.jpg") as image:
+        if size:
+            image.draft(None, (20, 15))
+        assert (
+            difference(frame.pixels, image.convert("RGB").resize(frame.pixels.shape[1::-1], Image.Resampling.LANCZOS)) == 0
+        )
+
+
 def test_finding(photos: Callable[..., Path]) -> None:
     root = photos("B.JPG", "a b/ü.png", "nested/c.webp", ".hidden.jpg")
     picture().save(root / "no_extension", format="PNG")

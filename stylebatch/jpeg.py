@@ -1,0 +1,78 @@
+"""JPEG's pixels, and whether they are whole: Pillow passes on none of libjpeg's warnings, and so half a picture as one."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+from PIL import Image, TiffImagePlugin
+from simplejpeg import decode_jpeg
+
+from stylebatch.frame import Pixels
+
+_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
+_JPEG_IN_TIFF = 7
+_TIFF_PARTS = (
+    (TiffImagePlugin.STRIPOFFSETS, TiffImagePlugin.STRIPBYTECOUNTS),
+    (TiffImagePlugin.TILEOFFSETS, TiffImagePlugin.TILEBYTECOUNTS),
+)
+
+
+def load_jpeg(image: Image.Image, *, allow_damaged: bool) -> Pixels | None:
+    """Decode an opened JPEG at the size to which it was drafted: H×W of grey, H×W×3 of RGB or H×W×4 of CMYK, uint8. None if
+    it is no JPEG, or one of which libjpeg's simple interface makes nothing: odd sampling, broken tables.
+
+    Raises:
+        OSError: data is missing or damaged, and that is not allowed.
+    """
+    if image.format not in ("JPEG", "MPO"):
+        return None
+    inverted = image.tile[0].args[0] == "CMYK;I"  # type: ignore[attr-defined]
+    image.fp.seek(0)  # type: ignore[attr-defined]
+    data = image.fp.read()  # type: ignore[attr-defined]
+    pixels = _decoded(data, _SPACES[image.mode], image.size, allow_damaged)
+    return ~pixels if inverted and pixels is not None else pixels
+
+
+def check_jpeg_in_tiff(image: Image.Image) -> None:
+    """The same for an opened TIFF, whose strips or tiles may be JPEGs that share their tables.
+
+    Raises:
+        OSError: as `load_jpeg`.
+    """
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(TiffImagePlugin.COMPRESSION) != _JPEG_IN_TIFF:
+        return
+    tables = tags.get(TiffImagePlugin.JPEGTABLES, b"\xff\xd8\xff\xd9")[:-2]
+    for offsets, lengths in _TIFF_PARTS:
+        for offset, length in zip(tags.get(offsets, ()), tags.get(lengths, ()), strict=False):
+            image.fp.seek(offset)  # type: ignore[attr-defined]
+            _decoded(tables + image.fp.read(length)[2:], "GRAY", (1, 1), False)  # type: ignore[attr-defined]
+
+
+def _decoded(data: bytes, space: str, size: tuple[int, int], allow_damaged: bool) -> Pixels | None:
+    """By libjpeg's smallest scale at which the picture is not smaller than `size`."""
+    decode = partial(decode_jpeg, data, space, min_width=size[0], min_height=size[1], min_factor=1.0)
+    warning = ""
+    try:
+        try:
+            pixels = decode(strict=True)
+        except ValueError as error:
+            warning = str(error)
+            pixels = decode(strict=False)
+    except (ValueError, IndexError):
+        return None
+    if not allow_damaged and _tells_of_damage(warning, data):
+        told = warning.removeprefix("Corrupt JPEG data: ")
+        truncated = "truncated or " if "remature end" in told else ""
+        raise OSError(f"{truncated}damaged JPEG data ({told}); --allow-truncated takes what there is")
+    grey_or_colours: Pixels = pixels.squeeze(2) if space == "GRAY" else pixels
+    return grey_or_colours
+
+
+def _tells_of_damage(warning: str, data: bytes) -> bool:
+    """What is left over before the end is mostly the trace of damage; that of some cameras is padding, all one byte."""
+    left_over = re.match(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9", warning)
+    if left_over:
+        return re.search(rb"(.)\1{%d}\xff\xd9" % (int(left_over[1]) - 1), data, re.DOTALL) is None
+    return warning.startswith(("Corrupt JPEG data", "Premature end of JPEG"))
