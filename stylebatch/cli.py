@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -35,6 +37,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(function)
     def wrapper(*args: Any, debug: bool, **options: Any) -> None:
+        notes = _Notes()
+        logging.getLogger("stylebatch").addHandler(notes)
         try:
             function(*args, **options)
         except StylebatchError as error:
@@ -44,13 +48,23 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             sys.exit(SOME_FAILED if isinstance(error, OutputError) else BAD_USAGE)
         except KeyboardInterrupt:
             sys.exit(130)
+        finally:
+            logging.getLogger("stylebatch").removeHandler(notes)
 
     return wrapper
 
 
+class _Notes(logging.Handler):
+    """What the library has to say beside its results, a line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"note: {printable(record.getMessage())}", err=True)
+
+
 def printable(text: str) -> str:
-    """File names may hold bytes that are no text; terminals want text."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """File names and headers may hold bytes that are no text, and characters that command the terminal."""
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join("\ufffd" if unicodedata.category(each) == "Cc" and each not in "\n\t" else each for each in text)
 
 
 def progress_bar(unit: str) -> tqdm[Any]:
@@ -355,7 +369,8 @@ def styles(context: click.Context, as_json: bool, sheet: Path | None, output: Pa
         return
     for style in named:
         known = f"{style.artist}, {style.artwork}, {style.year} ({style.rights})"
-        click.echo(f"{style.name:<18} {known if 'artwork' in style.header else printable(str(style.path))}")
+        line = f"{style.name:<18} {known if 'artwork' in style.header else style.path}"
+        click.echo(printable(line).replace("\n", "\ufffd"))
 
 
 @styles.command()

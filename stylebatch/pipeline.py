@@ -11,7 +11,7 @@ from typing import Protocol
 from torch import Tensor
 
 from stylebatch.device import cores
-from stylebatch.errors import OutputError
+from stylebatch.errors import OutputError, StylebatchError
 from stylebatch.frame import Batch, Failure, FrameInfo
 from stylebatch.images import Saved
 from stylebatch.loader import Load, Source, load_batches
@@ -181,7 +181,12 @@ def _finish(started: _InFlight, sink: Sink, clock: _Clock) -> None:
         for info in started.batch.infos:
             sink.fail(info, started.pending)
         return
-    stylized = started.pending.result()
+    try:
+        stylized = started.pending.result()
+    except StylebatchError as error:
+        for info in started.batch.infos:
+            sink.fail(info, str(error))
+        return
     clock.lap("stylize")
     for info, original, result in zip(started.batch.infos, started.batch.pixels, stylized, strict=True):
         sink.add(info, original, result)

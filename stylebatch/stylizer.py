@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stylebatch.backends import Backend, BackendName, load_backend, pick_backend
 from stylebatch.colour import with_tone_of
 from stylebatch.device import DTYPES, Precision, keep_freed_memory, pick_devices, pick_precision
+from stylebatch.errors import StylebatchError
 from stylebatch.frame import BATCH_PIXELS
 from stylebatch.stages import as_stages
 from stylebatch.styles import load_style
@@ -64,7 +65,10 @@ class Stylizer:
         self.device = self.devices[0]
         self.precision = pick_precision(precision, self.device)
         self.backend = pick_backend(backend, self.device)
-        self._stages = as_stages(checkpoint.network())
+        network = checkpoint.network()
+        if _overflows(network):
+            raise StylebatchError(f"style {style}: its weights are too large to compute with: they make no pictures")
+        self._stages = as_stages(network)
         self._backends: dict[tuple[BackendName, Precision, torch.device], Backend] = {}
         self._turn = 0
         for each in self.devices:
@@ -81,6 +85,9 @@ class Stylizer:
 
         Returns:
             The same shape and dtype, contiguous, on the CPU.
+
+        Raises:
+            StylebatchError: the style's weights make no numbers of these pictures.
         """
         return self.start(pixels).result()
 
@@ -113,7 +120,9 @@ class Stylizer:
         def checked() -> Tensor:
             stylized, finite = result()
             if not finite and precision != "fp32":
-                stylized, _ = self._backend(name, "fp32", device).start(pixels)()
+                stylized, finite = self._backend(name, "fp32", device).start(pixels)()
+            if not finite:
+                raise StylebatchError(f"the weights of {self.name} make no numbers of it")
             if self._tone:
                 for photograph, picture in zip(pixels.numpy(), stylized.numpy(), strict=True):
                     picture[:] = with_tone_of(picture, photograph, self._tone)
@@ -144,3 +153,16 @@ class Stylizer:
         if key not in self._backends:
             self._backends[key] = load_backend(name, self._stages, device, precision)
         return self._backends[key]
+
+
+@torch.inference_mode()
+def _overflows(network: nn.Module) -> bool:
+    """Whether some layer's statistics are no numbers on a small picture. Normalisation would make an even grey of them,
+    which looks finite."""
+    energies: list[Tensor] = []
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    hooks = [layer.register_forward_hook(lambda _layer, _input, y: energies.append(y.square().mean())) for layer in layers]
+    network(torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    for hook in hooks:
+        hook.remove()
+    return not bool(torch.stack(energies).isfinite().all())

@@ -118,5 +118,5 @@ def test_missing_and_unwritable_paths(model: dict[str, torch.Tensor], tmp_path: 
     with pytest.raises(OutputError, match="cannot be written"):
         save_pth(Checkpoint(model), tmp_path / "file" / "x.pth")
     torch.save({"state": 1}, tmp_path / "no_model.pth")
-    with pytest.raises(StylebatchError, match="no 'model' entry"):
+    with pytest.raises(StylebatchError, match="not a style checkpoint"):
         load_checkpoint(tmp_path / "no_model.pth")

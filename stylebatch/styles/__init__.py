@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +24,13 @@ FOLDER = Path(__file__).parent
 BASE = FOLDER / "base.safetensors"
 #: Where `trainer fit` leaves styles, seen from where it was called.
 TRAINED = Path("checkpoints")
+#: Files that are taken for checkpoints by their names.
+SUFFIXES = (".pth", ".safetensors", ".pt", ".ckpt")
 #: Over this, weights leave the region that training has seen.
 MAX_STRENGTH = 1.5
+
+_log = logging.getLogger("stylebatch")
+_log.addHandler(logging.NullHandler())  # who wants to hear of it says so
 
 
 @dataclass(frozen=True)
@@ -55,35 +62,61 @@ def shipped_styles() -> dict[str, StyleInfo]:
 
 def named_styles() -> dict[str, StyleInfo]:
     """name → every style that can be called by name here: shipped ones, added ones, those trained here. As `find_style`
-    does, later ones hide earlier ones of the same name."""
+    does, later ones hide earlier ones of the same name, and what is no style is passed over with a line in the log."""
     styles = shipped_styles()
     for folder in (added_folder(), TRAINED):
-        styles.update({path.stem: _info(path) for path in sorted(folder.glob("*.safetensors"))})
+        for path in sorted(folder.glob("*.safetensors")):
+            try:
+                styles[path.stem] = _info(path)
+            except StylebatchError as error:
+                _note(f"passed over: {error}")
     return styles
 
 
 def find_style(name_or_path: str) -> Path:
     """The checkpoint file of a path, or of a style's name: one that was trained here (./checkpoints), one that was added,
-    one that is shipped, whichever comes first.
+    one that is shipped, whichever comes first. The log says where one takes the place of a shipped one.
 
     Raises:
         StylebatchError: neither; the message lists the names.
     """
     path = Path(name_or_path)
-    if path.suffix in (".pth", ".safetensors"):
-        if path.is_file():
-            return path
+    if path.suffix in SUFFIXES and os.path.isfile(path):
+        return path
+    broken: StylebatchError | None = None
+    for named in _named(name_or_path):
+        try:
+            _info(named)
+        except StylebatchError as error:
+            broken = broken or error
+            continue
+        if broken:
+            _note(f"passed over: {broken}")
+        if named.parent != FOLDER and (FOLDER / named.name).is_file():
+            _note(f"style {name_or_path}: taken from {named}, not the shipped one of that name")
+        return named
+    if broken:
+        raise broken
+    if path.suffix in SUFFIXES:
         raise StylebatchError(f"style {name_or_path}: no such checkpoint file")
-    for folder in (TRAINED, added_folder(), FOLDER):
-        named = folder / f"{name_or_path}.safetensors"
-        if path.name == name_or_path and named.is_file() and named != BASE:
-            return named
-    if path.is_file():
+    if os.path.isfile(path):
         raise StylebatchError(f"style {name_or_path}: not a checkpoint; give a .pth or .safetensors file")
     raise StylebatchError(
         f"style {name_or_path!r}: unknown; choose from {', '.join(named_styles())}, "
         "or give a .pth or .safetensors checkpoint"
     )
+
+
+def _is_one(style: str) -> bool:
+    return os.path.isfile(style) or bool(_named(style))
+
+
+def _named(name: str) -> list[Path]:
+    """The files that a name may stand for, first choice first."""
+    if Path(name).name != name:
+        return []
+    paths = [folder / f"{name}.safetensors" for folder in (TRAINED, added_folder(), FOLDER)]
+    return [path for path in paths if os.path.isfile(path) and path != BASE]
 
 
 def load_style(style: str, strength: float = 1.0) -> Checkpoint:
@@ -128,18 +161,23 @@ def load_style(style: str, strength: float = 1.0) -> Checkpoint:
 
 
 def parse_mix(style: str) -> dict[str, float]:
-    """ "hosi:0.6,wave:0.2" → {"hosi": 0.75, "wave": 0.25}; a name or path alone has the share 1.
+    """ "hosi:0.6,wave:0.2" → {"hosi": 0.75, "wave": 0.25}; a name or path alone has the share 1, and what is one is no mix,
+    whatever commas and colons are in it.
 
     Raises:
         StylebatchError: a share that is no positive number, or a name that comes twice.
     """
+    if _is_one(style):
+        return {style: 1.0}
     shares: dict[str, float] = {}
-    for part in style.split(","):
-        name, _, number = part.strip().rpartition(":")
+    for part in map(str.strip, style.split(",")):
+        name, _, number = part.rpartition(":")
         try:
             share = float(number)
         except ValueError:
-            name, share = part.strip(), 1.0
+            name, share = part, 1.0
+        if _is_one(part):
+            name, share = part, 1.0
         if not name or name in shares or not 0 < share < math.inf:
             raise StylebatchError(f"style {style!r}: a mix is written name:share,name:share with shares over 0")
         shares[name] = share
@@ -158,11 +196,11 @@ def add_style(path: Path) -> Path:
     Raises:
         StylebatchError: not a checkpoint, or the folder cannot be written.
     """
-    from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_safetensors
+    from stylebatch.checkpoint import Checkpoint, is_plain_name, load_checkpoint, save_safetensors
 
     checkpoint = load_checkpoint(path)
     name = str(checkpoint.metadata.get("style", path.stem))
-    if not name or Path(name).name != name:
+    if not is_plain_name(name):
         raise StylebatchError(f"{path}: its style's name {name!r} is no file name")
     added = added_folder() / f"{name}.safetensors"
     save_safetensors(Checkpoint(checkpoint.model, checkpoint.metadata), added)
@@ -173,10 +211,25 @@ def _info(path: Path) -> StyleInfo:
     try:
         with safe_open(path, framework="np") as file:
             header = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+        fits = _shapes(path) == _shapes(BASE)
+    except (SafetensorError, OSError, ValueError) as error:
         raise StylebatchError(f"{path}: not a style ({error}); remove it, or train it again") from None
+    if not fits:
+        raise StylebatchError(f"{path}: not a style, but another network")
     artwork, artist, year, rights = (header.get(key, "unknown") for key in ("artwork", "artist", "year", "rights"))
     return StyleInfo(path.stem, path, artwork, artist, year, rights, header)
+
+
+def _shapes(path: Path) -> dict[str, list[int]]:
+    """What tensors a file holds, by its header: every style has those of the base."""
+    with safe_open(path, framework="np") as file:
+        return {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
+
+
+@lru_cache
+def _note(line: str) -> None:
+    """Once each."""
+    _log.warning(line)
 
 
 def epoch_checkpoints(prefix: Path) -> list[tuple[int, Path]]:
