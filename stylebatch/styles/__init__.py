@@ -81,7 +81,7 @@ def find_style(name_or_path: str) -> Path:
         StylebatchError: neither; the message lists the names.
     """
     path = Path(name_or_path)
-    if path.suffix in SUFFIXES and os.path.isfile(path):
+    if path.suffix in SUFFIXES and _is_file(path):
         return path
     broken: StylebatchError | None = None
     for named in _named(name_or_path):
@@ -99,7 +99,7 @@ def find_style(name_or_path: str) -> Path:
         raise broken
     if path.suffix in SUFFIXES:
         raise StylebatchError(f"style {name_or_path}: no such checkpoint file")
-    if os.path.isfile(path):
+    if _is_file(path):
         raise StylebatchError(f"style {name_or_path}: not a checkpoint; give a .pth or .safetensors file")
     raise StylebatchError(
         f"style {name_or_path!r}: unknown; choose from {', '.join(named_styles())}, "
@@ -107,8 +107,15 @@ def find_style(name_or_path: str) -> Path:
     )
 
 
+def _is_file(path: Path | str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # longer than any name, or no name at all
+        return False
+
+
 def _is_one(style: str) -> bool:
-    return os.path.isfile(style) or bool(_named(style))
+    return _is_file(style) or bool(_named(style))
 
 
 def _named(name: str) -> list[Path]:
@@ -116,7 +123,7 @@ def _named(name: str) -> list[Path]:
     if Path(name).name != name:
         return []
     paths = [folder / f"{name}.safetensors" for folder in (TRAINED, added_folder(), FOLDER)]
-    return [path for path in paths if os.path.isfile(path) and path != BASE]
+    return [path for path in paths if _is_file(path) and path != BASE]
 
 
 def load_style(style: str, strength: float = 1.0) -> Checkpoint:
