@@ -134,7 +134,7 @@ def make_clip(
             context.colorspace, context.color_range, context.color_primaries, context.color_trc = tags
         sounds, texts = [], []
         for index in range(audio):
-            sound = out.add_stream("libopus" if path.suffix == ".webm" else "aac", rate=48_000)
+            sound = out.add_stream({".webm": "libopus", ".vob": "mp2"}.get(path.suffix, "aac"), rate=48_000)
             sound.metadata["language"] = languages[index]
             sounds.append(sound)
         for index in range(subtitles):

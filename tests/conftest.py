@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from stylebatch import VideoOptions, VideoSink, VideoSource
 from stylebatch.checkpoint import Checkpoint, save_pth
 from stylebatch.transnet import TransNet
 
@@ -43,6 +45,16 @@ MAX_BLOCK_LEVELS = {0.25: 25, 0.5: 80}
 def assert_close(actual: Tensor, expected: Tensor, dtype: torch.dtype = torch.float32) -> None:
     relative, absolute = TOLERANCES[dtype]
     torch.testing.assert_close(actual.double(), expected.double(), rtol=relative, atol=absolute)
+
+
+def copied(source: Path, output: Path, settings: Any = None, **options: Any) -> list[str]:
+    """A film through source and sink alone: the network that changes nothing. Gives the warnings."""
+    film = VideoSource(source, VideoOptions(**options))
+    with VideoSink(output, film, settings) as sink:
+        done = sink.done
+        for frame in film.frames(lambda index: index >= done):
+            sink.add(frame.info, frame.pixels, frame.pixels)
+    return film.warnings + sink.warnings
 
 
 requires_cuda = pytest.mark.skipif(

@@ -26,7 +26,7 @@ from clips import (
     shown,
     to_rgb,
 )
-from conftest import CODED_LEVELS, DEEP_LEVELS, LEVELS
+from conftest import CODED_LEVELS, DEEP_LEVELS, LEVELS, copied
 from PIL import Image
 
 import stylebatch.cli
@@ -36,16 +36,6 @@ from stylebatch.video import encoding
 
 UNEVEN = [0, 512, 1536, 1600, 3072, 3584, 6000, 6100, 6200, 9000, 9512, 10240]
 LATE = [1000 + 512 * index for index in range(12)]
-
-
-def copied(source: Path, output: Path, settings: Any = None, **options: Any) -> list[str]:
-    """A film through source and sink alone: the network that changes nothing. Gives the warnings."""
-    film = VideoSource(source, VideoOptions(**options))
-    with VideoSink(output, film, settings) as sink:
-        done = sink.done
-        for frame in film.frames(lambda index: index >= done):
-            sink.add(frame.info, frame.pixels, frame.pixels)
-    return film.warnings + sink.warnings
 
 
 def styled(source: Path, output: Path | None, checkpoint: Path, **options: Any) -> VideoSummary:
@@ -342,6 +332,28 @@ def test_stopped_and_continued_is_uninterrupted(checkpoint: Path, tmp_path: Path
     assert parts.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
     assert styled(source, parts, checkpoint).unchanged
     assert sorted(path.name for path in tmp_path.iterdir()) == [".stylebatch.jsonl", "a.mp4", "parts.mp4", "whole.mp4"]
+
+
+@pytest.mark.parametrize("output", ["b.mp4", "b.mov", "b.gif"])
+@pytest.mark.parametrize("harm", [0, 5])
+def test_frames_of_the_open_segment_are_kept_as_far_as_they_are_whole(output: str, harm: int, tmp_path: Path) -> None:
+    film = VideoSource(make_clip(tmp_path / "a.mp4", frames=12), VideoOptions())
+    copied(film.path, tmp_path / f"whole_{output}")
+    frames = list(film)
+    for count in (4, 9):
+        sink = VideoSink(tmp_path / output, film, {})
+        for frame in frames[sink.done : count]:
+            sink.add(frame.info, frame.pixels, frame.pixels)
+        sink.close()
+        sink.release()
+    (kept,) = tmp_path.glob(".stylebatch-*/*.frames")
+    os.truncate(kept, kept.stat().st_size - harm)
+    sink = VideoSink(tmp_path / output, film, {})
+    assert sink.done == (8 if harm else 9)
+    sink.release()
+    copied(film.path, tmp_path / output, {})
+    assert (tmp_path / output).read_bytes() == (tmp_path / f"whole_{output}").read_bytes()
+    assert not list(tmp_path.glob(".stylebatch-*"))
 
 
 @pytest.mark.usefixtures("short_segments")

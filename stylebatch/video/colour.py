@@ -154,7 +154,9 @@ class ToRGB:
         if not has_alpha(frame.format):
             return None
         format, depth = frame.format, depth_of(frame.format)
-        if format.is_planar and not format.is_big_endian and not _is_float(format):
+        if format.is_planar and not _is_float(format):
+            if format.is_big_endian:
+                frame = _scaled(self._scaler, frame, format.name.removesuffix("be") + "le", True)
             alpha = _plane(frame, 3)
         else:
             depth = 8 if depth == 8 else 16

@@ -41,11 +41,13 @@ def decoded(
     """
     decode = _decoder(stream)
     time_base = base_of(stream)
-    in_avi = stream.container.format.name == "avi"
+    format = stream.container.format.name
+    in_avi = format == "avi"
     due: list[int] = []  # times of packets whose frames have not come
     again: list[int] = []  # times at which the frame before is shown once more
     before: VideoFrame | None = None
-    begun = broken = False
+    begun = format not in ("mpeg", "mpegts")  # recordings of broadcasts start in the middle of a group, which cannot be had
+    broken = repeat  # what is swallowed before the first frame has been lost, too
     missing = 0  # packets until a gap in a transport stream is known to be no joint
     end = 0.0
 
@@ -70,23 +72,22 @@ def decoded(
             if time is not None:
                 insort(again, time)
             continue
-        if time is not None:
-            insort(due, time)
         begun = begun or packet.is_keyframe
+        if time is not None and begun and not packet.is_discard:
+            insort(due, time)
         frames: list[VideoFrame] = []
         try:
             frames = decode(packet)
         except av.EOFError:
             pass
         except (av.FFmpegError, ValueError) as error:
-            if begun:  # a broadcast's recording starts in the middle of a group, whose frames cannot be had
+            if begun:
                 damaged(f"cannot be decoded ({plain(error)})")
-                if time is not None:
+                if time in due:
+                    due.remove(time)
                     insort(again, time)
-            if time is not None:
-                due.remove(time)
         if packet.is_corrupt and packet.size:
-            if stream.container.format.name == "mpegts":
+            if format == "mpegts":
                 missing = _NEAR
             else:
                 damaged("the file is cut off in the middle of a frame")

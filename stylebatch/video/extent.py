@@ -22,11 +22,12 @@ class Extent:
 
     Attributes:
         is_cut_off: the file ends before what it says it holds.
-        follows: something comes after its end, such as a second file that was joined to it.
+        follow: so many files of its kind were joined to it; `unread` is how many of these FFmpeg does not come to.
     """
 
     is_cut_off: bool = False
-    follows: bool = False
+    follow: int = 0
+    unread: int = 0
 
 
 def extent(path: Path | str, format: str) -> Extent:
@@ -45,38 +46,35 @@ def extent(path: Path | str, format: str) -> Extent:
 
 def _mp4(file: BinaryIO, size: int) -> Extent:
     """Boxes: size in 4 bytes, kind; 1 for a size in 8 more, 0 for the rest of the file."""
-    position = 0
+    position = follow = 0
     while position + 8 <= size:
         file.seek(position)
         head = file.read(16)
         length = int.from_bytes(head[:4], "big")
+        follow += position > 0 and head[4:8] == b"ftyp"
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
-        if length == 0:
-            return Extent()
-        if length < 8 or not head[4:8].isascii():
-            return Extent()  # what somebody has appended is no part of the film
+        if length < 8 or not head[4:8].isascii():  # to the end of the file, or what somebody has appended
+            return Extent(follow=follow, unread=follow)
         position += length
-    return Extent(is_cut_off=position > size)
+    return Extent(position > size, follow, follow)
 
 
 def _matroska(file: BinaryIO, size: int) -> Extent:
     """Elements: ID and size, both in 1 to 8 bytes. A live recording leaves sizes open: what is in these is walked over."""
-    position, seen = 0, False
+    position = segments = 0
     while position < size:
         file.seek(position)
         ident, length = _number(file, marker=True), _number(file)
         if ident is None or length is None:
-            return Extent(is_cut_off=seen)
-        if ident == _EBML and seen:
-            return Extent(follows=True)
-        seen = seen or ident == _SEGMENT
+            return Extent(is_cut_off=segments > 0)
+        segments += ident == _SEGMENT
         position = file.tell()
         if length != _OPEN:
             position += length
         elif ident not in (_SEGMENT, _CLUSTER):
             return Extent()
-    return Extent(is_cut_off=position > size)
+    return Extent(position > size, max(0, segments - 1), max(0, segments - 2))
 
 
 def _number(file: BinaryIO, *, marker: bool = False) -> int | None:
@@ -116,15 +114,30 @@ def _avi(file: BinaryIO, size: int) -> Extent:
 
 def _asf(file: BinaryIO, size: int) -> Extent:
     """Objects: a GUID of 16 bytes, size in 8. Broadcasts leave that of the data open."""
-    position = 0
+    position = headers = 0
     while position + 24 <= size:
         file.seek(position)
         head = file.read(24)
         length = int.from_bytes(head[16:], "little")
-        if (position == 0 and head[:16] != _ASF_HEADER) or length < 24 or length > 1 << 62:
+        headers += head[:16] == _ASF_HEADER
+        if not headers or length < 24 or length > 1 << 62:
             return Extent()
         position += length
+    return Extent(position > size, max(0, headers - 1), max(0, headers - 1))
+
+
+def _flv(file: BinaryIO, size: int) -> Extent:
+    """A header, then tags: kind, size in 3 bytes, 7 more, and the size again behind."""
+    position = 13
+    while position + 11 <= size:
+        file.seek(position)
+        head = file.read(4)
+        if head.startswith(b"FLV"):
+            return Extent(follow=1, unread=1)
+        position += int.from_bytes(head[1:], "big") + 15
     return Extent(is_cut_off=position > size)
 
 
-_WALKS: dict[str, Callable[[BinaryIO, int], Extent]] = {"mov": _mp4, "matroska": _matroska, "avi": _avi, "asf": _asf}
+_WALKS: dict[str, Callable[[BinaryIO, int], Extent]] = {
+    "mov": _mp4, "matroska": _matroska, "avi": _avi, "asf": _asf, "flv": _flv,
+}  # fmt: skip

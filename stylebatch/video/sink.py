@@ -85,6 +85,10 @@ class VideoSink:
         self.waited = 0.0
         self._from_rgb = FromRGB(self.encoding.colour, self.encoding.pix_fmt, self.encoding.coded)
         self._ratio = source.clip.ticks(source.options) / self.encoding.time_base
+        self._phase = Fraction(0)  # AVI's beat is that of the first frame
+        if self.encoding.container == "avi" and not source.options.fps:
+            start = Fraction(source.clip.start) / self.encoding.time_base
+            self._phase = start - round(start)
         self._open = _OpenSegment(self)
         self._next = self.done
         self._error: Exception | None = None
@@ -187,7 +191,7 @@ class VideoSink:
         self._outcomes.put(Saved(info.source, self.output, pixels.shape[0] * pixels.shape[1], 0))
 
     def _tick(self, pts: int) -> int:
-        exact = pts * self._ratio
+        exact = pts * self._ratio - self._phase
         if abs(exact - round(exact)) > _OFF_BEAT:
             time = show_time(float(exact * self.encoding.time_base))
             raise StylebatchError(

@@ -29,7 +29,7 @@ from stylebatch.video.extent import extent
 from stylebatch.video.filters import equal, frame_base, progressive, resampled, rising
 from stylebatch.video.options import VideoOptions, show_time
 from stylebatch.video.pyav import fraction, open_input
-from stylebatch.video.times import Times, base_of, times_of
+from stylebatch.video.times import Times, base_of, from_key, times_of
 
 #: Seconds before a cut from which on decoding runs up to it, over streams whose key frames refer across them.
 _RUN_UP = 5.0
@@ -212,13 +212,16 @@ class VideoSource:
                 raise StylebatchError(
                     f"{self.path}: its pixel format {frame.format.name} cannot be read ({plain(error)}); convert it first"
                 ) from error
-        self._refuse_cut_off(clip, times)
+        self._look_at_end(clip, times)
         return clip, times
 
-    def _refuse_cut_off(self, clip: Clip, times: Times) -> None:
+    def _look_at_end(self, clip: Clip, times: Times) -> None:
         """A file that ends before its container says is refused before hours are spent on it, or it is said."""
         with open_film(self.path) as container:
-            if not extent(self.path, container.format.name).is_cut_off:
+            found = extent(self.path, container.format.name)
+            if found.unread:
+                self.warn("another film was joined to its end, and cannot be read there; join them by FFmpeg's concat")
+            if not found.is_cut_off:
                 return
             end = 0.0
             with suppress(av.FFmpegError):
@@ -243,11 +246,14 @@ class VideoSource:
             # An error comes with the packet that it is in where slices are decoded together, but not frames.
             stream.thread_type = "SLICE" if repeat else "AUTO"
             stream.thread_count = self.threads
-            if first > clip.start + _RUN_UP and not self.times.joints:
-                with suppress(av.FFmpegError):  # what cannot seek is decoded from its beginning
-                    seconds = Fraction(first - _RUN_UP) + self.times.origin
-                    container.seek(int(seconds / clip.time_base), stream=stream)
             packets = self.times.packets(container, stream)
+            if first > clip.start + _RUN_UP:
+                if self.times.duration is None:
+                    with suppress(av.FFmpegError):  # what cannot seek is decoded from its beginning
+                        seconds = Fraction(first - _RUN_UP) + self.times.origin
+                        container.seek(int(seconds / clip.time_base), stream=stream)
+                else:
+                    packets = from_key(packets, first - _RUN_UP)
             frames = equal(decoded(packets, stream, self.path, repeat=repeat, warn=self.warn), self.warn)
             count = 0
             for frame in rising(resampled(progressive(frames), options.fps)):

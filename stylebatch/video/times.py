@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -33,7 +33,7 @@ class Times:
     Attributes:
         shifts: for each stream, by index: from its packet of which number on how many seconds are added.
         joints: seconds of the sound clock at which the file's own restarts or jumps.
-        duration: seconds, if the file was read for it; its header does not know of restarts.
+        duration: seconds, if the file was read to its end: its header does not know of restarts.
     """
 
     shifts: dict[int, list[tuple[int, Fraction]]]
@@ -62,6 +62,20 @@ class Times:
             yield packet
 
 
+def from_key(packets: Iterable[Packet[Any]], until: float) -> Iterator[Packet[Any]]:
+    """Leave out what lies before the last key frame up to a time in seconds: seeking, where FFmpeg cannot or knows of no key
+    frames."""
+    group: list[Packet[Any]] = []
+    packets = iter(packets)
+    for packet in packets:
+        ticks = packet.dts if packet.pts is None else packet.pts
+        group = [*([] if packet.is_keyframe else group), packet]
+        if ticks is None or ticks * base_of(packet) >= until:
+            break
+    yield from group
+    yield from packets
+
+
 def is_end(packet: Packet[Any]) -> bool:
     """Whether a packet is the end of its stream, which PyAV gives; other empty ones say "the same picture again"."""
     return not packet.size and packet.pts is None and packet.dts is None
@@ -71,7 +85,7 @@ def times_of(container: InputContainer, path: Path) -> Times:
     """The times of a file that has just been opened. Where its container's clock may restart it is read to its end."""
     start = _start(container)
     name = container.format.name
-    joined = name.startswith("matroska") and extent(path, name).follows
+    joined = name.startswith("matroska") and extent(path, name).follow > 0
     if name not in _RESTARTING and not joined:
         return Times({stream.index: [(0, -start)] for stream in container.streams})
     stretches = _stretches(container)
