@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from stylebatch.errors import StylebatchError
 from stylebatch.formats import PICTURE_SUFFIXES
 
 #: Files that a person would call a film by their name; others are films as well.
@@ -100,7 +101,7 @@ def expect(command: str, path: Path, *others: Path | None) -> None:
     """Whether a path that was given to a command of `stylebatch` is there, and not one for another command.
 
     Raises:
-        click.UsageError: it is; the message has the right command.
+        StylebatchError: it is not; the message has the right command.
     """
     meant = command_for(path)
     if meant == command or (meant is None and path.exists()):
@@ -108,7 +109,7 @@ def expect(command: str, path: Path, *others: Path | None) -> None:
     what = {"folder": "folder", "image": "photograph", "video": "film"}
     if meant is None:
         missing = {"folder": "folder of photographs", "image": "photograph", "video": "film"}[command]
-        raise click.UsageError(f"{path}: no such {missing}")
+        raise StylebatchError(f"{path}: no such {missing}")
     if (
         command == "video"
         and meant == "image"
@@ -117,12 +118,12 @@ def expect(command: str, path: Path, *others: Path | None) -> None:
         return
     if command == "video" and (films := _films_in(path)):
         given = [f"{shlex.quote(str(path))}/*{films[0].suffix}", *_quoted(others or (Path("OUT"),))]
-        raise click.UsageError(f"{path}: is a folder; name the films in it: stylebatch video {' '.join(given)}")
+        raise StylebatchError(f"{path}: is a folder; name the films in it: stylebatch video {' '.join(given)}")
     outputs = [other for other in others if other is not None]
     if meant == "folder" and not outputs:
         outputs = [path.with_name(f"{path.name}_hosi")]
     words = " ".join([meant, *_quoted((path, *outputs))])
-    raise click.UsageError(f"{path}: is a {what[meant]}; the command for it is stylebatch {words}")
+    raise StylebatchError(f"{path}: is a {what[meant]}; the command for it is stylebatch {words}")
 
 
 def _quoted(paths: Sequence[Path | None]) -> list[str]:

@@ -254,7 +254,11 @@ def image(source: Path, output: str | None, style: str, **options: Any) -> None:
     style = _checked(style, options["strength"], options["device"])
     from stylebatch.jobs import stylize_image
 
-    click.echo(printable(str(stylize_image(source, into, style, options=image_options, **options))))
+    def note(text: str) -> None:
+        click.echo(printable(f"{source}: {text}"), err=True)
+
+    path = stylize_image(source, into, style, options=image_options, note=note, **options)
+    click.echo(printable(str(path)))
 
 
 def _as_time(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
@@ -513,6 +517,7 @@ def _as_dict(summary: Summary) -> dict[str, Any]:
         "done": summary.done,
         "renamed": summary.renamed,
         "partial": summary.partial,
+        "notes": summary.notes,
         "halved": summary.halved,
         "failed": [{"path": failure.source, "reason": failure.reason} for failure in summary.failures],
         "ignored": summary.ignored,
@@ -534,6 +539,8 @@ def _as_text(summary: Summary, output: Path) -> str:
         lines.append(f"in another format: {_some(f'{name} as {output}' for name, output in summary.renamed.items())}")
     if summary.partial:
         lines.append(f"first page or frame alone: {_some(f'{name}, {more} more' for name, more in summary.partial.items())}")
+    for note in dict.fromkeys(note for notes in summary.notes.values() for note in notes):
+        lines.append(f"{note}: {_some(name for name, notes in summary.notes.items() if note in notes)}")
     if summary.ignored:
         lines.append(f"not pictures: {_some(summary.ignored)}")
     if summary.unread:

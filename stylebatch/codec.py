@@ -21,6 +21,7 @@ from torch import Tensor
 
 from stylebatch.colour import (
     fill_transparent,
+    from_hdr,
     from_srgb,
     over_white,
     resized,
@@ -29,13 +30,24 @@ from stylebatch.colour import (
     upright,
     with_colours_of,
 )
-from stylebatch.deep import TIFF_COMPRESSIONS, encode_png, encode_tiff, load_deep, with_tags
+from stylebatch.deep import (
+    TIFF_COMPRESSIONS,
+    depth_of_png,
+    encode_png,
+    encode_tiff,
+    load_deep,
+    transparent_level,
+    with_tags,
+)
 from stylebatch.errors import StylebatchError
 from stylebatch.files import atomic_write
-from stylebatch.formats import EXPORT, FORMATS, RAW, output_name, unread_kind, written_by_name
+from stylebatch.formats import EXPORT, FORMATS, LARGEST, RAW, output_name, unread_kind, written_by_name
 from stylebatch.frame import Frame, FrameInfo, Pixels
+from stylebatch.h273 import HDR
+from stylebatch.icc import SRGB
 from stylebatch.jpeg import check_jpeg_in_tiff, load_jpeg
 from stylebatch.options import DEFAULTS, ImageOptions
+from stylebatch.stated import stated_colour
 from stylebatch.tiff import beginning_at, pages_of
 
 #: Formats whose moving pictures keep moving.
@@ -58,6 +70,8 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "BMP": {},
     "GIF": {},
 }
+# Text and profiles of sound PNGs reach megabytes: editing histories, workflows, printers. Pillow would call them broken.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 1 << 26
 with suppress(ImportError):  # the extra `heif`
     importlib.import_module("pillow_heif").register_heif_opener()
 Image.init()
@@ -94,6 +108,7 @@ class ImageExtra:
         times: access and modification in nanoseconds, or None to leave the output its own.
         frame: number in an animation of `frames`, shown for `duration` milliseconds.
         left_out: how many further pages or frames the file has, which do not come through.
+        notes: what else of the file does not come through, or not as it was; each in a few words.
     """
 
     output: str
@@ -110,6 +125,7 @@ class ImageExtra:
     frames: int = 1
     duration: float = 0
     left_out: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def read_image(path: Path, index: int = 0, name: str | None = None, options: ImageOptions = DEFAULTS) -> Frame:
@@ -198,6 +214,10 @@ def open_image(path: Path) -> Image.Image:
                 start = file.read(16)
                 is_raw = start[:4] in _TIFF_STARTS and any(page.sensor for page in pages_of(file))
             unread = RAW if is_raw else unread_kind(path.name, start)
+            if unread is None and start[:4] in _TIFF_STARTS:
+                raise StylebatchError(
+                    "a TIFF in a depth, colours or compression that is not read; export as 16 bits"
+                ) from None
             raise _not_read(unread) if unread else error from None
     return _first_page(image) if image.format == "TIFF" else image
 
@@ -256,6 +276,11 @@ def _read(path: Path, index: int, name: str, options: ImageOptions, *, still: bo
         if width * height * count > options.max_megapixels * 1_000_000:
             frames = f" in {count} frames" if count > 1 else ""
             raise StylebatchError(f"{width}×{height} pixels{frames}: over the limit of {options.max_megapixels} megapixels")
+        sides = options.work_size(width, height) if options.keep_work_size else (width, height)
+        if max(sides) > LARGEST.get(format, max(sides)):
+            raise StylebatchError(
+                f"{sides[0]}×{sides[1]} pixels: {format} holds no more than {LARGEST[format]} a side; write PNG"
+            )
         # A frame may reach beyond what the header says: Pillow looks at that while it decodes.
         Image.MAX_IMAGE_PIXELS = options.max_megapixels * 1_000_000
         if options.keep_work_size or not options.preserve_color:
@@ -306,10 +331,11 @@ def _decode(
 ) -> tuple[Pixels, ImageExtra]:
     """The frame at which an opened picture stands, as the network is to see it. `full` is its size before any draft."""
     drafted = image.size != full
+    profile, hdr = stated_colour(image, path)  # before a TIFF is loaded, which closes it
     loaded, alpha = _loaded(image, path, options.allow_truncated)
     exif = _exif(image)
     orientation = exif.pop(ExifTags.Base.Orientation, 1)
-    colours, profile, convert_back = to_srgb(loaded, image.info.get("icc_profile"))
+    colours, profile, convert_back = to_srgb(loaded, profile) if hdr is None else (from_hdr(loaded, *hdr), SRGB, False)
     colours = upright(colours, orientation)
     size = (full[::-1] if orientation >= 5 else full) if drafted else (colours.shape[1], colours.shape[0])
     work = options.work_size(*size)
@@ -322,6 +348,11 @@ def _decode(
     info = {} if options.strip_metadata else _metadata(image, exif, size)
     if "loop" in image.info and shared["frames"] > 1:
         info["loop"] = image.info["loop"]
+    notes = []
+    if hdr is not None:
+        notes.append(f"{HDR[hdr[1]]} is tone-mapped to sRGB: its highlights lose their range")
+    if shared["frames"] > 1 and image.format == "PNG" and depth_of_png(path) > 8:
+        notes.append("animations are written in 8 bits")
     extra = ImageExtra(
         size=size if size != work else None,
         alpha=alpha,
@@ -330,6 +361,7 @@ def _decode(
         convert_back=convert_back,
         info=info,
         duration=image.info.get("duration", 0),
+        notes=tuple(notes),
         **shared,
     )
     return pixels, extra
@@ -340,7 +372,7 @@ def _loaded(image: Image.Image, path: Path, allow_truncated: bool) -> tuple[Imag
         return pixels, None
     if not allow_truncated:
         check_jpeg_in_tiff(image)
-    return load_deep(image, path) or _eight_bits(image)
+    return load_deep(image, path) or transparent_level(image, path) or _eight_bits(image)
 
 
 def _eight_bits(image: Image.Image) -> tuple[Image.Image, Pixels | None]:

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from stylebatch.frame import Pixels
+from stylebatch.h273 import tone_mapped
 from stylebatch.icc import SRGB, has_way_back, into_srgb, is_srgb, out_of_srgb, space_of
 
 #: How much red, green and blue add to brightness, by ITU-R BT.601.
@@ -51,6 +52,15 @@ def from_srgb(pixels: Pixels, profile: bytes) -> Pixels:
     converted = out_of_srgb(pixels, profile)
     assert converted is not None
     return converted
+
+
+def from_hdr(pixels: Image.Image | Pixels, primaries: int, transfer: int) -> Pixels:
+    """Pixels as for `to_srgb` in PQ or HLG and H.273's primaries → H×W×3 in sRGB, tone-mapped, of their depth."""
+    rgb, _, _ = to_srgb(pixels, None)
+    codes = rgb if rgb.dtype == np.uint16 else rgb.astype(np.uint16) * 257
+    light = tone_mapped(codes, primaries, transfer)
+    shown = np.where(light <= 0.0031308, light * 12.92, 1.055 * np.maximum(light, 0.0031308) ** np.float32(1 / 2.4) - 0.055)
+    return _rounded(shown * np.float32(np.iinfo(rgb.dtype).max), rgb)
 
 
 def to_8_bits(pixels: Pixels) -> Pixels:

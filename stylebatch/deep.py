@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
+from stylebatch.errors import StylebatchError
 from stylebatch.frame import Pixels
 
 #: Lossless ones that are written, by Pillow's names, with their numbers in the file.
@@ -21,15 +22,21 @@ _DROPPED = ("RGB;16", "RGBA;16", "LA;16")
 _GREY = ("I;16", "I;16B", "I;16L", "I", "F")
 #: Compressions under which libtiff may write each sample as its difference from the one before.
 _PREDICTING = (5, 8, 32946, 34925, 50000)
+#: A TIFF's sample format of signed integers; how far floating point may reach beyond white, where it is clipped.
+_SIGNED, _OVERSHOOT = 2, 2
 _OFFSETS = (TiffImagePlugin.STRIPOFFSETS, TiffImagePlugin.TILEOFFSETS)
 
 
 def load_deep(image: Image.Image, path: Path) -> tuple[Pixels, Pixels | None] | None:
     """Decode an opened picture of more than 8 bits a channel; None if it has no more, or of a kind that is not understood.
+    Of a moving PNG in colours Pillow's 8 bits have to do.
 
     Returns:
         H×W of grey, H×W×3 of RGB or H×W×4 of CMYK, and alpha H×W or None; uint16, turned as the EXIF that `image` has after
         this says.
+
+    Raises:
+        StylebatchError: floating point of which white is not known. Pillow's errors: it is broken.
     """
     if _is_deep_tiff(image):
         return _tiff(image, path)
@@ -38,7 +45,8 @@ def load_deep(image: Image.Image, path: Path) -> tuple[Pixels, Pixels | None] | 
     image.load()
     if image.mode in _GREY:
         return _grey(image)
-    return _png(image, path) if image.format == "PNG" and raw_mode.startswith(_DROPPED) else None
+    dropped = image.format == "PNG" and raw_mode.startswith(_DROPPED) and not getattr(image, "is_animated", False)
+    return _png(image, path) if dropped else None
 
 
 def encode_png(pixels: Pixels, profile: bytes | None, info: dict[str, Any]) -> bytes:
@@ -89,12 +97,41 @@ def with_tags(encoded: bytes, profile: bytes | None, info: dict[str, Any]) -> by
     return struct.pack("<2sHI", b"II", 42, 8) + directory.tobytes(8) + encoded[8:]
 
 
+def transparent_level(image: Image.Image, path: Path) -> tuple[Pixels, Pixels] | None:
+    """Grey of a PNG with 2, 4 or 8 bits, and alpha by its one transparent level, both H×W uint8; None if it has none.
+    Pillow spreads levels of 2 and 4 bits over 8, but not the transparent one."""
+    level = image.info.get("transparency")
+    if image.format != "PNG" or image.mode != "L" or not isinstance(level, int):
+        return None
+    grey = np.array(image)
+    spread = level * 255 // ((1 << depth_of_png(path)) - 1)
+    return grey, np.where(grey == spread, 0, 255).astype(np.uint8)
+
+
+def depth_of_png(path: Path) -> int:
+    """Bits a channel."""
+    with path.open("rb") as file:
+        return file.read(25)[24]
+
+
 def _grey(image: Image.Image) -> tuple[Pixels, Pixels | None]:
+    """White by the kind of sample: 1 of floating point, else its largest; 65,535 for 32 bits that hold no more."""
     values = np.asarray(image)
-    if image.mode == "F" and values.max(initial=0) <= 1:
-        values = values * 65535
-    grey: Pixels = np.rint(values).clip(0, 65535).astype(np.uint16)
     tags = getattr(image, "tag_v2", {})
+    kind, bits = tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0], tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
+    if image.mode == "F":
+        values = np.nan_to_num(values, nan=0, posinf=1, neginf=0)
+        if values.max(initial=0) > _OVERSHOOT:
+            raise StylebatchError(f"floating-point values up to {values.max():g}, where white is 1; export as 16 bits")
+        values = values * 65535
+    elif image.mode == "I":
+        if bits == 32 and kind == 1:
+            values = values.view(np.uint32)
+        if bits == 16 and kind == _SIGNED:
+            values = values * (65535 / 32767)
+        elif values.max(initial=0) > 65535:
+            values = values * (65535 / np.iinfo(values.dtype).max)
+    grey: Pixels = np.rint(values).clip(0, 65535).astype(np.uint16)
     if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:  # white is 0, which Pillow minds in 8 bits alone
         grey = ~grey
     if "transparency" in image.info:  # a PNG's one transparent level

@@ -27,6 +27,8 @@ EXTENSIONS = {
 }  # fmt: skip
 #: Formats that are written; GIF only where it moves.
 WRITTEN = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP")
+#: The most pixels a side that a format, or what commonly reads it, can hold; the others hold more than memory does.
+LARGEST = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 32_768, "GIF": 65_535}
 #: What can be asked for, by extension.
 CHOICES = {suffix[1:]: format for format in WRITTEN for suffix in EXTENSIONS[format]}
 #: Files that a person would call a picture by their name: it is a failure when they cannot be read.

@@ -22,11 +22,17 @@ from PIL import Image, ImageCms
 from torch.nn.functional import grid_sample
 
 from stylebatch.frame import Pixels
+from stylebatch.h273 import Chromaticities, to_xyz
 
 #: Little CMS writes the time into a profile: without it two runs write the same bytes.
 _created = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
 _created[24:36] = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
 SRGB = bytes(_created)
+#: The white in which profiles connect, and the way there from another; sRGB's curve as a parametric one of type 3.
+_D50 = np.array([0.9642, 1.0, 0.8249])
+_BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+_SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+_RGB = (b"r", b"g", b"b")
 #: Steps of the table from light to codes. It goes by the square root of light, which is near straight for usual curves.
 _STEPS = 1 << 20
 #: Levels a channel of the colours between which tables are interpolated: every fifth of 256.
@@ -226,3 +232,36 @@ def _parametric(code: Pixels, kind: int, data: bytes) -> Pixels:
 def _steps(light: Pixels) -> Pixels:
     steps: Pixels = np.rint(np.sqrt(np.clip(light, 0, 1)) * _STEPS).astype(np.intp)
     return steps
+
+
+@lru_cache(64)
+def matrix_profile(name: str, chromaticities: Chromaticities, gamma: float | None = None) -> bytes:
+    """An RGB profile of three primaries and one curve, a power or, by default, sRGB's: ICC.1:2022, 8.3."""
+    *_, white = chromaticities
+    own = np.array([white[0] / white[1], 1, (1 - white[0] - white[1]) / white[1]])
+    adaptation = np.linalg.solve(_BRADFORD, np.diag(_BRADFORD @ _D50 / (_BRADFORD @ own)) @ _BRADFORD)
+    columns = (adaptation @ to_xyz(chromaticities)).T
+    curve = struct.pack(">4s4xHxx", b"para", 0 if gamma else 3) + _fixed([gamma] if gamma else _SRGB_CURVE)
+    tags = {
+        b"desc": _text(name), b"cprt": _text("No copyright, use freely"), b"wtpt": b"XYZ " + bytes(4) + _fixed(_D50),
+        b"chad": b"sf32" + bytes(4) + _fixed(adaptation.ravel()),
+        **{letter + b"XYZ": b"XYZ " + bytes(4) + _fixed(column) for letter, column in zip(_RGB, columns, strict=True)},
+        **{letter + b"TRC": curve for letter in _RGB},
+    }  # fmt: skip
+    at, table, body = 132 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    for tag, data in tags.items():
+        table += struct.pack(">4sII", tag, at + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    head = struct.pack(
+        ">I4xI4s4s4s6H4s", at + len(body), 0x04400000, b"mntr", b"RGB ", b"XYZ ", 2000, 1, 1, 0, 0, 0, b"acsp"
+    )
+    return head.ljust(68, b"\0") + _fixed(_D50).ljust(60, b"\0") + table + body
+
+
+def _text(text: str) -> bytes:
+    encoded = text.encode("utf-16-be")
+    return struct.pack(">4s4xII4sII", b"mluc", 1, 12, b"enUS", len(encoded), 28) + encoded
+
+
+def _fixed(values: Any) -> bytes:
+    return b"".join(struct.pack(">i", round(float(value) * 65536)) for value in values)

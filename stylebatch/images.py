@@ -36,6 +36,7 @@ from stylebatch.errors import OutputError, StylebatchError
 from stylebatch.files import TEMP_PREFIX, atomic_write
 from stylebatch.formats import (
     EXTENSIONS,
+    LARGEST,
     PICTURE_SUFFIXES,
     is_set_aside,
     output_name,
@@ -152,12 +153,14 @@ def find_images(
 
 @dataclass(frozen=True)
 class Saved:
-    """A result that is safely on the disk; `pixels` counts all frames, `left_out` those that the format cannot hold."""
+    """A result that is safely on the disk; `pixels` counts all frames, `left_out` those that the format cannot hold,
+    `notes` say what else did not come through."""
 
     source: str
     path: Path
     pixels: int
-    left_out: int
+    left_out: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -242,7 +245,8 @@ class ImageSink:
             if self.grid:
                 write_grid(path, original, torch.from_numpy(results[0]))
             count = sum(pixels.shape[0] * pixels.shape[1] for pixels in results)
-            self._outcomes.put(Saved(info.source, path, count, info.extra.left_out))
+            notes = dict.fromkeys(note for frame, _, _ in frames for note in frame.extra.notes)
+            self._outcomes.put(Saved(info.source, path, count, info.extra.left_out, tuple(notes)))
         except OutputError as error:
             self._outcomes.put(error if error.fatal else Failure(info.source, str(error)))
         except Exception as error:  # an encoder's refusal concerns this picture alone
@@ -257,9 +261,10 @@ def grid_path(output: _AnyPath) -> _AnyPath:
 
 
 def write_grid(output: Path, original: Tensor, stylized: Tensor) -> None:
-    """Write original | stylized beside `output`."""
+    """Write original | stylized beside `output`, smaller where a JPEG could not hold it."""
     pictures = [Image.fromarray(to_8_bits(pixels.numpy())) for pixels in (original, stylized)]
-    sheet = side_by_side(pictures, pictures[0].height)
+    width, height = pictures[0].width + pictures[1].width, pictures[0].height
+    sheet = side_by_side(pictures, min(height, max(1, height * LARGEST["JPEG"] // width)))
     with atomic_write(grid_path(output)) as file:
         sheet.save(file, format="JPEG", quality=90)
 

@@ -121,12 +121,14 @@ def stylize_image(
     device: str = "auto",
     precision: str = "auto",
     backend: str = "auto",
+    note: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Stylize one photograph; the format is that of `output`'s extension, else the photograph's.
 
     Args:
         output: by default `{name}_{style}` with the photograph's extension, beside it.
         style, strength, options, grid: as in `stylize_folder`.
+        note: told what of the photograph did not come through, or not as it was.
 
     Returns:
         Where the result lies.
@@ -153,6 +155,11 @@ def stylize_image(
             raise StylebatchError(f"{source}: {outcome.reason}")
         if isinstance(outcome, StylebatchError):
             raise outcome
+        if isinstance(outcome, Saved):
+            if outcome.left_out:
+                note(f"first page or frame alone, {outcome.left_out} more")
+            for text in outcome.notes:
+                note(text)
     return path
 
 

@@ -28,6 +28,7 @@ class Summary:
         done: those that this run finished, `megapixels` in all.
         renamed: those of them whose format, and so whose extension, had to change, with the names of their outputs.
         partial: those of them that have further pages or frames, with their number, of which only the first was done.
+        notes: what of them did not come through, or not as it was, such as metadata that the format has no place for.
         failures: files that did not come through, each with the reason.
         ignored: files that are no pictures.
         unread: of pictures that are not read, such as camera raw files, how many there are of each kind.
@@ -44,6 +45,7 @@ class Summary:
     megapixels: float = 0.0
     renamed: dict[str, str] = field(default_factory=dict)
     partial: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     unread: dict[str, int] = field(default_factory=dict)
@@ -103,6 +105,8 @@ def stylize(
             summary.renamed[outcome.source] = outcome.path.name
         if outcome.left_out:
             summary.partial[outcome.source] = outcome.left_out
+        if outcome.notes:
+            summary.notes[outcome.source] = list(outcome.notes)
         saved(outcome)
 
     return run(loader, stylizer, sink, summary=summary, saved=note, progress=progress, stop=stop)

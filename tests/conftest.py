@@ -6,6 +6,7 @@ import os
 import subprocess
 import zlib
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ requires_cuda = pytest.mark.skipif(
     not torch.cuda.is_available() and not os.environ.get("STYLEBATCH_REQUIRE_CUDA"),
     reason="no CUDA GPU here (STYLEBATCH_REQUIRE_CUDA=1 makes this a failure)",
 )
+
+requires_openvino = pytest.mark.skipif(not find_spec("openvino"), reason="OpenVINO is not installed")
 
 
 def picture(width: int = 48, height: int = 32, seed: int | str = 0) -> Image.Image:

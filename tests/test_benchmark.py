@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from conftest import requires_openvino
 
 from stylebatch.benchmark import benchmark, network_gflop
 from stylebatch.errors import StylebatchError
 
 
+@requires_openvino
 def test_every_way_is_measured_and_agrees_with_plain_fp32() -> None:
     turns: list[tuple[int, int]] = []
     measurements = benchmark(device="cpu", sides=(64,), repeats=1, progress=lambda *turn: turns.append(turn))

@@ -59,6 +59,7 @@ def test_folder_with_a_broken_file_exits_1_and_names_it(
     assert (again["skipped"], again["done"], len(again["failed"])) == (1, 0, 1)
 
 
+@pytest.mark.slow
 def test_a_style_from_training_to_folder(
     photos: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +99,7 @@ def test_sheet_of_every_style(photos: Callable[..., Path], tmp_path: Path, monke
         assert sheet.height > -(-pictures // 5) * 400 * 40 / 60
 
 
+@pytest.mark.slow
 def test_the_articles_recipe(photos: Callable[..., Path], tmp_path: Path) -> None:
     """Its choices, on a small crop: 7 photographs in batches of 3 make 3 steps, the last partial."""
     picture(96, 80, seed="style").save(tmp_path / "hosi.jpg")

@@ -46,6 +46,7 @@ def test_self_similarity_is_of_places_not_of_brightness() -> None:
     torch.testing.assert_close(self_similarity(3 * features), similar)
 
 
+@pytest.mark.slow
 def test_report(painting: Path, photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
     source, out = photos("a.png", "b.png", size=(80, 64)), tmp_path / "report"
     args = [
@@ -78,6 +79,7 @@ def test_report(painting: Path, photos: Callable[..., Path], checkpoint: Path, t
     assert [a["total"][2] for a in again] != [b["total"][2] for b in report["photographs"]]
 
 
+@pytest.mark.slow
 def test_a_style_is_judged_by_the_loss_that_it_was_trained_on(
     painting: Path, photos: Callable[..., Path], checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -73,6 +73,7 @@ def test_what_changes_pixels_makes_them_anew(photos: Callable[..., Path], checkp
     assert run(source, out, checkpoint, batch_size=2, workers=0).done == 0
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(
     photos: Callable[..., Path], checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -103,6 +104,7 @@ def test_interrupted_and_continued_is_uninterrupted(photos: Callable[..., Path],
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_with_whole_files(photos: Callable[..., Path], checkpoint: Path, small_disk: Path) -> None:
     source = photos(*(f"{i}.bmp" for i in range(20)), size=(120, 90))
     summary = run(source, small_disk / "out", checkpoint)
@@ -127,6 +129,7 @@ def test_a_read_only_output_is_told_at_once(photos: Callable[..., Path], checkpo
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_a_second_signal_stops_at_once(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
     """The first would wait for a picture that takes several seconds."""
     source, out = photos("a.png", size=(1600, 1200)), tmp_path / "out"
@@ -192,6 +195,7 @@ class _Deadly:
         return Frame(FrameInfo(index, str(index)), torch.full((8, 8, 3), index, dtype=torch.uint8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (3, 2)])
 def test_a_killed_worker_costs_one_picture(batch_size: int, workers: int) -> None:
     loads = list(load_batches(_Deadly(), batch_size=batch_size, workers=workers, pin=False))

@@ -53,6 +53,7 @@ def losses(path: Path) -> list[dict[str, float]]:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_what_it_leaves(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainer.fit.PREVIEW_AFTER", math.inf)
     told: list[Any] = []
@@ -92,12 +93,14 @@ def test_preview(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> N
         assert preview.size == FUSE_SIZE
 
 
+@pytest.mark.slow
 def test_it_learns(settings: dict[str, Any]) -> None:
     fit(FitConfig(**{**settings, "steps": 30, "optimizer": "muon", "learning_rate": 1e-2, "checkpoint_steps": 100}))
     rows = losses(settings["out"] / "paint_losses.csv")
     assert rows[-1]["style"] < 0.5 * rows[0]["style"]
 
 
+@pytest.mark.slow
 def test_first_step_is_what_the_losses_say(settings: dict[str, Any]) -> None:
     """The CSV's first row against the losses computed here from the initial network and the first batch."""
     from stylebatch.transnet import TransNet
@@ -137,6 +140,7 @@ def test_black_has_a_way_back() -> None:
     assert of_spikes.max() < -1  # a step against it makes every colour lighter
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_same_seed_same_weights(settings: dict[str, Any], workers: int, tmp_path: Path) -> None:
     first = fit(FitConfig(**settings)).checkpoint
@@ -151,6 +155,7 @@ def test_same_seed_same_weights(settings: dict[str, Any], workers: int, tmp_path
 EVERYTHING = {"optimizer": "muon", "learning_rate": 1e-2, "stability_weight": 6.0, "patience": 25, "crop_size": 64}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{}, EVERYTHING], ids=["plain", "everything"])
 def test_interrupted_and_resumed_is_uninterrupted(settings: dict[str, Any], tmp_path: Path, more: dict[str, Any]) -> None:
     settings |= more
@@ -168,6 +173,7 @@ def test_interrupted_and_resumed_is_uninterrupted(settings: dict[str, Any], tmp_
     assert (out / "paint_losses.csv").read_text() == (settings["out"] / "paint_losses.csv").read_text()
 
 
+@pytest.mark.slow
 def test_resume_of_nothing_starts_and_of_something_else_is_refused(settings: dict[str, Any]) -> None:
     said: list[str] = []
     fit(FitConfig(**{**settings, "steps": 1, "resume": True}), message=said.append)
@@ -176,6 +182,7 @@ def test_resume_of_nothing_starts_and_of_something_else_is_refused(settings: dic
         fit(FitConfig(**{**settings, "resume": True, "style_weight": 7.0}))
 
 
+@pytest.mark.slow
 def test_init_starts_from_a_checkpoint(settings: dict[str, Any], checkpoint: Path) -> None:
     still = fit(FitConfig(**{**settings, "steps": 1, "learning_rate": 1e-12, "init": str(checkpoint)})).checkpoint
     for key, tensor in weights(still).items():
@@ -191,6 +198,7 @@ def test_it_starts_from_the_base_and_says_so(settings: dict[str, Any]) -> None:
         assert_close(trained.model[key], tensor)
 
 
+@pytest.mark.slow
 def test_it_starts_from_the_nearest_network_and_remembers_it(settings: dict[str, Any]) -> None:
     """The painting is one that *wave* made of a photograph: of all networks, *wave* is nearest to it."""
     with torch.inference_mode():
@@ -242,6 +250,7 @@ def test_photographs_are_held_out(
     assert rows[-1]["validation"] == pytest.approx(float(total), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_stability_is_learned(settings: dict[str, Any]) -> None:
     """The same training with and without it, judged on a motion that neither has seen. It goes on from a style that is good
     at what it learns: in the first steps towards another one, how much a picture shimmers is chance."""

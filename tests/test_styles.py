@@ -229,6 +229,7 @@ def distance(a: Grams, b: Grams) -> float:
     return sum(float((a[layer] - b[layer]).square().mean()) for layer in a)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", shipped_styles())
 def test_style_grows_with_strength(painted: Callable[..., Grams], name: str) -> None:
     """Gram matrices come ever nearer to those of the style itself, at full strength."""

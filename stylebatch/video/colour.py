@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -14,6 +13,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc, Interpola
 
 from stylebatch.colour import to_8_bits
 from stylebatch.frame import Pixels
+from stylebatch.h273 import HDR, tone_mapped
 
 #: ITU-T H.273's numbers for matrices, and how much red and blue add to luma by each.
 RGB, BT709, UNSPECIFIED, FCC, BT470BG, SMPTE170M, SMPTE240M, BT2020 = 0, 1, 2, 4, 5, 6, 7, 9
@@ -21,15 +21,6 @@ _LUMA = {
     BT709: (0.2126, 0.0722), FCC: (0.30, 0.11), BT470BG: (0.299, 0.114), SMPTE170M: (0.299, 0.114),
     SMPTE240M: (0.212, 0.087), BT2020: (0.2627, 0.0593),
 }  # fmt: skip
-#: Transfer curves of high dynamic range: what they hold cannot be shown by the others without tone mapping.
-_HDR = {int(ColorTrc.SMPTE2084): "PQ", int(ColorTrc.ARIB_STD_B67): "HLG"}
-
-
-#: Tone mapping: nits of SDR's white and of the brightest that is kept apart; from which part of white on it compresses.
-_WHITE, _PEAK, _KNEE = 203.0, 1000.0, np.float32(0.5)
-_BT2020_TO_BT709 = np.array(
-    [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,7 +35,7 @@ class Colour:
     @property
     def hdr(self) -> str | None:
         """PQ, HLG or None."""
-        return _HDR.get(self.transfer)
+        return HDR.get(self.transfer)
 
     @property
     def shown(self) -> Colour:
@@ -148,7 +139,8 @@ class ToRGB:
             planes = [_plane(frame, index) for index in range(3)]
         packed = cv2.merge(planes)
         if colour.hdr:
-            mapped = _tone_mapped(cv2.transform(packed.astype(np.uint16), _decoding(colour, depth, 16)), colour)
+            codes = cv2.transform(packed.astype(np.uint16), _decoding(colour, depth, 16))
+            mapped = tone_mapped(codes, colour.primaries, colour.transfer) ** np.float32(1 / 2.4)
             dtype = np.uint16 if self.deep else np.uint8
             whole: Pixels = np.rint(mapped * np.iinfo(dtype).max).astype(dtype)
             return whole
@@ -229,39 +221,6 @@ def _scaled(scaler: VideoReformatter, frame: VideoFrame, format: str, full: bool
     range_ = ColorRange.JPEG if full else ColorRange.MPEG
     flags = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
     return scaler.reformat(frame, format=format, dst_color_range=range_, interpolation=flags, threads=1)
-
-
-def _tone_mapped(codes: Pixels, colour: Colour) -> Pixels:
-    """RGB in PQ or HLG, uint16 → RGB in BT.709 from 0 to 1. What is darker than half of SDR's white stays as bright as it
-    is; from there up to `_PEAK` brightness is compressed, each pixel keeping its hue."""
-    light: Pixels = _light(colour.transfer)[codes]
-    if colour.transfer == ColorTrc.ARIB_STD_B67:
-        luma = light @ np.array([0.2627, 0.6780, 0.0593], np.float32)
-        light = light * (_PEAK / _WHITE * luma**0.2)[..., None]  # the system gamma of a display of that peak
-    if colour.primaries == ColorPrimaries.BT2020:
-        light = cv2.transform(light, _BT2020_TO_BT709)
-    light = np.maximum(light, 0)
-    brightest = light.max(axis=2, keepdims=True)
-    top = np.float32(_PEAK / _WHITE)
-    above = np.clip((brightest - _KNEE) / (top - _KNEE), 0, 1)
-    slope = (top - _KNEE) / (1 - _KNEE)
-    compressed = _KNEE + (1 - _KNEE) * above * slope / (1 + above * (slope - 1))
-    light *= np.where(brightest > _KNEE, compressed / np.maximum(brightest, _KNEE), 1)
-    mapped: Pixels = np.minimum(light, 1) ** np.float32(1 / 2.4)
-    return mapped
-
-
-@lru_cache(maxsize=1)
-def _light(transfer: int) -> Pixels:
-    """By 16-bit code: light, 1 for SDR's white; in HLG that of the scene, 1 for its largest."""
-    signal = np.arange(65536) / 65535
-    if transfer == ColorTrc.ARIB_STD_B67:
-        light = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - 0.55991073) / 0.17883277) + 0.28466892) / 12)
-    else:
-        power = signal ** (1 / 78.84375)
-        ratio = np.maximum(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power)
-        light = ratio ** (1 / 0.1593017578125) * 10_000 / _WHITE
-    return light.astype(np.float32)
 
 
 def _decoding(colour: Colour, depth: int, target: int) -> Pixels:
