@@ -290,7 +290,7 @@ REFUSED = [
     ("trainer fit in", "in: is a folder"),
     ("trainer fit none.jpg", "no such style picture"),
     ("trainer fit painting.jpg --device gpu", "'gpu': no such device"),
-    ("trainer fit painting.jpg --keep --out out", "--keep excludes --out"),
+    ("trainer fit painting.jpg --keep --out out", "--keep excludes --out, --resume"),
 ]
 
 

@@ -80,10 +80,10 @@ def test_loader_is_the_same_for_any_number_of_workers(photos: Callable[..., Path
 
 def test_style_picture(tmp_path: Path) -> None:
     picture(200, 100).save(tmp_path / "s.png")
-    style = load_style(tmp_path / "s.png", 160)
+    style = load_style(tmp_path / "s.png", 160).image
     assert style.shape == (1, 3, 80, 160)
     assert 0 <= style.min() < style.max() <= 1
-    assert load_style(tmp_path / "s.png", 0).shape == (1, 3, 100, 200)
+    assert load_style(tmp_path / "s.png", 0).image.shape == (1, 3, 100, 200)
 
 
 @pytest.mark.parametrize(

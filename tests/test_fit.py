@@ -17,10 +17,11 @@ from stylebatch.styles import BASE, shipped_styles
 from stylebatch.styles import load_style as load_network
 from trainer.config import FitConfig
 from trainer.content import PACKAGED, load_middles, load_photograph, load_style
-from trainer.fit import COOLING, POWER, bounded_features, fit
+from trainer.fit import bounded_features, fit
 from trainer.losses import content_loss, gram, spike_loss, style_loss, tv_loss
 from trainer.objective import Objective
 from trainer.report import to_image
+from trainer.run import COOLING, POWER
 from trainer.stability import stability_error
 from trainer.vgg import VGG16
 
@@ -55,7 +56,7 @@ def losses(path: Path) -> list[dict[str, float]]:
 
 @pytest.mark.slow
 def test_what_it_leaves(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.fit.PREVIEW_AFTER", math.inf)
+    monkeypatch.setattr("trainer.run.PREVIEW_AFTER", math.inf)
     told: list[Any] = []
     result = fit(FitConfig(**settings), progress=told.append)
     out = settings["out"]
@@ -65,7 +66,7 @@ def test_what_it_leaves(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatc
         *(f"paint_{loss}_loss.png" for loss in ("content", "style", "total")), "paint_losses.csv", "paint.safetensors",
     }  # fmt: skip
     rows = losses(out / "paint_losses.csv")
-    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5] == [progress.step for progress in told]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5] == [progress.step for progress in told if not progress.stage]
     assert [row["epoch"] for row in rows] == [1, 1, 2, 2, 3]
     assert rows[-1]["total"] == pytest.approx(told[-1].total, rel=1e-4)
     relative = [row["total"] - (row["content"] + 5 * row["style"] + 1e-6 * row["tv"]) for row in rows]
@@ -84,7 +85,7 @@ def test_what_it_leaves(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatc
 
 
 def test_preview(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.fit.PREVIEW_AFTER", 0.0)
+    monkeypatch.setattr("trainer.run.PREVIEW_AFTER", 0.0)
     told: list[str] = []
     fit(FitConfig(**settings), message=told.append)
     path = settings["out"] / "paint_preview.jpg"
@@ -115,7 +116,7 @@ def test_first_step_is_what_the_losses_say(settings: dict[str, Any]) -> None:
     loader = content_loader(photographs, size=32, augment=True, batch_size=2, seed=0, start=0, workers=0, pin=False)
     images = next(iter(loader)).images / 255
     with torch.inference_mode():
-        targets = {name: gram(f) for name, f in vgg(load_style(config.style, 0), STYLE_LAYERS).items()}
+        targets = {name: gram(f) for name, f in vgg(load_style(config.style, 0).image, STYLE_LAYERS).items()}
         with bounded_features(network) as bounded:
             stylized = network(images)
         assert [f.shape[1] for f in bounded] == [*[128] * 10, 64, 32, 3]  # of the residual blocks, after them, and logits
@@ -162,7 +163,7 @@ def test_interrupted_and_resumed_is_uninterrupted(settings: dict[str, Any], tmp_
     whole = fit(FitConfig(**settings))
     out = tmp_path / "parts"
     steps: list[int] = []
-    part = fit(FitConfig(**{**settings, "out": out}), progress=lambda p: steps.append(p.step), stop=lambda: len(steps) == 3)
+    part = fit(FitConfig(**{**settings, "out": out}), progress=lambda p: steps.append(p.step), stop=lambda: 3 in steps)
     assert part.interrupted
     assert part.step == 3
     said: list[str] = []
@@ -207,7 +208,8 @@ def test_it_starts_from_the_nearest_network_and_remembers_it(settings: dict[str,
     settings |= {"crop_size": 64, "batch_size": 1, "steps": 2}
     del settings["init"]
     said: list[str] = []
-    fit(FitConfig(**settings), message=said.append, stop=lambda: True)
+    steps: list[int] = []
+    fit(FitConfig(**settings), progress=lambda p: steps.append(p.step), message=said.append, stop=lambda: 1 in steps)
     assert said == ["starting from wave, the nearest network to paint.png"]
     result = fit(FitConfig(**settings, resume=True), message=said.append)
     assert len(said) == 2
@@ -242,8 +244,8 @@ def test_photographs_are_held_out(
     rows = losses(settings["out"] / "paint_losses.csv")
     assert [row["epoch"] for row in rows] == [1, 1, 1]
     assert [math.isnan(row["validation"]) for row in rows] == [True, True, False]
-    held_out = load_middles([content / "2.jpg"], 32)
-    sample = load_middles(sorted(content.iterdir()), 32)
+    held_out, _ = load_middles([content / "2.jpg"], 1, 32)
+    sample, _ = load_middles(sorted(content.iterdir()), 4, 32)
     objective = Objective(FitConfig(**settings), VGG16(), load_style(settings["style"], 0), sample)
     with torch.inference_mode():
         total = objective(load_checkpoint(result.checkpoint).network()(held_out), objective.target(held_out)).total
@@ -274,7 +276,7 @@ def test_divergence_rolls_back_and_lowers_the_rate(settings: dict[str, Any]) -> 
     assert any("diverged" in line and "divided by 4" in line for line in said)
     assert all(tensor.isfinite().all() for tensor in weights(result.checkpoint).values())
     with pytest.raises(StylebatchError, match="diverges at any learning rate"):
-        fit(FitConfig(**{**settings, "learning_rate": 1e30, "schedule": "constant"}))
+        fit(FitConfig(**{**settings, "learning_rate": 1e30, "schedule": "constant", "overwrite": True}))
 
 
 def test_broken_photographs_are_told_once(settings: dict[str, Any]) -> None:
@@ -286,7 +288,7 @@ def test_broken_photographs_are_told_once(settings: dict[str, Any]) -> None:
     for path in settings["content"].iterdir():
         path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(StylebatchError, match=r"broken|no content"):
-        fit(FitConfig(**settings))
+        fit(FitConfig(**settings, overwrite=True))
 
 
 def test_bf16_trains_like_fp32(settings: dict[str, Any], tmp_path: Path) -> None:

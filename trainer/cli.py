@@ -84,8 +84,8 @@ def fit(picture: Path | None, recipe: str | None, keep: bool, **options: Any) ->
     options["style"] = picture or options["style"]
     if not options["style"]:
         raise click.UsageError("Missing option '-s' / '--style', the picture to learn: trainer fit --style painting.jpg")
-    if keep and (options["out"] or options["resume"] is not None):
-        raise click.UsageError("--keep excludes --out and --resume.")
+    if keep and (options["out"] or options["resume"] is not None or options["overwrite"] is not None):
+        raise click.UsageError("--keep excludes --out, --resume and --overwrite.")
     chosen = {key: value for key, value in options.items() if value is not None}
     recipe_choices = dict(RECIPES[recipe]) if recipe else {}
     if "steps" in chosen:
