@@ -328,8 +328,8 @@ def video(
     """Stylize a CLIP, by default into CLIP_STYLE beside it, or several into the folder OUT."""
     from stylebatch.interrupt import catch_interrupts
 
-    for clip in paths[:-1] or paths:
-        expect("video", clip, *paths[1:][-1:])
+    if len(paths) <= 2:  # of several, one that is wrong fails alone
+        expect("video", *paths)
     video_options = _as_video_options(options)
     style = _checked(style, strength, device)
     from stylebatch.stylizer import Stylizer

@@ -228,6 +228,14 @@ def test_summaries_tell_of_halved_batches() -> None:
     assert any(told in line for line in stylebatch.cli._film_as_lines(VideoSummary(halved=2)))
 
 
+def test_summaries_say_what_was_busy() -> None:
+    """The stage that waits least is the one that decides how long a film takes."""
+    summary = VideoSummary(seconds=10, decoder_waited=9, encoder_waited=8, waits={"load": 0.5, "stylize": 9, "save": 0.5})
+    assert stylebatch.cli._film_as_lines(summary)[-1].endswith(
+        "busy with reading 10%, painting 90%, writing 20% of the time"
+    )
+
+
 @pytest.fixture
 def newcomer(photos: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with what a person may have: photographs, a painting, films by their names."""
@@ -378,7 +386,7 @@ def test_interrupted_training_of_a_painting_goes_on(newcomer: Path) -> None:
     process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
     assert process.stderr is not None
     said = b""
-    while b"content" not in said:  # the losses of a step
+    while b"starting from" not in said:  # the first step follows
         said += (read := process.stderr.read1(4096))
         assert read, said
     os.killpg(process.pid, signal.SIGINT)

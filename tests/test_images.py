@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import socket
 import struct
 import zlib
@@ -872,3 +873,24 @@ def test_no_damage_does_more_than_fail(suffix: str, tmp_path: Path) -> None:
         loaded = ImageSource(tmp_path, [f"a{suffix}"], options)[0]
         assert isinstance(loaded, Frame | list) or loaded.reason
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+def test_decoders_numbers_become_words(tmp_path: Path) -> None:
+    """Files that Pillow's decoders fail on in the middle, in several formats."""
+    reasons = {}
+    for suffix in (".png", ".webp", ".tif", ".gif", ".jp2", ".bmp", ".tga"):
+        path = tmp_path / f"a{suffix}"
+        picture(200, 160, seed=suffix).save(path, **({"compression": "tiff_lzw"} if suffix == ".tif" else {}))
+        whole = path.read_bytes()
+        middle = len(whole) // 2
+        for name, data in (
+            (f"cut{suffix}", whole[:middle]),
+            (f"noise{suffix}", whole[:middle] + bytes(range(255, 155, -1)) + whole[middle + 100 :]),
+        ):
+            (tmp_path / name).write_bytes(data)
+            loaded = ImageSource(tmp_path, [name])[0]
+            if isinstance(loaded, Failure):
+                reasons[name] = loaded.reason
+    assert len(reasons) >= 5
+    for name, reason in reasons.items():
+        assert not re.search(r"error -?\d|not processed|data stream|Error -", reason), f"{name}: {reason}"

@@ -505,11 +505,11 @@ def bad_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("none.mp4",), "Error: none.mp4: no such file or directory"),
+        (("none.mp4",), "Error: none.mp4: no such film"),
         (("text.mp4",), "text.mp4: no film that can be read"),
         (("empty.mp4",), "empty.mp4: no film that can be read"),
         (("headless.mp4",), "headless.mp4: no film that can be read, or cut off before its index"),
-        (("folder.mp4",), "folder.mp4: is a folder, not a file; give a film"),
+        (("folder.mp4",), "folder.mp4: is a folder; the command for it is stylebatch folder"),
         (("pipe.mp4",), "pipe.mp4: is a FIFO, not a file; give a film"),
         (("sound.mp4",), "sound.mp4: no video in it"),
         (("a.mp4", "a.mp4"), "output and input are the same file"),
@@ -556,7 +556,7 @@ def test_the_command_beside_the_clip(checkpoint: Path, tmp_path: Path) -> None:
     result = invoke(source, "--style", checkpoint, "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert f"{tmp_path / 'clip_plain.mp4'}: 6 frames in " in result.stdout
-    assert "waited: decoder" in result.stdout
+    assert "busy with reading" in result.stdout
     assert "done before, unchanged" in invoke(source, "--style", checkpoint, "--device", "cpu").stdout
 
 
