@@ -109,21 +109,21 @@ def _device_options(function: Callable[..., None]) -> Callable[..., None]:
         default="auto",
         show_default=True,
         type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
-        help="Half precision where the device is faster in it.",
+        help="Of the computation: auto is half where the device is faster in it.",
     )(function)
     function = click.option(
         "--backend",
         default="auto",
         show_default=True,
         type=click.Choice(["auto", "torch", "openvino"]),
-        help="What computes: OpenVINO on CPUs, PyTorch elsewhere.",
+        help="With what: auto is OpenVINO on CPUs, PyTorch elsewhere.",
     )(function)
     return click.option(
         "--device",
         default="auto",
         show_default=True,
         metavar="NAME",
-        help="auto, cpu, cuda, cuda:N, cuda:0,cuda:1, all or mps.",
+        help="What computes: auto, cpu, cuda, cuda:N, cuda:0,cuda:1, all GPUs or mps.",
     )(function)
 
 
@@ -232,7 +232,7 @@ def folder(source: Path, output: Path | None, style: str, as_json: bool, **optio
         sys.exit(SOME_FAILED)
 
 
-@main.command()
+@main.command(short_help="Stylize one photograph.")
 @click.argument("source", metavar="PHOTO", type=PATH)
 @click.argument("output", metavar="[OUT]", type=click.Path(), required=False)
 @_style_options
@@ -281,8 +281,8 @@ def _video_options(function: Callable[..., None]) -> Callable[..., None]:
     """The fields of `VideoOptions`, which owns their defaults."""
     options = [
         click.option("--codec", metavar="NAME", help="h264, h265, av1, vp9, prores, ffv1 or {h264,h265,av1}_nvenc."),
-        click.option("--crf", type=int, metavar="N", help="Quality, less is better.  [default: 18]"),
-        click.option("--preset", metavar="NAME", help="The encoder's own word for its speed."),
+        click.option("--crf", type=int, metavar="N", help="Quality: lower is better, and larger.  [default: 18]"),
+        click.option("--preset", metavar="NAME", help="The encoder's own name for its speed, such as slow."),
         click.option("--pix-fmt", metavar="NAME", help="Pixel format.  [default: the clip's depth and chroma]"),
         click.option("--start", callback=_as_time, metavar="TIME", help="From here: seconds or [HH:]MM:SS."),
         click.option("--end", callback=_as_time, metavar="TIME", help="Up to here."),
@@ -298,7 +298,9 @@ def _video_options(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--side-by-side", is_flag=True, help="Original | stylized in one film."),
         click.option("--every", type=int, metavar="N", help="No film but a picture of each Nth frame."),
         click.option(
-            "--on-corrupt", type=click.Choice(["fail", "repeat"]), help="Or repeat the frame before.  [default: fail]"
+            "--on-corrupt",
+            type=click.Choice(["fail", "repeat"]),
+            help="At damaged frames, or repeat the one before.  [default: fail]",
         ),
     ]
     for option in reversed(options):
@@ -306,7 +308,7 @@ def _video_options(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-@main.command()
+@main.command(short_help="Stylize films.")
 @click.argument("paths", metavar="CLIP... [OUT]", nargs=-1, required=True, type=PATH)
 @_style_options
 @click.option("--overwrite", is_flag=True, help="Do everything again, and replace what is there.")
@@ -370,7 +372,7 @@ def _show_frames(bar: tqdm[Any], summary: VideoSummary) -> None:
     _advance(bar, summary.finished, max(summary.total, summary.finished), summary.skipped)
 
 
-@main.command()
+@main.command(short_help="Make a contact sheet of photographs and styles.")
 @click.argument("photos", nargs=-1, required=True, type=PATH)
 @click.option(
     "--style", "styles", multiple=True, metavar="NAME|PATH|MIX", help="A column; repeatable.  [default: all shipped]"
@@ -417,7 +419,7 @@ def grid(
     click.echo(printable(str(path)))
 
 
-@main.group(cls=Commands, invoke_without_command=True)
+@main.group(cls=Commands, invoke_without_command=True, short_help="List, add and remove styles.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with what each style's file says of its training.")
 @click.option("--sheet", type=PATH, metavar="PHOTO", help="Show every style on PHOTO instead, as one picture.")
 @click.option("--output", "-o", default="styles.jpg", show_default=True, type=PATH, help="Where the sheet goes.")
@@ -483,7 +485,7 @@ def add(path: Path) -> None:
     click.echo(printable(str(add_style(path))))
 
 
-@main.command()
+@main.command(short_help="Measure how fast this machine is.")
 @click.option("--style", default="hosi", show_default=True, metavar="NAME|PATH", help="A shipped style or a checkpoint.")
 @click.option(
     "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:N, cuda:0,cuda:1, all or mps."

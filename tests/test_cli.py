@@ -395,3 +395,14 @@ def test_interrupted_training_of_a_painting_goes_on(newcomer: Path) -> None:
     assert b" 0/500" not in said
     assert b"the same command goes on" in said
     assert Kept(FitConfig(style=newcomer / "painting.jpg")).resumed().resume
+
+
+def test_two_trainings_of_one_painting_are_one(newcomer: Path) -> None:
+    command = [sys.executable, "-m", "trainer", "fit", "painting.jpg", "--keep", "--steps", "2", "--crop-size", "32"]
+    command += ["--style-size", "80", "--init", "base", "--patience", "0", "--workers", "0"]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert len({stdout for stdout, _ in said}) == 1
+    assert sum("training the style of painting.jpg, which" in stderr for _, stderr in said) == 1
+    assert len(list(newcomer.glob("data/**/*.safetensors"))) == 1
