@@ -7,6 +7,7 @@ import torch
 from conftest import assert_close
 
 from trainer.config import FitConfig
+from trainer.content import StylePicture
 from trainer.losses import content_loss, palette, palette_loss, shading, shading_loss, tv_loss
 from trainer.objective import BALANCE, Objective
 from trainer.vgg import VGG16
@@ -22,7 +23,9 @@ def pictures(n: int, contrast: float = 1.0) -> torch.Tensor:
 
 
 def test_total_is_the_weighted_sum(vgg: VGG16) -> None:
-    objective = Objective(FitConfig(style=Path("s.png"), style_weight=7.0, tv_weight=1e-3), vgg, pictures(1), pictures(2))
+    objective = Objective(
+        FitConfig(style=Path("s.png"), style_weight=7.0, tv_weight=1e-3), vgg, StylePicture(pictures(1)), pictures(2)
+    )
     photograph, stylized = pictures(3), pictures(3, 0.5)
     target = objective.target(photograph)
     losses = objective(stylized, target)
@@ -40,7 +43,7 @@ def test_total_is_the_weighted_sum(vgg: VGG16) -> None:
 def test_balance_makes_paintings_pull_alike(vgg: VGG16, contrast: float) -> None:
     """Weighted, the photographs' own style loss is the same share of their content whatever the painting's contrast."""
     photographs = pictures(4)
-    objective = Objective(FitConfig(style=Path("s.png")), vgg, pictures(1, contrast), photographs)
+    objective = Objective(FitConfig(style=Path("s.png")), vgg, StylePicture(pictures(1, contrast)), photographs)
     style = torch.stack([objective(x[None], objective.target(x[None])).style for x in photographs]).mean()
     features = vgg(photographs, ["relu2_2"])["relu2_2"]
     variance = (features - features.mean((2, 3), keepdim=True)).square().mean()
@@ -49,7 +52,7 @@ def test_balance_makes_paintings_pull_alike(vgg: VGG16, contrast: float) -> None
 
 def test_strength_scales_and_explicit_weights_rule(vgg: VGG16) -> None:
     def weight(**options: float) -> float:
-        return Objective(FitConfig(style=Path("s.png"), **options), vgg, pictures(1), pictures(2)).style_weight
+        return Objective(FitConfig(style=Path("s.png"), **options), vgg, StylePicture(pictures(1)), pictures(2)).style_weight
 
     assert weight(style_strength=2.0) == pytest.approx(2 * weight())
     assert weight(content_weight=3.0) == pytest.approx(3 * weight())
