@@ -5,8 +5,9 @@ Names load on first use, so that `import stylebatch` costs nothing.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from stylebatch.lazy import lazy_names
 
 if TYPE_CHECKING:
     from stylebatch.errors import StylebatchError as StylebatchError
@@ -42,9 +43,4 @@ _HOMES = {
 }
 
 __all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'stylebatch' has no attribute {name!r}")
-    return getattr(import_module(f"stylebatch.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 #: From the bottom up: a module of stylebatch imports only what stands in a line before its own. Nobody imports `trainer`.
 LAYERS = [
-    "errors frame grid interrupt tiff transnet video.extent video.pyav",
+    "errors frame grid interrupt lazy tiff transnet video.extent video.pyav",
     "deep files formats h273 jpeg loader stages video.options video.streams video.times",
     "arguments options",
     "device",

@@ -32,7 +32,7 @@ from PIL import Image
 import stylebatch.cli
 from stylebatch import VideoOptions, VideoSink, VideoSource, VideoSummary, stylize_video
 from stylebatch.errors import OutputError, StylebatchError
-from stylebatch.video import encoding
+from stylebatch.video import encoding, options
 
 UNEVEN = [0, 512, 1536, 1600, 3072, 3584, 6000, 6100, 6200, 9000, 9512, 10240]
 LATE = [1000 + 512 * index for index in range(12)]
@@ -291,6 +291,10 @@ def test_tags_that_are_not_utf_8_come_through_as_far_as_they_are_text(tmp_path: 
     with av.open(str(tmp_path / "b.mkv")) as container:
         assert container.metadata["title"] == "caf\ufffd film"
         assert container.chapters()[0]["metadata"]["title"] == "caf\ufffd one"
+
+
+def test_the_codecs_that_can_be_asked_for_are_those_that_are_written() -> None:
+    assert set(options.CODECS) == set(encoding.CODECS) - {"gif"}
 
 
 def test_languages_in_quicktime(tmp_path: Path) -> None:

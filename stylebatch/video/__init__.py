@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from stylebatch.lazy import lazy_names
 
 if TYPE_CHECKING:
     from stylebatch.video.job import VideoSummary as VideoSummary
@@ -23,9 +24,4 @@ _HOMES = {
 }
 
 __all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'stylebatch.video' has no attribute {name!r}")
-    return getattr(import_module(f"stylebatch.video.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)
