@@ -13,13 +13,14 @@ import os
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from stylebatch.errors import OutputError
-from stylebatch.files import TEMP_PREFIX, atomic_write
+from stylebatch.files import atomic_write, open_own, remove_temporaries
 
 NAME = ".stylebatch.jsonl"
 #: Raised when the same input, style and options give other pixels than before.
@@ -50,7 +51,7 @@ class Manifest:
             os.write(self._descriptor, b"\n")  # after a line that was cut off
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="manifest")
         if self.source.is_dir():
-            _remove_temporaries(output)
+            remove_temporaries(output)
 
     def __enter__(self) -> Manifest:
         return self
@@ -154,11 +155,17 @@ def open_locked(path: Path) -> int:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        alone = False
         while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-            if _lock(descriptor) and os.fstat(descriptor).st_ino == path.stat().st_ino:
-                return descriptor
-            os.close(descriptor)  # the run before has just put its ordered log in place of this one
+            descriptor = open_own(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+            # Unless the run before has just put its ordered log in place of this one:
+            if _lock(descriptor) and os.fstat(descriptor).st_ino == path.lstat().st_ino:
+                if alone or os.fstat(descriptor).st_nlink == 1:
+                    return descriptor
+                with atomic_write(path) as file:  # what other names the old one has is not known
+                    file.write(read_all(descriptor))
+                alone = True
+            os.close(descriptor)
     except BlockingIOError:
         raise OutputError(f"{path.parent}: another run is writing there; wait for it, or give another output") from None
     except OSError as error:
@@ -186,29 +193,29 @@ def read_all(descriptor: int) -> bytes:
 
 
 def _parse(log: bytes) -> dict[str, dict[str, Any]]:
-    """The last record of each input; lines that are not whole are left out."""
+    """The last record of each input; lines that are not of this program, or not whole, are left out."""
     records: dict[str, dict[str, Any]] = {}
     for line in log.split(b"\n"):
-        try:
+        with suppress(ValueError, RecursionError):
             record = json.loads(line)
-            name = record.pop("input")
-            record["outputs"].items(), record["key"], record["size"], record["modified"], record["sha256"]
-            records[name] = record
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue
+            if _is_record(record):
+                records[record.pop("input")] = record
     return records
+
+
+def _is_record(value: Any) -> bool:
+    if not isinstance(value, dict) or value.keys() != {"input", "key", "modified", "outputs", "sha256", "size"}:
+        return False
+    texts, numbers = [value["input"], value["key"], value["sha256"]], [value["modified"], value["size"]]
+    if not isinstance(value["outputs"], dict):
+        return False
+    texts, numbers = [*texts, *value["outputs"]], [*numbers, *value["outputs"].values()]
+    return all(type(text) is str and "\0" not in text for text in texts) and all(type(each) is int for each in numbers)
 
 
 def _line(name: str, record: dict[str, Any]) -> bytes:
     """One line of ASCII; names that are no text are kept by their surrogates."""
     return json.dumps({"input": name, **record}, sort_keys=True).encode("ascii") + b"\n"
-
-
-def _remove_temporaries(output: Path) -> None:
-    for folder, _, names in os.walk(output):
-        for name in names:
-            if name.startswith(TEMP_PREFIX):
-                Path(folder, name).unlink(missing_ok=True)
 
 
 def _stamp(path: Path) -> tuple[int, int]:

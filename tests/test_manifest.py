@@ -1,16 +1,25 @@
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stylebatch.errors import OutputError
+from stylebatch.files import atomic_write
 from stylebatch.manifest import NAME, Manifest
 
 SETTINGS = {"style": "abc", "quality": 95}
+OPEN_AND_CLOSE = (
+    "import sys; from pathlib import Path; from stylebatch.manifest import Manifest\n"
+    "with Manifest(Path(sys.argv[2]), Path(sys.argv[1]), {}): pass"
+)
 
 
 @pytest.fixture
@@ -102,12 +111,36 @@ def test_a_torn_log_loses_its_last_line_at_most(folders: tuple[Path, Path], cut:
     assert (output / NAME).read_bytes() == log
 
 
-def test_foreign_lines_are_left_out(folders: tuple[Path, Path]) -> None:
+RECORD: dict[str, Any] = {"input": "a.jpg", "key": "", "modified": 0, "outputs": {}, "sha256": "", "size": 0}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'\xff\x00{"input": 3}',
+        b"[1]",
+        b"null",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"9" * 10_000,
+        *(
+            json.dumps({**RECORD, **wrong}).encode()
+            for wrong in (
+                {"input": 5}, {"input": "a\0.jpg"}, {"key": None}, {"size": "0"}, {"modified": True}, {"outputs": []},
+                {"outputs": {"a.jpg": "0"}}, {"outputs": {"\0": 0}}, {"more": 1},
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_foreign_lines_are_left_out(folders: tuple[Path, Path], line: bytes) -> None:
     source, output = folders
     output.mkdir()
-    (output / NAME).write_bytes(b'\xff\x00{"input": 3}\n[1]\n{"input": "a.jpg", "key": 1}\nnull\n')
+    (output / NAME).write_bytes(line + b"\n")
     with Manifest(output, source, SETTINGS) as manifest:
         assert not manifest.is_done("a.jpg")
+        finish(manifest, "b.jpg")
+    with Manifest(output, source, SETTINGS) as manifest:
+        assert manifest.is_done("b.jpg")
 
 
 def test_names_that_are_no_text(folders: tuple[Path, Path]) -> None:
@@ -121,12 +154,40 @@ def test_names_that_are_no_text(folders: tuple[Path, Path]) -> None:
 
 
 def test_temporaries_of_dead_runs_are_removed(folders: tuple[Path, Path]) -> None:
+    """Nothing else: not what is being written, no other names, no links and what they lead to."""
     source, output = folders
     (output / "deep").mkdir(parents=True)
-    (output / "deep" / ".stylebatch-x1y2").touch()
-    (output / "deep" / "photo.jpg").touch()
-    with Manifest(output, source, SETTINGS):
-        assert [path.name for path in (output / "deep").iterdir()] == ["photo.jpg"]
+    for name in (".stylebatch-x1y2z3a4", ".stylebatch-notes", ".stylebatch-x1y2z3a4.txt", "photo.jpg"):
+        (output / "deep" / name).touch()
+    (output / ".stylebatch-link_ed_").symlink_to(output / "deep" / "photo.jpg")
+    with atomic_write(output / "deep" / "other.jpg") as file:
+        file.write(b"of another run, which has not ended")
+        subprocess.run([sys.executable, "-c", OPEN_AND_CLOSE, source, output], check=True)
+    left = sorted(path.relative_to(output).as_posix() for path in output.rglob("*") if path.name != NAME)
+    assert left == [
+        ".stylebatch-link_ed_", "deep", "deep/.stylebatch-notes", "deep/.stylebatch-x1y2z3a4.txt", "deep/other.jpg",
+        "deep/photo.jpg",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "FIFO", "folder"])
+def test_only_its_own_log_is_written(folders: tuple[Path, Path], tmp_path: Path, kind: str) -> None:
+    source, output = folders
+    output.mkdir()
+    (tmp_path / "precious").write_text("of somebody else")
+    if kind == "FIFO":
+        os.mkfifo(output / NAME)
+    elif kind == "folder":
+        (output / NAME).mkdir()
+    else:
+        getattr(output / NAME, "symlink_to" if kind == "link" else "hardlink_to")(tmp_path / "precious")
+    if kind == "hard link":
+        with Manifest(output, source, SETTINGS) as manifest:
+            finish(manifest, "a.jpg")
+    else:
+        with pytest.raises(OutputError, match=r"is a link or no plain file|Is a directory"):
+            Manifest(output, source, SETTINGS)
+    assert (tmp_path / "precious").read_text() == "of somebody else"
 
 
 def _try_to_open(source: Path, output: Path) -> str:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ import stylebatch.cli
 from stylebatch import VideoOptions, VideoSink, VideoSource, VideoSummary, stylize_video
 from stylebatch.errors import OutputError, StylebatchError
 from stylebatch.video import encoding, options
+from stylebatch.video.work import Work
 
 UNEVEN = [0, 512, 1536, 1600, 3072, 3584, 6000, 6100, 6200, 9000, 9512, 10240]
 LATE = [1000 + 512 * index for index in range(12)]
@@ -485,6 +487,43 @@ def test_two_runs_at_one_film(checkpoint: Path, tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.usefixtures("short_segments")
+@pytest.mark.parametrize("line", [b"[" * 100_000, b"null", b'{"frames": "5"}'])
+def test_foreign_lines_in_a_journal_end_what_is_proven(line: bytes, checkpoint: Path, tmp_path: Path) -> None:
+    source, output = make_clip(tmp_path / "a.mp4", frames=12), tmp_path / "b.mp4"
+    count: list[int] = []
+    styled(
+        source, output, checkpoint, progress=lambda summary: count.append(summary.finished), stop=lambda: len(count) >= 11
+    )
+    (journal,) = tmp_path.glob(".stylebatch-*/journal.jsonl")
+    key, first, *_ = journal.read_bytes().splitlines()
+    if line.startswith(b"{"):
+        line = json.dumps({**json.loads(first), "frames": "5"}).encode()
+    journal.write_bytes(key + b"\n" + first + b"\n" + line + b"\n")
+    assert styled(source, output, checkpoint).skipped == 5
+    assert len(shown(output)) == 12
+
+
+def test_nothing_of_others_is_taken_for_a_work_folder(tmp_path: Path) -> None:
+    """A link where the work folder would be is refused; in it, only what is named as its files are is removed."""
+    source, output = make_clip(tmp_path / "a.mp4", frames=3), tmp_path / "b.mp4"
+    folder = Work(output, "key").folder
+    shutil.rmtree(folder)
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("years of work")
+    folder.symlink_to(tmp_path / "precious")
+    with pytest.raises(OutputError, match="is a link, and so not made by this program; remove it"):
+        copied(source, output)
+    assert [path.name for path in (tmp_path / "precious").iterdir()] == ["thesis.txt"]
+    folder.unlink()
+    (tmp_path / "precious").rename(folder)
+    (folder / "film.mp4").symlink_to(source)
+    before = source.read_bytes()
+    copied(source, output)
+    assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
+    assert source.read_bytes() == before
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -21,11 +21,13 @@ from typing import Any, BinaryIO, NamedTuple
 from av.packet import Packet
 
 from stylebatch.errors import OutputError
-from stylebatch.files import TEMP_PREFIX, atomic_write
+from stylebatch.files import TEMP_PREFIX, atomic_write, open_own, own_folder, remove_temporaries
 from stylebatch.manifest import digest_of, open_locked, read_all
 from stylebatch.video.pyav import beside
 
 _JOURNAL = "journal.jsonl"
+#: The names that are given in a work folder, beside those of temporary files.
+_OURS = re.compile(r"journal\.jsonl|\d{6,}\.(packets|frames)|film\.\w+")
 _HEAD = struct.Struct("<q?II")
 #: Before each frame of the open segment: its time and duration, how many bytes follow, and the sum of these.
 _FRAME_HEAD = struct.Struct("<qqQI")
@@ -52,6 +54,12 @@ class Segment:
     size: int
     extradata: str
 
+    @property
+    def is_valid(self) -> bool:
+        """Whether it holds what is declared: a damaged line may hold anything."""
+        *numbers, extradata = asdict(self).values()
+        return all(type(number) is int for number in numbers) and type(extradata) is str
+
 
 class Coded(NamedTuple):
     """A packet: its time, whether it is a key frame, its data, and what lies beside it, which is VP9's alpha."""
@@ -77,6 +85,7 @@ class Work:
     def __init__(self, output: Path, key: str, *, anew: bool = False) -> None:
         # Its name is short whatever the output's is: names up to the file system's limit work.
         self.folder = output.with_name(f"{TEMP_PREFIX}{digest_of(output.name)[:16]}")
+        own_folder(self.folder)
         self._descriptor = open_locked(self.folder / _JOURNAL)
         self.segments: list[Segment] = []
         self.kept = 0  # frames of the open segment
@@ -117,12 +126,13 @@ class Work:
         """Note a frame of the open segment. Where there is no room for them they are not kept, and nothing else suffers."""
         try:
             if self._frames is None:
-                self._frames = self._frames_path().open("ab")
+                descriptor = open_own(self._frames_path(), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+                self._frames = os.fdopen(descriptor, "ab")
             head = _FRAME_HEAD.pack(pts, duration, len(data), zlib.crc32(data))
             self._frames.write(head + data)
             self._frames.flush()
             self.kept += 1
-        except OSError:
+        except (OSError, OutputError):
             self._drop_frames()
 
     def left_frames(self) -> Iterator[tuple[int, int, bytes]]:
@@ -130,7 +140,7 @@ class Work:
         any is added: what is behind the last whole one is cut away."""
         if not self._frames_path().exists():
             return
-        with self._frames_path().open("r+b") as file:
+        with os.fdopen(open_own(self._frames_path(), os.O_RDWR), "r+b") as file:
             while len(head := file.read(_FRAME_HEAD.size)) == _FRAME_HEAD.size:
                 pts, duration, size, total = _FRAME_HEAD.unpack(head)
                 data = file.read(size)
@@ -165,7 +175,9 @@ class Work:
 
     def remove(self) -> None:
         """The film is there."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):
+            self._remove_all_but(set())
+            self.folder.rmdir()
         self.close()
 
     def _path(self, index: int) -> Path:
@@ -186,9 +198,9 @@ class Work:
         for index, line in enumerate(lines):
             try:
                 segment = Segment(**json.loads(line))
-                if self._path(index).stat().st_size != segment.size:
+                if not segment.is_valid or self._path(index).stat().st_size != segment.size:
                     return
-            except (ValueError, TypeError, OSError):
+            except (ValueError, TypeError, RecursionError, OSError):
                 return
             yield segment
 
@@ -198,14 +210,18 @@ class Work:
             kept = {self._path(index).name for index in range(len(self.segments))} | {_JOURNAL}
             if goes_on:
                 kept.add(self._frames_path().name)
-            for path in self.folder.iterdir():
-                if path.name not in kept:
-                    path.unlink()
+            self._remove_all_but(kept)
             os.ftruncate(self._descriptor, 0)
             for line in [{"key": key}, *map(asdict, self.segments)]:
                 self._append(line)
         except OSError as error:
             raise OutputError(f"{self.folder}: cannot be written: {error.strerror or error}", fatal=True) from error
+
+    def _remove_all_but(self, kept: set[str]) -> None:
+        remove_temporaries(self.folder)
+        for path in list(self.folder.iterdir()):
+            if _OURS.fullmatch(path.name) and path.name not in kept:
+                path.unlink()
 
     def _append(self, line: dict[str, object]) -> None:
         try:
