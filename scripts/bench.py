@@ -159,6 +159,8 @@ def folder(way: str, source: Path, style: str, model: Path) -> dict[str, float]:
 
 def clip(way: str, source: Path, style: str, model: Path) -> dict[str, float]:
     """From film to film."""
+    import torch
+
     from stylebatch import VideoSource, stylize_video
     from stylebatch.stylizer import Stylizer
 
@@ -172,7 +174,7 @@ def clip(way: str, source: Path, style: str, model: Path) -> dict[str, float]:
         summary = stylize_video(source, output, stylizer)
     return {
         "seconds": summary.seconds, "megapixels": summary.megapixels, "peak_gb": peak_gb(), **summary.waits,
-        "alone": alone(way, style, [frame.pixels for frame in VideoSource(source)]),
+        "alone": alone(way, style, [torch.from_numpy(frame.pixels) for frame in VideoSource(source)]),
     }  # fmt: skip
 
 

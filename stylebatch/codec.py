@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import ExifTags, Image, ImageFile, PngImagePlugin, UnidentifiedImageError
-from torch import Tensor
 
 from stylebatch.colour import (
     fill_transparent,
@@ -168,13 +166,13 @@ def read_pixels(path: Path, at_least: tuple[int, int] | None = None) -> tuple[Pi
     return to_8_bits(pixels), None if extra.alpha is None else to_8_bits(extra.alpha)
 
 
-def write_image(pixels: Tensor, extra: ImageExtra, path: Path, options: ImageOptions = DEFAULTS) -> None:
+def write_image(pixels: Pixels, extra: ImageExtra, path: Path, options: ImageOptions = DEFAULTS) -> None:
     """Encode H×W×3 uint8 or uint16 with what its source had beside its colours; atomic.
 
     Raises:
         StylebatchError: the file cannot be written.
     """
-    write_frames([finished(pixels.numpy(), extra)], [extra], path, options)
+    write_frames([finished(pixels, extra)], [extra], path, options)
 
 
 def finished(pixels: Pixels, extra: ImageExtra) -> Pixels:
@@ -296,7 +294,7 @@ def _read(path: Path, index: int, name: str, options: ImageOptions, *, still: bo
             if number:
                 image.seek(number)
             pixels, extra = _decode(image, path, (width, height), options, {**shared, "frame": number - first})
-            decoded.append(Frame(FrameInfo(index, name, extra), torch.from_numpy(pixels)))
+            decoded.append(Frame(FrameInfo(index, name, extra), pixels))
     return decoded
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Pixels beside the network: H×W or H×W×C, uint8 or uint16.
 Pixels = np.ndarray[Any, np.dtype[Any]]
@@ -32,10 +34,10 @@ class FrameInfo:
 
 @dataclass(frozen=True, repr=False)
 class Frame:
-    """One picture: H×W×3, RGB, uint8 or uint16, on the CPU."""
+    """One picture: H×W×3, RGB, uint8 or uint16."""
 
     info: FrameInfo
-    pixels: Tensor
+    pixels: Pixels
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] != 3:

@@ -17,9 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image, ImageCms
-from torch.nn.functional import grid_sample
 
 from stylebatch.frame import Pixels
 from stylebatch.h273 import Chromaticities, to_xyz
@@ -110,7 +108,7 @@ def _conversion(source: bytes, target: bytes) -> Callable[[Pixels], Pixels] | No
     if first is not None and second is not None:
         return partial(_by_curves, first, second)
     values = converted.reshape(points.shape).astype(np.float32) * 257
-    return partial(_between, torch.from_numpy(values).permute(3, 0, 1, 2)[None].contiguous())
+    return partial(_between, np.ascontiguousarray(np.moveaxis(values, 3, 0))[None])
 
 
 def _by_curves(source: _Shaper, target: _Shaper, pixels: Pixels) -> Pixels:
@@ -120,10 +118,13 @@ def _by_curves(source: _Shaper, target: _Shaper, pixels: Pixels) -> Pixels:
     return np.stack([curve.codes[steps[:, channel]] for channel, curve in enumerate(target.curves)], axis=-1)
 
 
-def _between(lattice: torch.Tensor, pixels: Pixels) -> Pixels:
+def _between(lattice: Pixels, pixels: Pixels) -> Pixels:
     """By linear interpolation in 1×3×B×G×R values from 0 to 65535, as smooth as 16 bits and as true as 8."""
+    import torch  # takes seconds, and these profiles are rare
+    from torch.nn.functional import grid_sample
+
     places = torch.from_numpy(pixels.astype(np.float32) / 32767.5 - 1)[None, None, None]
-    found = grid_sample(lattice, places, padding_mode="border", align_corners=True)
+    found = grid_sample(torch.from_numpy(lattice), places, padding_mode="border", align_corners=True)
     whole: Pixels = np.rint(found[0, :, 0, 0].T.numpy()).astype(np.uint16)
     return whole
 

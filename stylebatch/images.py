@@ -15,9 +15,7 @@ from queue import Empty, SimpleQueue
 from threading import BoundedSemaphore, Lock
 from typing import TypeVar
 
-import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
-from torch import Tensor
 
 from stylebatch.codec import (
     READABLE,
@@ -43,7 +41,7 @@ from stylebatch.formats import (
     renamed,
     written_by_name,
 )
-from stylebatch.frame import Failure, Frame, FrameInfo
+from stylebatch.frame import Failure, Frame, FrameInfo, Pixels
 from stylebatch.grid import side_by_side
 from stylebatch.options import DEFAULTS, ImageOptions
 
@@ -167,7 +165,7 @@ class Saved:
 class _Collected:
     """An animation on its way through the network: what has come, by frame number, and how many were heard of."""
 
-    frames: dict[int, tuple[FrameInfo, Tensor, Tensor]] = field(default_factory=dict)
+    frames: dict[int, tuple[FrameInfo, Pixels, Pixels]] = field(default_factory=dict)
     heard: int = 0
     failed: bool = False
 
@@ -191,7 +189,7 @@ class ImageSink:
         self._lock = Lock()
         self._collected: dict[str, _Collected] = {}
 
-    def add(self, info: FrameInfo, original: Tensor, stylized: Tensor) -> None:
+    def add(self, info: FrameInfo, original: Pixels, stylized: Pixels) -> None:
         """Take one result, both H×W×3 uint8 or uint16; queue its file when all of its frames have come."""
         complete = self._collect(info, original, stylized)
         if complete:
@@ -219,7 +217,7 @@ class ImageSink:
         """Wait until everything complete is on the disk. Of an animation that is not, nothing is written."""
         self._pool.shutdown(wait=True)
 
-    def _collect(self, info: FrameInfo, original: Tensor, stylized: Tensor) -> list[tuple[FrameInfo, Tensor, Tensor]]:
+    def _collect(self, info: FrameInfo, original: Pixels, stylized: Pixels) -> list[tuple[FrameInfo, Pixels, Pixels]]:
         """All frames of the file if this was the last one, else none."""
         with self._lock:
             collected = self._collected.setdefault(info.source, _Collected())
@@ -236,14 +234,14 @@ class ImageSink:
             return True
         return False
 
-    def _save(self, frames: list[tuple[FrameInfo, Tensor, Tensor]]) -> None:
+    def _save(self, frames: list[tuple[FrameInfo, Pixels, Pixels]]) -> None:
         info, original, _ = frames[0]
         try:
             path = self.root / info.extra.output
-            results = [finished(stylized.numpy(), frame.extra) for frame, _, stylized in frames]
+            results = [finished(stylized, frame.extra) for frame, _, stylized in frames]
             write_frames(results, [frame.extra for frame, _, _ in frames], path, self.options)
             if self.grid:
-                write_grid(path, original, torch.from_numpy(results[0]))
+                write_grid(path, original, results[0])
             count = sum(pixels.shape[0] * pixels.shape[1] for pixels in results)
             notes = dict.fromkeys(note for frame, _, _ in frames for note in frame.extra.notes)
             self._outcomes.put(Saved(info.source, path, count, info.extra.left_out, tuple(notes)))
@@ -260,9 +258,9 @@ def grid_path(output: _AnyPath) -> _AnyPath:
     return renamed(output, "_grid.jpg")
 
 
-def write_grid(output: Path, original: Tensor, stylized: Tensor) -> None:
+def write_grid(output: Path, original: Pixels, stylized: Pixels) -> None:
     """Write original | stylized beside `output`, smaller where a JPEG could not hold it."""
-    pictures = [Image.fromarray(to_8_bits(pixels.numpy())) for pixels in (original, stylized)]
+    pictures = [Image.fromarray(to_8_bits(pixels)) for pixels in (original, stylized)]
     width, height = pictures[0].width + pictures[1].width, pictures[0].height
     sheet = side_by_side(pictures, min(height, max(1, height * LARGEST["JPEG"] // width)))
     with atomic_write(grid_path(output)) as file:

@@ -7,14 +7,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from PIL import Image
-from torch import Tensor
 
 from stylebatch.colour import to_8_bits
 from stylebatch.device import cores
 from stylebatch.errors import StylebatchError
 from stylebatch.files import atomic_write
 from stylebatch.formats import EXPORT, format_of, told_apart
-from stylebatch.frame import Failure, Frame
+from stylebatch.frame import Failure, Frame, Pixels
 from stylebatch.grid import contact_sheet, stacked
 from stylebatch.images import (
     ImageOptions,
@@ -257,8 +256,8 @@ def _check_folders(source: Path, output: Path) -> None:
         raise StylebatchError(f"{output}: is a file; give a folder for the output")
 
 
-def _picture(pixels: Tensor) -> Image.Image:
-    return Image.fromarray(to_8_bits(pixels.numpy()))
+def _picture(pixels: Pixels) -> Image.Image:
+    return Image.fromarray(to_8_bits(pixels))
 
 
 def _read(photo: Path, options: ImageOptions) -> list[Frame]:

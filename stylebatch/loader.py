@@ -12,6 +12,7 @@ from functools import partial
 from queue import Empty, Queue
 from typing import Protocol, TypeAlias
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -237,7 +238,7 @@ def _collate(samples: list[tuple[int, _Sample]], *, batch_size: int, batch_pixel
 
 
 def _stacked(frames: list[Frame]) -> Batch:
-    return Batch([frame.info for frame in frames], torch.stack([frame.pixels for frame in frames]))
+    return Batch([frame.info for frame in frames], torch.from_numpy(np.stack([frame.pixels for frame in frames])))
 
 
 def _room(size: tuple[int, int], batch_size: int, batch_pixels: int) -> int:

@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Protocol
 
-from torch import Tensor
-
 from stylebatch.device import cores
 from stylebatch.errors import OutputError, StylebatchError
-from stylebatch.frame import Batch, Failure, FrameInfo
+from stylebatch.frame import Batch, Failure, FrameInfo, Pixels
 from stylebatch.images import Saved
 from stylebatch.loader import Load, Source, load_batches
 from stylebatch.stylizer import Pending, Stylizer
@@ -64,8 +62,8 @@ class Summary:
 class Sink(Protocol):
     """Where results go: encoded in threads of its own, behind a bounded queue."""
 
-    def add(self, info: FrameInfo, original: Tensor, stylized: Tensor, /) -> None:
-        """Take one result, both H×W×3; wait while too many are on their way."""
+    def add(self, info: FrameInfo, original: Pixels, stylized: Pixels, /) -> None:
+        """Take one result, both H×W×3 uint8 or uint16; wait while too many are on their way."""
 
     def fail(self, info: FrameInfo, reason: str, /) -> None:
         """A frame that could not be stylized."""
@@ -188,7 +186,7 @@ def _finish(started: _InFlight, sink: Sink, clock: _Clock) -> None:
             sink.fail(info, str(error))
         return
     clock.lap("stylize")
-    for info, original, result in zip(started.batch.infos, started.batch.pixels, stylized, strict=True):
+    for info, original, result in zip(started.batch.infos, started.batch.pixels.numpy(), stylized.numpy(), strict=True):
         sink.add(info, original, result)
     clock.lap("save")
 

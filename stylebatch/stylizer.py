@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from stylebatch.backends import Backend, BackendName, load_backend, pick_backend
 from stylebatch.colour import with_tone_of
 from stylebatch.device import DTYPES, Precision, keep_freed_memory, pick_devices, pick_precision
 from stylebatch.errors import StylebatchError
-from stylebatch.frame import BATCH_PIXELS
+from stylebatch.frame import BATCH_PIXELS, Pixels
+from stylebatch.kinds import Pictures, as_batch
 from stylebatch.stages import as_stages
 from stylebatch.styles import load_style
 
@@ -76,24 +79,35 @@ class Stylizer:
         if self.device.type == "cpu":
             keep_freed_memory()
 
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """Stylize a batch.
+    @overload
+    def __call__(self, pictures: Tensor) -> Tensor: ...
+    @overload
+    def __call__(self, pictures: Pixels) -> Pixels: ...
+    @overload
+    def __call__(self, pictures: Image.Image) -> Image.Image: ...
+    def __call__(self, pictures: Pictures) -> Pictures:
+        """Stylize a picture, or a batch of one size.
 
         Args:
-            pixels: N×H×W×3, RGB, uint8 or uint16, on the CPU, any size from 1×1. 16 bits are always computed in fp32:
-                half precision has fewer steps than they.
+            pictures: RGB, H×W×3 or N×H×W×3, as a tensor or a NumPy array, any size from 1×1: uint8, uint16, or floats from
+                0 to 1. Or an image of Pillow's of 8 bits, whose alpha stays. uint16 is always computed in fp32, for half
+                precision has fewer steps; floats in `precision`.
 
         Returns:
-            The same shape and dtype, contiguous, on the CPU.
+            The same kind, shape and dtype, contiguous, on the same device.
 
         Raises:
+            ValueError: pictures of another shape or dtype, or floats that are not from 0 to 1.
             StylebatchError: the style's weights make no numbers of these pictures.
         """
-        return self.start(pixels).result()
+        batch, floating, back = as_batch(pictures)
+        stylized: Pictures = back(self._start(batch, self.precision if floating else self._precision_for(batch)).result())
+        return stylized
 
     def start(self, pixels: Tensor) -> Pending:
-        """Like a call, but on CUDA it returns while the device still computes, so that the caller can feed it, or the next
-        one, the next batch; pinned `pixels` are copied asynchronously. On a CPU the work is done on return.
+        """Like a call, of N×H×W×3 uint8 or uint16 on the CPU, but on CUDA it returns while the device still computes, so
+        that the caller can feed it, or the next one, the next batch; pinned `pixels` are copied asynchronously. On a CPU the
+        work is done on return.
 
         Raises:
             MemoryError: main memory is too small, which the system would answer by killing the process.
@@ -101,10 +115,17 @@ class Stylizer:
         """
         if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype not in (torch.uint8, torch.uint16):
             raise ValueError(f"a batch is N×H×W×3 uint8 or uint16, not {tuple(pixels.shape)} {pixels.dtype}")
+        return self._start(pixels, self._precision_for(pixels))
+
+    def _precision_for(self, pixels: Tensor) -> Precision:
+        return "fp32" if pixels.dtype == torch.uint16 else self.precision
+
+    def _start(self, pixels: Tensor, precision: Precision) -> Pending:
+        if not len(pixels):
+            return Pending(pixels.clone)
         name: BackendName = self.backend
         if self.device.type == "cpu" and pixels.shape[0] * pixels.shape[1] * pixels.shape[2] > SWEEP_PIXELS:
             name = "sweep"
-        precision: Precision = "fp32" if pixels.dtype == torch.uint16 else self.precision
         device = self.devices[self._turn % len(self.devices)]
         self._turn += 1
         try:

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
 from conftest import picture
 from PIL import Image
 
@@ -192,7 +192,7 @@ class _Deadly:
     def __getitem__(self, index: int) -> Frame | Failure:
         if index == 2:
             os.kill(os.getpid(), signal.SIGKILL)
-        return Frame(FrameInfo(index, str(index)), torch.full((8, 8, 3), index, dtype=torch.uint8))
+        return Frame(FrameInfo(index, str(index)), np.full((8, 8, 3), index, np.uint8))
 
 
 @pytest.mark.slow

@@ -82,7 +82,7 @@ def test_grey_is_full_range(pix_fmt: str, codec: str, tmp_path: Path) -> None:
     ramp = np.repeat(np.linspace(0, 1, 64)[None, :, None], 48, axis=0).repeat(3, axis=2)
     name, options = ("a.avi", {}) if codec == "rawvideo" else ("a.mkv", {"level": "3"})
     source = make_clip(tmp_path / name, frames=1, codec=codec, pix_fmt=pix_fmt, options=options, picture=ramp, full=True)
-    pixels = next(iter(VideoSource(source, deep=True))).pixels.numpy() / 65535
+    pixels = next(iter(VideoSource(source, deep=True))).pixels / 65535
     assert np.abs(pixels - ramp).max() * 255 <= LEVELS
     copied(source, tmp_path / "b.mkv", codec="ffv1")
     with av.open(str(tmp_path / "b.mkv")) as container:
@@ -97,7 +97,7 @@ def test_each_frame_is_read_by_its_own_tags(tmp_path: Path) -> None:
     limited = make_clip(tmp_path / "a.ts", picture=flat, tags=(1, 1, 1, 1), matrix=1)
     full = make_clip(tmp_path / "b.ts", picture=flat, tags=(1, 2, 1, 1), matrix=1, full=True)
     (tmp_path / "c.ts").write_bytes(limited.read_bytes() + full.read_bytes())
-    means = [frame.pixels.numpy().mean() for frame in VideoSource(tmp_path / "c.ts")]
+    means = [frame.pixels.mean() for frame in VideoSource(tmp_path / "c.ts")]
     assert len(means) == 24
     assert max(means) - min(means) < LEVELS
 
@@ -147,11 +147,11 @@ def test_alpha_comes_along(name: str, codec: str, pix_fmt: str, tmp_path: Path) 
 def test_what_is_hidden_does_not_appear(hidden: int, tmp_path: Path) -> None:
     """Neither to the network nor in a film without alpha, which shows it on white as photographs are."""
     source = transparent(tmp_path / "a.mov", "qtrle", "argb", hidden=hidden)
-    pixels = next(iter(VideoSource(source))).pixels.numpy().astype(int)
+    pixels = next(iter(VideoSource(source))).pixels.astype(int)
     assert np.abs(pixels[:, 46:] - [0, 200, 0]).mean() < CODED_LEVELS
     warnings = copied(source, tmp_path / "b.mp4", crf=1)
     assert sum("alpha is not kept by h264 in yuv420p: shown on white" in warning for warning in warnings) == 1
-    shown = next(iter(VideoSource(tmp_path / "b.mp4"))).pixels.numpy().astype(int)
+    shown = next(iter(VideoSource(tmp_path / "b.mp4"))).pixels.astype(int)
     for part, colour in ((np.s_[:, :16], (0, 200, 0)), (np.s_[:, 24:40], (127, 227, 127)), (np.s_[:, 48:], (255, 255, 255))):
         assert np.abs(shown[part] - colour).mean() < CODED_LEVELS
 

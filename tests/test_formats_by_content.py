@@ -181,7 +181,7 @@ def test_the_full_page_of_a_tiff_is_taken(big: bool, tmp_path: Path) -> None:
     small, smaller, mask = full.resize((32, 24)), full.resize((16, 12)), full.convert("L")
     save_pages(tmp_path / "a.tif", (smaller, 1), (full, 0), (small, 1), (mask, 4), (second, 2), big_tiff=big)
     frame = read_image(tmp_path / "a.tif")
-    assert (frame.pixels.numpy() == np.asarray(full)).all()
+    assert (frame.pixels == np.asarray(full)).all()
     loaded = ImageSource(tmp_path, ["a.tif"])[0]
     assert isinstance(loaded, Frame)
     assert loaded.info.extra.left_out == 1
@@ -191,7 +191,7 @@ def test_the_full_page_of_a_tiff_is_taken(big: bool, tmp_path: Path) -> None:
 def test_sixteen_bits_of_a_later_page(tmp_path: Path) -> None:
     deep = np.linspace(0, 65535, 64 * 48).reshape(48, 64).astype(np.uint16)
     save_pages(tmp_path / "a.tif", (picture(16, 12), 1), (Image.fromarray(deep), 0), compression="tiff_lzw")
-    assert (read_image(tmp_path / "a.tif").pixels.numpy() == deep[..., None]).all()
+    assert (read_image(tmp_path / "a.tif").pixels == deep[..., None]).all()
 
 
 def test_further_pictures_of_mpo_and_heic_are_told(tmp_path: Path) -> None:

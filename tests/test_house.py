@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 #: From the bottom up: a module of stylebatch imports only what stands in a line before its own. Nobody imports `trainer`.
 LAYERS = [
     "errors frame grid interrupt lazy tiff transnet video.extent video.pyav",
-    "deep files formats h273 jpeg loader stages video.options video.streams video.times",
+    "deep files formats h273 jpeg kinds loader stages video.options video.streams video.times",
     "arguments options",
     "device",
     "backends checkpoint icc manifest video.decoding",

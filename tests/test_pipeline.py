@@ -13,7 +13,7 @@ from PIL import Image
 import stylebatch.loader
 from stylebatch import Stylizer, pipeline, stylize_folder, stylize_image
 from stylebatch.errors import OutputError, StylebatchError
-from stylebatch.frame import Failure, Frame, FrameInfo
+from stylebatch.frame import Failure, Frame, FrameInfo, Pixels
 from stylebatch.grid import contact_sheet
 from stylebatch.images import Saved
 from stylebatch.jobs import stylize_grid
@@ -108,7 +108,7 @@ class _Sizes:
         width, height = self.sizes[index]
         if width == 13:
             return Failure(str(index), "unlucky")
-        return Frame(FrameInfo(index, str(index)), torch.full((height, width, 3), index, dtype=torch.uint8))
+        return Frame(FrameInfo(index, str(index)), np.full((height, width, 3), index, np.uint8))
 
 
 def test_batches_have_one_size_and_lose_nothing() -> None:
@@ -169,7 +169,7 @@ class _Collecting:
         self.came: list[tuple[int, int]] = []
         self.failed: list[tuple[str, str]] = []
 
-    def add(self, info: FrameInfo, _original: torch.Tensor, stylized: torch.Tensor) -> None:
+    def add(self, info: FrameInfo, _original: Pixels, stylized: Pixels) -> None:
         self.came.append((info.index, int(stylized[0, 0, 0])))
 
     def fail(self, info: FrameInfo, reason: str) -> None:

@@ -114,7 +114,7 @@ def test_cuda_fp16() -> None:
 def test_bad_batches(stylizer: Stylizer) -> None:
     for pixels in (batch(1)[0], batch(1).float(), batch(1).permute(0, 3, 1, 2)):
         with pytest.raises(ValueError, match="N×H×W×3 uint8"):
-            stylizer(pixels)
+            stylizer.start(pixels)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import numpy as np
 from av.codec.context import CodecContext
 from av.packet import Packet
 from av.video.frame import PictureType
-from torch import Tensor
+from numpy.typing import ArrayLike
 
 from stylebatch.colour import over_white, resized, to_8_bits
 from stylebatch.errors import OutputError, StylebatchError
@@ -93,7 +93,7 @@ class VideoSink:
         self._next = self.done
         self._error: Exception | None = None
         self._outcomes: Queue[Saved | Failure | OutputError] = Queue()
-        self._queue: Queue[tuple[FrameInfo, Tensor, Tensor] | None] = Queue(_WAITING)
+        self._queue: Queue[tuple[FrameInfo, Pixels, Pixels] | None] = Queue(_WAITING)
         self._thread: Thread | None = Thread(target=self._encode, name="encode", daemon=True)
         self._thread.start()
 
@@ -111,13 +111,14 @@ class VideoSink:
     def done(self) -> int:
         return self._work.frames + self._work.kept
 
-    def add(self, info: FrameInfo, original: Tensor, stylized: Tensor) -> None:
-        """Take the next frame, both H×W×3, uint8 or uint16. Waits while the encoder is busy with the ones before."""
+    def add(self, info: FrameInfo, original: ArrayLike, stylized: ArrayLike) -> None:
+        """Take the next frame, both H×W×3, uint8 or uint16, arrays or tensors on the CPU. Waits while the encoder is busy
+        with the ones before."""
         if info.index != self._next:
             raise ValueError(f"frame {info.index} after {self._next - 1}")
         self._next += 1
         self._check()
-        self._queue.put((info, original, stylized))
+        self._queue.put((info, np.asarray(original), np.asarray(stylized)))
 
     def fail(self, info: FrameInfo, reason: str) -> None:
         raise StylebatchError(f"{self.source.path}: frame {info.index}: {reason}")
@@ -181,9 +182,9 @@ class VideoSink:
             except Exception as error:
                 self._error = error
 
-    def _encode_one(self, info: FrameInfo, original: Tensor, stylized: Tensor) -> None:
+    def _encode_one(self, info: FrameInfo, original: Pixels, stylized: Pixels) -> None:
         timing: Timing = info.extra
-        pixels = self._finished(timing, original, stylized.numpy())
+        pixels = self._finished(timing, original, stylized)
         frame = self._from_rgb(pixels)
         frame.pts, frame.duration = self._tick(timing.pts), round(timing.duration * self._ratio)
         frame.time_base = self.encoding.time_base
@@ -199,14 +200,14 @@ class VideoSink:
             )
         return round(exact)
 
-    def _finished(self, timing: Timing, original: Tensor, stylized: Pixels) -> Pixels:
+    def _finished(self, timing: Timing, original: Pixels, stylized: Pixels) -> Pixels:
         """In the size and depth to write, beside the original if asked, with its alpha or on white."""
         side_by_side = self.source.options.side_by_side
         width, height = self.encoding.picture
         size = (width // 2, height) if side_by_side else (width, height)
         result, alpha = resized(stylized, size), timing.alpha
         if side_by_side:
-            before = original.numpy() if timing.original is None else timing.original
+            before = original if timing.original is None else timing.original
             result = np.concatenate([resized(before, size), result], axis=1)
         if alpha is not None:
             alpha = resized(alpha, size)

@@ -12,7 +12,6 @@ from typing import Any
 
 import av
 import numpy as np
-import torch
 from av import VideoFrame
 from av.container import InputContainer
 from av.sidedata.sidedata import Type
@@ -164,7 +163,7 @@ class VideoSource:
             work = resized(pixels, clip.work_size(options))
             keep = options.side_by_side and work is not pixels and not options.keep_work_size
             timing = Timing(picture.pts or 0, picture.duration or 0, pixels if keep else None, alpha)
-            yield Frame(FrameInfo(index, clip.path.name, timing), torch.from_numpy(work))
+            yield Frame(FrameInfo(index, clip.path.name, timing), work)
 
     def warn(self, what: str) -> None:
         """Say it once, and not more than a person reads."""
