@@ -19,8 +19,8 @@ from torch import Tensor
 from stylebatch.checkpoint import Checkpoint, save_safetensors
 from stylebatch.cli import command
 from stylebatch.device import DTYPES, keep_freed_memory, pick_device, pick_precision
-from stylebatch.styles import BASE
-from stylebatch.transnet import TransNet
+from stylebatch.styles import FOLDER
+from stylebatch.transnet import WIDTH, TransNet
 from trainer.config import CONTENT_LAYER
 from trainer.content import content_loader, find_photographs
 from trainer.losses import content_loss
@@ -43,16 +43,24 @@ def with_tone_of(x: Tensor, y: Tensor) -> Tensor:
 @click.option("--crop-size", default=256, show_default=True)
 @click.option("--learning-rate", default=2e-3, show_default=True)
 @click.option("--photographs", default="BSDS500 train and test (research use), 400 photographs", show_default=True)
-@click.option("--output", default=BASE, show_default=True, type=click.Path(path_type=Path))
+@click.option("--width", default=WIDTH, show_default=True, help="Channels of the network at full size.")
+@click.option("--output", type=click.Path(path_type=Path), help="[default: where styles of that width start from]")
 @command
 def main(
-    photos: Path, steps: int, batch_size: int, crop_size: int, learning_rate: float, photographs: str, output: Path
+    photos: Path,
+    steps: int,
+    batch_size: int,
+    crop_size: int,
+    learning_rate: float,
+    photographs: str,
+    width: int,
+    output: Path | None,
 ) -> None:
     torch.manual_seed(0)
     keep_freed_memory()
     device = pick_device()
     precision = pick_precision("auto", device)
-    network = TransNet("reflect").to(memory_format=torch.channels_last)
+    network = TransNet("reflect", width).to(memory_format=torch.channels_last)
     vgg = VGG16().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, steps, cycle_momentum=False)
@@ -74,8 +82,8 @@ def main(
             loss.backward()
             optimizer.step()
             schedule.step()
-    metadata = {"style": "base", "padding_mode": "reflect", "step": steps, "photographs": photographs}
-    save_safetensors(Checkpoint(network.state_dict(), metadata), output)
+    metadata = {"style": "base", "padding_mode": "reflect", "width": width, "step": steps, "photographs": photographs}
+    save_safetensors(Checkpoint(network.state_dict(), metadata), output or FOLDER / "bases" / f"{width}.safetensors")
 
 
 if __name__ == "__main__":

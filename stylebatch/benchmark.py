@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stylebatch.device import DTYPES, Precision, half_in_hardware, pick_device
 from stylebatch.stylizer import Stylizer
-from stylebatch.transnet import TransNet
+from stylebatch.transnet import WIDTH, TransNet
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ def benchmark(
     }
     pictures = {side: _picture(side) for side in sides}
     reference = {side: stylizers["torch", "fp32"](picture) for side, picture in pictures.items()}
+    width = stylizers["torch", "fp32"].width
     ceilings = {precision: matmul_gflops(picked, precision, repeats) for precision in precisions}
     seconds: dict[tuple[str, Precision, int], list[float]] = {}
     psnrs: dict[tuple[str, Precision, int], float] = {}
@@ -90,7 +91,7 @@ def benchmark(
             side,
             seconds=(median := statistics.median(seconds[backend, precision, side])),
             megapixels_per_second=side * side / 1e6 / median,
-            gflops=(rate := network_gflop(side) / median),
+            gflops=(rate := network_gflop(side, width) / median),
             ceiling=100 * rate / ceilings[precision],
             psnr=psnrs[backend, precision, side],
         )
@@ -98,10 +99,10 @@ def benchmark(
     ]
 
 
-def network_gflop(side: int) -> float:
-    """10⁹ multiplications and additions of the plain network on a `side`×`side` picture."""
+def network_gflop(side: int, width: int = WIDTH) -> float:
+    """10⁹ multiplications and additions of the plain network of that width on a `side`×`side` picture."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        TransNet("zeros")(torch.empty(1, 3, side, side))
+        TransNet("zeros", width)(torch.empty(1, 3, side, side))
     return float(counter.get_total_flops()) / 1e9
 
 

@@ -26,7 +26,8 @@ from torch import Tensor
 
 from stylebatch.errors import StylebatchError
 from stylebatch.files import atomic_write
-from stylebatch.transnet import TransNet
+from stylebatch.options import MAX_WIDTH
+from stylebatch.transnet import WIDTH, TransNet, width_of
 
 #: The metadata key that says how the network pads. Absent in the article's checkpoints, which pad with zeros.
 PADDING = "padding_mode"
@@ -44,7 +45,7 @@ class Checkpoint:
 
     Attributes:
         model: TransNet's state dict, fp32, complete and finite.
-        metadata: "style", "padding_mode", how it was trained; plain JSON values.
+        metadata: "style", "padding_mode", "width", how it was trained; plain JSON values.
         training: a trained `.pth`'s other entries ("optimizer", …); empty for shipped weights.
         tone: how far each picture is to be brought back to its photograph's tone (`colour.with_tone_of`), 0 to 1. Instance
             normalisation removes brightness and contrast before the first activation, so no weights can give them back.
@@ -60,9 +61,14 @@ class Checkpoint:
 
     def network(self) -> TransNet:
         """The network in evaluation mode, fp32, on the CPU."""
-        network = TransNet(self.metadata.get(PADDING, "zeros"))
+        network = TransNet(self.metadata.get(PADDING, "zeros"), self.width)
         network.load_state_dict(self.model)
         return network.eval()
+
+    @property
+    def width(self) -> int:
+        """The network's, by its weights: checkpoints of before there were several widths do not name it."""
+        return width_of(self.model)
 
     @property
     def digest(self) -> str:
@@ -75,7 +81,7 @@ class Checkpoint:
 
 
 def blend(parts: Sequence[tuple[Checkpoint, float]]) -> dict[str, Tensor]:
-    """The weighted sum of networks' weights, each with its share; shares may be negative or over 1.
+    """The weighted sum of the weights of networks of one width, each with its share; shares may be negative or over 1.
 
     Between networks that were trained from the same one, sums of weights give sums of styles (deep network
     interpolation, Wang et al. 2019, arXiv 1811.10515).
@@ -191,8 +197,9 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 def _checked(model: dict[Any, Any], path: Path) -> dict[str, Tensor]:
     """The state dict in fp32, if it is TransNet's: keys, shapes, dtypes, dense layout, finite values."""
     other = f"{path}: weights of another network"
-    expected = TransNet().state_dict()
-    model = _without_prefix(model, next(iter(expected)))
+    model = _without_prefix(model, "layer.0.weight")
+    with torch.device("meta"):  # shapes alone
+        expected = TransNet(width=_stated_width(model)).state_dict()
     if set(model) != set(expected):
         odd = sorted(str(key) for key in set(model) ^ set(expected))
         raise StylebatchError(f"{other}: {len(odd)} keys differ from TransNet's, such as {odd[0]!r}")
@@ -211,6 +218,13 @@ def _checked(model: dict[Any, Any], path: Path) -> dict[str, Tensor]:
         if not checked[key].isfinite().all():
             raise StylebatchError(f"{path}: {key} holds NaN or infinity: the training went wrong")
     return checked
+
+
+def _stated_width(model: dict[Any, Any]) -> int:
+    """The article's where the first kernel is none, or wider than any: what is wrong with it is then told. Expanded tensors
+    make a small file a large network."""
+    first = model.get("layer.0.weight")
+    return len(first) if isinstance(first, Tensor) and first.ndim == 4 and 0 < len(first) <= MAX_WIDTH else WIDTH
 
 
 def _without_prefix(model: dict[Any, Any], known: str) -> dict[Any, Any]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from stylebatch.errors import StylebatchError
 from stylebatch.formats import CHOICES
 
+#: The widest network that is trained and read.
+MAX_WIDTH = 128
 _DEVICE = re.compile(r"auto|cpu(:0)?|mps(:0)?|cuda(:\d+)?")
 
 

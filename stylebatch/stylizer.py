@@ -23,8 +23,9 @@ from stylebatch.styles import load_style
 #: Batches of more pixels are swept. A constant, not what memory happens to be free: a picture's result has to be the same
 #: tomorrow, to the last bit.
 SWEEP_PIXELS = 6_000_000
-#: What PyTorch takes at its peak for a pixel, in values (measured in fp32: 0.83 kB).
-VALUES_PER_PIXEL = 210
+#: What PyTorch takes at its peak for a pixel, in values for each channel of the network's width (measured in fp32: 0.83 kB
+#: at a width of 32).
+VALUES_PER_CHANNEL = 6.6
 #: Larger batches keep a GPU no busier.
 MAX_BATCH = 32
 
@@ -63,6 +64,7 @@ class Stylizer:
         checkpoint = load_style(str(style), strength)
         self.name = str(checkpoint.metadata["style"])
         self.digest = checkpoint.digest
+        self.width = checkpoint.width
         self._tone = checkpoint.tone
         self.devices = pick_devices(device)
         self.device = self.devices[0]
@@ -162,7 +164,8 @@ class Stylizer:
         if self.device.type != "cuda":
             return BATCH_PIXELS
         free = min(torch.cuda.mem_get_info(device)[0] for device in self.devices)
-        return max(BATCH_PIXELS, free // (2 * VALUES_PER_PIXEL * DTYPES[self.precision].itemsize))
+        bytes_per_pixel = VALUES_PER_CHANNEL * self.width * DTYPES[self.precision].itemsize
+        return max(BATCH_PIXELS, int(free / (2 * bytes_per_pixel)))
 
     @property
     def in_flight(self) -> int:

@@ -17,6 +17,8 @@ PaddingMode = Literal["zeros", "reflect"]
 
 #: The two stride-2 convolutions and the two ×2 upsamplings restore a size only when it is a multiple of this.
 SIZE_MULTIPLE = 4
+#: The article's number of channels at full size.
+WIDTH = 32
 
 
 class ResBlock(nn.Module):
@@ -44,35 +46,37 @@ class TransNet(nn.Module):
     Args:
         padding_mode: "reflect" keeps borders free of dark seams; "zeros" is what the original checkpoints were
             trained with. The weights fit either, but look right only with the mode they were trained with.
+        width: channels at full size; twice as many at half of it, four times as many at a quarter. The article has 32.
     """
 
-    def __init__(self, padding_mode: PaddingMode = "reflect") -> None:
+    def __init__(self, padding_mode: PaddingMode = "reflect", width: int = WIDTH) -> None:
         super().__init__()
         self.padding_mode = padding_mode
+        self.width = width
         self.layer = nn.Sequential(
-            nn.Conv2d(3, 32, 9, 1, 4, bias=False, padding_mode=padding_mode),
-            nn.InstanceNorm2d(32),
+            nn.Conv2d(3, width, 9, 1, 4, bias=False, padding_mode=padding_mode),
+            nn.InstanceNorm2d(width),
             nn.ReLU(),
-            nn.Conv2d(32, 64, 3, 2, 1, bias=False, padding_mode=padding_mode),
-            nn.InstanceNorm2d(64),
+            nn.Conv2d(width, 2 * width, 3, 2, 1, bias=False, padding_mode=padding_mode),
+            nn.InstanceNorm2d(2 * width),
             nn.ReLU(),
-            nn.Conv2d(64, 128, 3, 2, 1, bias=False, padding_mode=padding_mode),
-            nn.InstanceNorm2d(128),
+            nn.Conv2d(2 * width, 4 * width, 3, 2, 1, bias=False, padding_mode=padding_mode),
+            nn.InstanceNorm2d(4 * width),
             nn.ReLU(),
-            ResBlock(128, padding_mode),
-            ResBlock(128, padding_mode),
-            ResBlock(128, padding_mode),
-            ResBlock(128, padding_mode),
-            ResBlock(128, padding_mode),
+            ResBlock(4 * width, padding_mode),
+            ResBlock(4 * width, padding_mode),
+            ResBlock(4 * width, padding_mode),
+            ResBlock(4 * width, padding_mode),
+            ResBlock(4 * width, padding_mode),
             nn.Upsample(scale_factor=2, mode="nearest"),
-            nn.Conv2d(128, 64, 3, 1, 1, bias=False, padding_mode=padding_mode),
-            nn.InstanceNorm2d(64),
+            nn.Conv2d(4 * width, 2 * width, 3, 1, 1, bias=False, padding_mode=padding_mode),
+            nn.InstanceNorm2d(2 * width),
             nn.ReLU(),
             nn.Upsample(scale_factor=2, mode="nearest"),
-            nn.Conv2d(64, 32, 3, 1, 1, bias=False, padding_mode=padding_mode),
-            nn.InstanceNorm2d(32),
+            nn.Conv2d(2 * width, width, 3, 1, 1, bias=False, padding_mode=padding_mode),
+            nn.InstanceNorm2d(width),
             nn.ReLU(),
-            nn.Conv2d(32, 3, 9, 1, 4, padding_mode=padding_mode),
+            nn.Conv2d(width, 3, 9, 1, 4, padding_mode=padding_mode),
             nn.Sigmoid(),
         )
 
@@ -89,6 +93,11 @@ class TransNet(nn.Module):
         height, width = x.shape[-2:]
         y: Tensor = self.layer(pad_to_multiple(x))
         return y[..., :height, :width]
+
+
+def width_of(model: dict[str, Tensor]) -> int:
+    """The width of the network that a state dict is of."""
+    return model["layer.0.weight"].shape[0]
 
 
 def pad_to_multiple(x: Tensor, dims: tuple[int, int] = (-2, -1)) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from stylebatch import Stylizer
 from stylebatch.backends import pick_backend, sweep
 from stylebatch.backends.pytorch import convolve, instance_norm
-from stylebatch.checkpoint import load_checkpoint, save_pth
+from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_pth
 from stylebatch.device import free_memory
 from stylebatch.errors import StylebatchError
 from stylebatch.stages import PIXEL_SCALE, as_stages
@@ -46,11 +46,11 @@ def photographs(*sizes: tuple[int, int], dtype: torch.dtype = torch.uint8) -> li
     return [(pixels.int() * 257 + torch.randint(-99, 99, pixels.shape)).clamp(0, 65535).to(dtype) for pixels in pictures]
 
 
-@pytest.mark.parametrize("padding_mode", ["zeros", "reflect"])
+@pytest.mark.parametrize(("padding_mode", "width"), [("zeros", 32), ("reflect", 32), ("reflect", 8)])
 @pytest.mark.parametrize("size", [(8, 8), (8, 40), (44, 60)])
-def test_the_stages_are_the_network(padding_mode: str, size: tuple[int, int]) -> None:
+def test_the_stages_are_the_network(padding_mode: str, width: int, size: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    network = TransNet(padding_mode).double().eval()  # type: ignore[arg-type]
+    network = TransNet(padding_mode, width).double().eval()  # type: ignore[arg-type]
     pixels = torch.rand(2, 3, *size, dtype=torch.float64)
     with torch.inference_mode():
         stages = as_stages(network)
@@ -69,13 +69,12 @@ def test_the_stages_are_the_network(padding_mode: str, size: tuple[int, int]) ->
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
-@pytest.mark.parametrize("padding_mode", ["zeros", "reflect"])
+@pytest.mark.parametrize(("padding_mode", "width"), [("zeros", 32), ("reflect", 32), ("reflect", 8)])
 def test_every_backend_is_the_plain_network(
-    backend: str, dtype: torch.dtype, padding_mode: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: str, dtype: torch.dtype, padding_mode: str, width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    style = load_checkpoint(checkpoint)
-    style.metadata["padding_mode"] = padding_mode
-    save_pth(style, tmp_path / "style.pth")
+    torch.manual_seed(1)
+    save_pth(Checkpoint(TransNet(width=width).state_dict(), {"padding_mode": padding_mode}), tmp_path / "style.pth")
     stylizer = on(backend, tmp_path / "style.pth", monkeypatch)
     for pixels in photographs((3, 50), (37, 45), dtype=dtype):
         actual, expected = stylizer(pixels), plain(tmp_path / "style.pth", pixels)
@@ -155,7 +154,7 @@ def test_what_does_not_fit_into_memory_is_refused_before_the_system_kills(checkp
     free = free_memory()
     assert free is not None
     assert 10**8 < free < 10**14
-    side = int((free / (4 * sweep.VALUES_PER_PIXEL)) ** 0.5) + 2000
+    side = int((free / (4 * sweep.values_per_pixel(as_stages(load_checkpoint(checkpoint).network())))) ** 0.5) + 2000
     huge = torch.zeros(1, 1, 1, 3, dtype=torch.uint8).expand(1, side // 8 * 8, side // 8 * 8, 3)
     with pytest.raises(MemoryError, match=r"needs [\d.]+ GB of memory and [\d.]+ GB are free; use --size"):
         Stylizer(checkpoint, device="cpu", precision="fp32")(huge)

@@ -23,6 +23,7 @@ def test_every_way_is_measured_and_agrees_with_plain_fp32() -> None:
 def test_the_network_costs_what_its_table_says() -> None:
     """154,000 multiplications with addition for a pixel (Johnson's table at these widths), whatever the size."""
     assert network_gflop(512) == pytest.approx(512 * 512 * 2 * 154e3 / 1e9, rel=0.01)
+    assert network_gflop(512, width=16) == pytest.approx(512 * 512 * 2 * 42e3 / 1e9, rel=0.02)
 
 
 def test_a_device_that_is_not_there() -> None:

@@ -42,6 +42,17 @@ def test_safetensors_is_fp16_with_a_header(model: dict[str, torch.Tensor], tmp_p
         assert torch.equal(loaded.model[key], model[key].half().float())
 
 
+def test_a_file_says_how_wide_its_network_is(tmp_path: Path) -> None:
+    """By its weights, whatever its metadata leave out."""
+    narrow = TransNet("reflect", width=8).eval()
+    save_safetensors(Checkpoint(narrow.state_dict(), {"padding_mode": "reflect"}), tmp_path / "narrow.safetensors")
+    loaded = load_checkpoint(tmp_path / "narrow.safetensors")
+    assert loaded.width == loaded.network().width == 8
+    x = torch.rand(1, 3, 32, 48)
+    with torch.inference_mode():
+        assert (loaded.network()(x) - narrow(x)).abs().max() < 1e-2  # fp16 weights
+
+
 def test_the_articles_file_gives_the_articles_picture(model: dict[str, torch.Tensor], tmp_path: Path) -> None:
     path = tmp_path / "hosi_trans_net_150.pth"
     network = TransNet("zeros")
@@ -97,6 +108,8 @@ def _without(model: dict[str, Any]) -> Any:
         (lambda m: {**m, "layer.24.weight": torch.zeros(1)}, "layer.24.weight"),
         (_without, "layer.0.weight"),
         (lambda m: {**m, "layer.0.weight": torch.zeros(32, 3, 7, 7)}, r"\(32, 3, 7, 7\), not \(32, 3, 9, 9\)"),
+        (lambda m: {**m, "layer.0.weight": torch.zeros(16, 3, 9, 9)}, r"layer.3.weight is \(64, 32, 3, 3\), not \(32, 16,"),
+        (lambda m: {**m, "layer.0.weight": torch.zeros(1).expand(10**9, 3, 9, 9)}, r"not \(32, 3, 9, 9\)"),
         (lambda m: {**m, "layer.22.bias": torch.zeros(3, dtype=torch.int64)}, "floats"),
         (lambda m: {**m, "layer.22.bias": torch.tensor([0.0, float("nan"), 0.0])}, "NaN"),
         (lambda m: {**m, "layer.22.bias": torch.zeros(3).to_sparse()}, "dense"),

@@ -13,7 +13,7 @@ from PIL import Image
 
 from stylebatch.checkpoint import load_checkpoint, save_pth
 from stylebatch.errors import StylebatchError
-from stylebatch.styles import BASE, shipped_styles
+from stylebatch.styles import base_of, shipped_styles
 from stylebatch.styles import load_style as load_network
 from trainer.config import FitConfig
 from trainer.content import PACKAGED, load_middles, load_photograph, load_style
@@ -190,10 +190,24 @@ def test_init_starts_from_a_checkpoint(settings: dict[str, Any], checkpoint: Pat
         assert_close(tensor, weights(checkpoint)[key])
 
 
+def test_another_width_starts_from_random_weights_or_its_own(settings: dict[str, Any], tmp_path: Path) -> None:
+    narrow = load_checkpoint(fit(FitConfig(**{**settings, "steps": 1, "width": 8, "init": "none"})).style)
+    assert narrow.width == 8
+    assert narrow.metadata["width"] == "8"
+    with torch.inference_mode():
+        assert narrow.network()(torch.rand(1, 3, 16, 24)).shape == (1, 3, 16, 24)
+    again = {**settings, "out": tmp_path / "again", "steps": 1, "init": str(settings["out"] / "paint.safetensors")}
+    assert load_checkpoint(fit(FitConfig(**{**again, "width": 8})).style).width == 8
+    with pytest.raises(StylebatchError, match="is a network of width 8; give --width 8, or a start of width 32"):
+        fit(FitConfig(**{**again, "out": tmp_path / "other"}))
+    with pytest.raises(StylebatchError, match=r"--width 7: there is no base network of width 7, but of .*32; --init none"):
+        fit(FitConfig(**{**again, "out": tmp_path / "other", "width": 7, "init": "nearest"}))
+
+
 def test_it_starts_from_the_base_and_says_so(settings: dict[str, Any]) -> None:
     style = fit(FitConfig(**{**settings, "steps": 1, "learning_rate": 1e-12, "init": "base"})).style
     assert style == settings["out"] / "paint.safetensors"
-    base, trained = load_checkpoint(BASE), load_checkpoint(style)
+    base, trained = load_checkpoint(base_of(32)), load_checkpoint(style)
     assert trained.metadata["base"] == base.digest
     for key, tensor in base.model.items():
         assert_close(trained.model[key], tensor)
@@ -216,7 +230,7 @@ def test_it_starts_from_the_nearest_network_and_remembers_it(settings: dict[str,
     assert "resumed" in said[1]
     metadata = load_checkpoint(result.checkpoint).metadata
     assert metadata["init"] == "wave"
-    assert metadata["base"] == load_checkpoint(BASE).digest
+    assert metadata["base"] == load_checkpoint(base_of(32)).digest
 
 
 def test_flat_validation_cools_down_and_stops(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,6 +339,8 @@ def test_article_checkpoints_resume_nothing_of_ours(settings: dict[str, Any], ch
         ({"tv_weight": float("nan")}, "--tv-weight"),
         ({"content_weight": 0.0, "style_weight": 0.0}, "nothing to learn"),
         ({"style_size": 20}, "--style-size 20"),
+        ({"width": 0}, "--width 0: must be at least 1"),
+        ({"width": 200}, "--width 200: must be at most 128"),
         ({"padding_mode": "mirror"}, "--padding-mode 'mirror': use reflect, zeros"),
     ],
 )

@@ -18,8 +18,8 @@ from stylebatch.benchmark import psnr
 from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_pth, save_safetensors
 from stylebatch.errors import StylebatchError
 from stylebatch.styles import (
-    BASE,
     add_style,
+    base_of,
     epoch_checkpoints,
     find_style,
     load_style,
@@ -109,14 +109,16 @@ Family = dict[str, dict[str, torch.Tensor]]
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Family]:
-    """A base with two styles of it and one of another, random: the base and the other shipped, the two trained here."""
+    """A base with two styles of it, one of another base and one of another width, random: the base and the third shipped,
+    the others trained here."""
     root, models, digest = tmp_path_factory.mktemp("home"), {}, ""
-    for seed, name in enumerate(("base", "one", "two", "alien")):
+    for seed, name in enumerate(("32", "one", "two", "alien", "narrow")):
         torch.manual_seed(seed)
-        models[name] = {key: tensor.half().float() for key, tensor in TransNet().state_dict().items()}
+        network = TransNet(width=8 if name == "narrow" else 32)
+        models[name] = {key: tensor.half().float() for key, tensor in network.state_dict().items()}
         metadata = {"style": name, "padding_mode": "reflect"} | ({"base": digest} if name in ("one", "two") else {})
         digest = digest or Checkpoint(models[name], metadata).digest
-        folder = root / "checkpoints" if name in ("one", "two") else root / "shipped"
+        folder = root / {"32": "shipped/bases", "alien": "shipped"}.get(name, "checkpoints")
         save_safetensors(Checkpoint(models[name], metadata), folder / f"{name}.safetensors")
     return root, models
 
@@ -127,12 +129,11 @@ def family(home: tuple[Path, Family], tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(root)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setattr("stylebatch.styles.FOLDER", root / "shipped")
-    monkeypatch.setattr("stylebatch.styles.BASE", root / "shipped" / "base.safetensors")
     return models
 
 
 def test_strength_and_mixes_are_sums_of_weights(family: Family) -> None:
-    base, one, two = (family[name] for name in ("base", "one", "two"))
+    base, one, two = (family[name] for name in ("32", "one", "two"))
     for style, strength, expected in (
         ("one", 1.0, lambda key: one[key]),
         ("one", 0.0, lambda key: base[key]),
@@ -167,6 +168,8 @@ def test_digest_tells_pictures_apart(family: Family) -> None:
         ("one:1,", 1.0, "name:share,name:share"),
         ("one:1,nobody:1", 1.0, "'nobody': unknown; choose from .*two"),
         ("one:1,alien:1", 1.0, "style alien: was not trained from the same base network as one"),
+        ("one,narrow", 1.0, "style one,narrow: one of 32 and narrow of 8 channels: only networks of one width can be mixed"),
+        ("narrow", 0.5, "style narrow: has no strength but 1: there is no base network of width 8, but of 32"),
         ("alien", 0.5, "style alien: was not trained from the same base network as the base"),
     ],
 )
@@ -196,7 +199,7 @@ def test_a_style_trained_here_comes_before_an_added_one_and_a_shipped_one(
 
 def test_strength_nothing_is_the_photograph(tmp_path: Path) -> None:
     """Over photographs that the base was not trained with. The style, noise on the base, has no part in it at 0."""
-    base = load_checkpoint(BASE)
+    base = load_checkpoint(base_of(32))
     noisy = {key: tensor + 0.1 * torch.randn_like(tensor) for key, tensor in base.model.items()}
     save_safetensors(Checkpoint(noisy, {**base.metadata, "style": "noisy", "base": base.digest}), tmp_path / "n.safetensors")
     stylizer = Stylizer(tmp_path / "n.safetensors", strength=0, device="cpu", precision="fp32")

@@ -6,7 +6,7 @@ from conftest import assert_close
 from torch import Tensor
 from torch.nn import functional as F
 
-from stylebatch.transnet import TransNet, pad_to_multiple
+from stylebatch.transnet import TransNet, pad_to_multiple, width_of
 
 KEYS = [
     "layer.0.weight", "layer.3.weight", "layer.6.weight",
@@ -40,13 +40,15 @@ def test_keys_are_the_articles() -> None:
     assert list(TransNet().state_dict()) == KEYS
 
 
+@pytest.mark.parametrize("width", [32, 16, 1])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_zero_padding_is_the_articles_network(dtype: torch.dtype) -> None:
+def test_zero_padding_is_the_articles_network(dtype: torch.dtype, width: int) -> None:
     torch.manual_seed(0)
-    network = TransNet("zeros").to(dtype).eval()
+    network = TransNet("zeros", width).to(dtype).eval()
     x = torch.rand(2, 3, 40, 24, dtype=dtype)
     with torch.inference_mode():
         assert_close(network(x), reference(network.state_dict(), x), dtype)
+    assert width_of(network.state_dict()) == network.width == width
 
 
 @pytest.mark.parametrize("padding_mode", ["zeros", "reflect"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stylebatch.errors import StylebatchError
+from stylebatch.options import MAX_WIDTH
 
 #: Johnson et al. 2016, section 4.1.
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
@@ -48,6 +49,7 @@ class FitConfig:
     vgg: str = _option("caffe", "Loss network: caffe (embedded), IMAGENET1K_V1, IMAGENET1K_FEATURES or a path.")
     vgg_input: str = _option("auto", "How the loss network is fed.", ("auto", "caffe", "imagenet", "raw"))
     padding_mode: str = _option("reflect", "How the network's convolutions pad.", ("reflect", "zeros"))
+    width: int = _option(32, "Channels of the network at full size; 16 is half the network.")
     checkpoint_steps: int = _option(100, "Steps between checkpoints.")
     checkpoint_epochs: int | None = _option(None, "Epochs between checkpoints, instead of --checkpoint-steps.")
     init: str = _option(
@@ -67,12 +69,14 @@ class FitConfig:
             "steps": 1, "epochs": 1, "batch_size": 1, "crop_size": 32, "checkpoint_steps": 1, "checkpoint_epochs": 1,
             "content_weight": 0, "style_weight": 0, "style_strength": 0, "palette_weight": 0, "shading_weight": 0,
             "spike_weight": 0, "tv_weight": 0, "stability_weight": 0,
-            "patience": 0, "workers": 0, "seed": 0,
+            "patience": 0, "workers": 0, "seed": 0, "width": 1,
         }  # fmt: skip
         for name, least in at_least.items():
             value = getattr(self, name)
             if value is not None and not least <= value < float("inf"):
                 raise StylebatchError(f"{option_name(name)} {value}: must be at least {least}")
+        if self.width > MAX_WIDTH:
+            raise StylebatchError(f"--width {self.width}: must be at most {MAX_WIDTH}")
         if not 0 < self.learning_rate < float("inf"):
             raise StylebatchError(f"--learning-rate {self.learning_rate}: must be over 0")
         if self.content_weight == 0 and self.style_weight == 0:
@@ -116,7 +120,7 @@ MIN_STYLE_SIZE = 64
 IDENTITY = (
     "batch_size", "crop_size", "augment", "style_size", "optimizer", "learning_rate", "schedule", "patience",
     "style_strength", "content_weight", "style_weight", "palette_weight", "shading_weight", "spike_weight", "tv_weight",
-    "stability_weight", "vgg", "vgg_input", "padding_mode", "init", "seed",
+    "stability_weight", "vgg", "vgg_input", "padding_mode", "width", "init", "seed",
 )  # fmt: skip
 
 #: Named sets of choices. "article" is the training script of the article that TransNet comes from, on the embedded loss

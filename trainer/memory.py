@@ -13,8 +13,9 @@ from stylebatch.device import Precision, free_memory
 from stylebatch.errors import StylebatchError
 from trainer.config import FitConfig
 
-#: Bytes for a pixel of the painting while it is measured, always in fp32, and for one of a step's crops; both measured.
-_PAINTING, _STEP = 900, {"fp32": 8_500, "bf16": 6_000, "fp16": 6_000}
+#: Bytes for a pixel of the painting while it is measured, always in fp32; for one of a step's crops, by the loss network and
+#: by each channel of the network's width. All measured.
+_PAINTING, _STEP = 900, {"fp32": (4_400, 140), "bf16": (3_500, 90), "fp16": (3_500, 90)}
 
 
 def check_memory(config: FitConfig, painting: torch.Size, device: torch.device, precision: Precision) -> None:
@@ -37,9 +38,11 @@ def check_memory(config: FitConfig, painting: torch.Size, device: torch.device, 
             f"{config.style}: to measure {width}×{height} px takes {_gb(need)}, {_gb(free)} are free; "
             f"--style-size {side} fits"
         )
-    pixels = free / _STEP[precision]
+    fixed, by_width = _STEP[precision]
+    bytes_per_pixel = fixed + by_width * config.width
+    pixels = free / bytes_per_pixel
     if config.batch_size * config.crop_size**2 > pixels:
-        need = _STEP[precision] * config.batch_size * config.crop_size**2
+        need = bytes_per_pixel * config.batch_size * config.crop_size**2
         batch = int(pixels / config.crop_size**2)
         fits = f"--batch-size {batch}" if batch else f"--batch-size 1 --crop-size {int(math.sqrt(pixels))}"
         raise StylebatchError(

@@ -158,6 +158,7 @@ class Run:
         metadata = {
             "style": readable(self.output.name),
             "padding_mode": self.config.padding_mode,
+            "width": state.network.width,
             "step": state.step,
             "steps": self.steps,
             "epoch": epoch,

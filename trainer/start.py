@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from stylebatch.checkpoint import Checkpoint, load_checkpoint
-from stylebatch.styles import BASE, find_style, shipped_styles
-from stylebatch.transnet import TransNet
+from stylebatch.errors import StylebatchError
+from stylebatch.styles import base_of, find_style, shipped_styles
+from stylebatch.transnet import TransNet, width_of
 from trainer.config import FitConfig
 
 #: The start that is chosen by the painting.
@@ -38,7 +39,7 @@ class Start:
         return cls(str(earlier.metadata.get("init", "unknown")), earlier.model, earlier.metadata.get("base"))
 
     def network(self, padding_mode: str) -> TransNet:
-        network = TransNet(padding_mode)  # type: ignore[arg-type]
+        network = TransNet(padding_mode, width_of(self.model))  # type: ignore[arg-type]
         network.load_state_dict(self.model)
         return network
 
@@ -46,25 +47,34 @@ class Start:
 def find_start(config: FitConfig, loss: Callable[[TransNet], float]) -> Start:
     """The start that `config.init` asks for.
 
-    "nearest" is the one of least loss among the base and the shipped styles: a network that paints already learns another
-    painting sooner, and what was trained from the base leads straight back to it.
+    "nearest" is the one of least loss among the base of the width and the shipped styles that come from it: a network that
+    paints already learns another painting sooner, and what was trained from the base leads straight back to it.
 
     Args:
         loss: of a network, against the painting to be learned.
 
     Raises:
-        StylebatchError: unknown style, unreadable checkpoint.
+        StylebatchError: unknown style, unreadable checkpoint, a network of another width, or no base of the width.
     """
     if config.init == "none":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed % 2**63)
-            return Start("none", TransNet().state_dict(), None)
-    base = _start("base", load_checkpoint(BASE))
+            return Start("none", TransNet(width=config.width).state_dict(), None)
+    if config.init not in ("base", NEAREST):
+        path = find_style(config.init)
+        checkpoint = load_checkpoint(path)
+        if checkpoint.width != config.width:
+            raise StylebatchError(
+                f"--init {config.init}: is a network of width {checkpoint.width}; give --width {checkpoint.width}, "
+                f"or a start of width {config.width}"
+            )
+        return _start(path.stem, checkpoint)
+    try:
+        base = _start("base", load_checkpoint(base_of(config.width)))
+    except StylebatchError as error:
+        raise StylebatchError(f"--width {config.width}: {error}; --init none starts from random weights") from None
     if config.init == "base":
         return base
-    if config.init != NEAREST:
-        path = find_style(config.init)
-        return _start(path.stem, load_checkpoint(path))
     styles = (_start(name, load_checkpoint(info.path)) for name, info in shipped_styles().items())
     starts = [base, *(style for style in styles if style.base == base.base)]
     return min(starts, key=lambda start: loss(start.network(config.padding_mode)))

@@ -20,9 +20,6 @@ from stylebatch.device import Precision, free_memory
 from stylebatch.stages import EPSILON, Stage, levels_to_subtract
 from stylebatch.transnet import pad_to_multiple
 
-#: What the layers kept take at their peak, in values for each pixel of the picture: the three of a residual block, 128
-#: channels each at a sixteenth of the pixels. The 64 channels at a quarter and what they are made from take as much.
-VALUES_PER_PIXEL = 24
 #: Values in a band of a convolution's output. Larger bands leave the caches, smaller ones compute more borders twice.
 BAND_VALUES = 1 << 21
 
@@ -39,12 +36,19 @@ class SweepBackend:
         padded = pad_to_multiple(pixels, dims=(1, 2))
         kernel = self.stages[0].kernel
         if kernel.device.type == "cpu":
-            _check_memory(padded[0, :, :, 0].numel() * VALUES_PER_PIXEL * kernel.itemsize)
+            _check_memory(padded[0, :, :, 0].numel() * values_per_pixel(self.stages) * kernel.itemsize)
         with torch.inference_mode():
             results = [sweep(self.stages, picture) for picture in padded]
         stylized = torch.stack([result for result, _ in results])[:, :height, :width].contiguous()
         finite = all(finite for _, finite in results)
         return lambda: (stylized, finite)
+
+
+def values_per_pixel(stages: list[Stage]) -> float:
+    """What the layers kept take at their peak, in values for each pixel of the picture: the three of a residual block, which
+    has the most channels, at a sixteenth of the pixels. Half the channels at a quarter, and what they are made from, take as
+    much."""
+    return 3 * max(stage.channels for stage in stages) / 16
 
 
 def sweep(stages: list[Stage], pixels: Tensor) -> tuple[Tensor, bool]:
@@ -166,7 +170,7 @@ def _bands(stage: Stage, height: int, width: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + rows, height)
 
 
-def _check_memory(needed: int) -> None:
+def _check_memory(needed: float) -> None:
     free = free_memory()
     if free is not None and needed > free:
         raise MemoryError(f"the network needs {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; use --size")

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from stylebatch.checkpoint import Checkpoint
 
 FOLDER = Path(__file__).parent
-#: The network that gives a photograph back, which styles are trained from. No style: it has no name for `find_style`.
-BASE = FOLDER / "base.safetensors"
 #: Where `trainer fit` leaves styles, seen from where it was called.
 TRAINED = Path("checkpoints")
 #: Files that are taken for checkpoints by their names.
@@ -57,9 +55,23 @@ def added_folder() -> Path:
     return data / "stylebatch" / "styles"
 
 
+def base_of(width: int) -> Path:
+    """The network of that width that gives a photograph back, which styles are trained from. No style: it has no name for
+    `find_style`.
+
+    Raises:
+        StylebatchError: there is none of that width.
+    """
+    path = FOLDER / "bases" / f"{width}.safetensors"
+    if not path.is_file():
+        widths = ", ".join(sorted((base.stem for base in path.parent.glob("*.safetensors")), key=int))
+        raise StylebatchError(f"there is no base network of width {width}, but of {widths}")
+    return path
+
+
 def shipped_styles() -> dict[str, StyleInfo]:
     """name → shipped style, sorted by name. Reads headers only."""
-    return {path.stem: _info(path) for path in sorted(FOLDER.glob("*.safetensors")) if path != BASE}
+    return {path.stem: _info(path) for path in sorted(FOLDER.glob("*.safetensors"))}
 
 
 def named_styles() -> dict[str, StyleInfo]:
@@ -139,7 +151,7 @@ def _named(name: str) -> list[Path]:
     if Path(name).name != name:
         return []
     paths = [folder / f"{name}.safetensors" for folder in (TRAINED, added_folder(), FOLDER)]
-    return [path for path in paths if _is_file(path) and path != BASE]
+    return [path for path in paths if _is_file(path)]
 
 
 def load_style(style: str, strength: float = 1.0) -> Checkpoint:
@@ -151,8 +163,8 @@ def load_style(style: str, strength: float = 1.0) -> Checkpoint:
             from the base network through the style's.
 
     Raises:
-        StylebatchError: unknown style, unreadable checkpoint, impossible share or strength, or a style that has not been
-            trained from the same base as what it is to be mixed with.
+        StylebatchError: unknown style, unreadable checkpoint, impossible share or strength, or a style of another width, or
+            from another base, than what it is to be mixed with.
     """
     from stylebatch.checkpoint import PADDING, Checkpoint, blend, load_checkpoint
 
@@ -162,10 +174,17 @@ def load_style(style: str, strength: float = 1.0) -> Checkpoint:
         checkpoint.metadata.setdefault("style", Path(name).stem)
     if strength == 1 and len(styles) == 1:
         return next(iter(styles.values()))
+    widths = {name: checkpoint.width for name, checkpoint in styles.items()}
+    if len({*widths.values()}) > 1:
+        each = " and ".join(f"{name} of {width}" for name, width in widths.items())
+        raise StylebatchError(f"style {style}: {each} channels: only networks of one width can be mixed")
     parts = [(checkpoint, strength * shares[name]) for name, checkpoint in styles.items()]
     bases = {name: checkpoint.metadata.get("base") for name, checkpoint in styles.items()}
     if strength != 1:
-        base = load_checkpoint(BASE)
+        try:
+            base = load_checkpoint(base_of(next(iter(widths.values()))))
+        except StylebatchError as error:
+            raise StylebatchError(f"style {style}: has no strength but 1: {error}") from None
         parts.append((base, 1 - strength))
         bases["the base"] = base.digest
     for name, digest in bases.items():
@@ -281,7 +300,7 @@ def _info(path: Path) -> StyleInfo:
     try:
         with safe_open(path, framework="np") as file:
             header = file.metadata() or {}
-        fits = _shapes(path) == _shapes(BASE)
+        fits = _is_of_ours(_shapes(path))
     except (SafetensorError, OSError, ValueError) as error:
         raise StylebatchError(f"{path}: not a style ({error}); remove it, or train it again") from None
     if not fits:
@@ -290,8 +309,16 @@ def _info(path: Path) -> StyleInfo:
     return StyleInfo(path.stem, path, artwork, artist, year, rights, header)
 
 
+def _is_of_ours(shapes: dict[str, list[int]]) -> bool:
+    """Whether tensors are the network's at some width: those of a base, but for the numbers of channels."""
+    own = _shapes(next((FOLDER / "bases").glob("*.safetensors")))
+    wide, width = (each.get("layer.0.weight", [0])[0] for each in (own, shapes))
+    scaled = {key: [side * width // wide if side % wide == 0 else side for side in shape] for key, shape in own.items()}
+    return shapes == scaled
+
+
 def _shapes(path: Path) -> dict[str, list[int]]:
-    """What tensors a file holds, by its header: every style has those of the base."""
+    """What tensors a file holds, by its header."""
     with safe_open(path, framework="np") as file:
         return {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
 
