@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import io
 import os
-import re
 import stat
 import warnings
 from collections.abc import Iterator
@@ -35,15 +34,16 @@ from stylebatch.deep import (
     encode_tiff,
     load_deep,
     transparent_level,
-    with_tags,
 )
 from stylebatch.errors import StylebatchError
+from stylebatch.exif import Result
 from stylebatch.files import atomic_write
 from stylebatch.formats import EXPORT, FORMATS, LARGEST, RAW, output_name, unread_kind, written_by_name
 from stylebatch.frame import Frame, FrameInfo, Pixels
 from stylebatch.h273 import HDR
 from stylebatch.icc import SRGB
 from stylebatch.jpeg import check_jpeg_in_tiff, load_jpeg
+from stylebatch.metadata import Metadata, as_saved, into_png, into_tiff, made_true, orientation, read_metadata
 from stylebatch.options import DEFAULTS, ImageOptions
 from stylebatch.stated import stated_colour
 from stylebatch.tiff import beginning_at, pages_of
@@ -55,8 +55,6 @@ _MP_ENTRIES = 0xB002
 _GAIN_MAPS = (b"ns.adobe.com/hdr-gain-map", b"HDRGainMap", b"urn:iso:std:iso:ts:21496")
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _NO_ALPHA = ("JPEG", "BMP")
-#: What fits into one of JPEG's segments; metadata beyond that stays behind.
-_JPEG_SEGMENT = 65_000
 
 #: Huffman tables of its own would save a JPEG 6% for 3.6 times the time; PNG's levels 1 to 6 differ by 2%, and in no time.
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -76,13 +74,6 @@ Image.init()
 #: Those of `FORMATS` that this Pillow was built with; MPO comes in by JPEG's door.
 READABLE = [format for format in FORMATS if format in Image.OPEN]
 
-#: EXIF's first directory in a TIFF also says how its pixels lie; that, thumbnails, ICC and XMP do not travel in EXIF.
-_NOT_EXIF = frozenset(
-    [*range(254, 260), 262, 266, 273, *range(277, 280), 282, 283, 284, 296, 317, *range(320, 326), 330, 338, 339, 340,
-     341, 347, *range(512, 522), *range(529, 533), 700, 34675]
-)  # fmt: skip
-_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>)\s*)[1-8]")
-
 _KINDS = (
     (stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "FIFO"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"),
     (stat.S_ISBLK, "device"),
@@ -101,7 +92,8 @@ class ImageExtra:
         photograph: the photograph in the output's size, H×W×3, where its colours are to be preserved.
         profile: the ICC profile to embed, or None.
         convert_back: whether the result has to be converted from sRGB into `profile`.
-        info: EXIF (upright), XMP, resolution and an animation's loop, as Pillow's save takes them.
+        metadata: what describes the photograph, true for the result.
+        loop: how often an animation plays, 0 for ever; None if its format does not say.
         keep: by format, how the input was compressed, as Pillow's save takes it.
         times: access and modification in nanoseconds, or None to leave the output its own.
         frame: number in an animation of `frames`, shown for `duration` milliseconds.
@@ -116,7 +108,8 @@ class ImageExtra:
     photograph: Pixels | None = field(default=None, repr=False)
     profile: bytes | None = field(default=None, repr=False)
     convert_back: bool = False
-    info: dict[str, Any] = field(default_factory=dict, repr=False)
+    metadata: Metadata = field(default=Metadata(), repr=False)
+    loop: int | None = None
     keep: dict[str, dict[str, Any]] = field(default_factory=dict)
     times: tuple[int, int] | None = None
     frame: int = 0
@@ -330,23 +323,24 @@ def _decode(
     """The frame at which an opened picture stands, as the network is to see it. `full` is its size before any draft."""
     drafted = image.size != full
     profile, hdr = stated_colour(image, path)  # before a TIFF is loaded, which closes it
+    # A TIFF is closed by loading, which turns those of 8 bits upright; of others, not all is known before.
+    before = read_metadata(image) if image.format == "TIFF" else None
     loaded, alpha = _loaded(image, path, options.allow_truncated)
-    exif = _exif(image)
-    orientation = exif.pop(ExifTags.Base.Orientation, 1)
+    metadata = before or read_metadata(image, further=shared.get("frame", 0) > 0)
+    lies = image.getexif().get(ExifTags.Base.Orientation, 1) if before else orientation(metadata)
     colours, profile, convert_back = to_srgb(loaded, profile) if hdr is None else (from_hdr(loaded, *hdr), SRGB, False)
-    colours = upright(colours, orientation)
-    size = (full[::-1] if orientation >= 5 else full) if drafted else (colours.shape[1], colours.shape[0])
-    work = options.work_size(*size)
-    size = work if options.keep_work_size else size
+    colours = upright(colours, lies)
+    whole = (full[::-1] if lies >= 5 else full) if drafted else (colours.shape[1], colours.shape[0])
+    work = options.work_size(*whole)
+    size = work if options.keep_work_size else whole
     if alpha is not None:
-        alpha = upright(alpha, orientation)
+        alpha = upright(alpha, lies)
         colours = fill_transparent(colours, alpha)
         alpha = resized(alpha, size)
     pixels = resized(colours, work)
-    info = {} if options.strip_metadata else _metadata(image, exif, size)
-    if "loop" in image.info and shared["frames"] > 1:
-        info["loop"] = image.info["loop"]
-    notes = []
+    metadata, notes = made_true(metadata, shared["format"], Result(size, whole, orientation(metadata) != 1))
+    if options.strip_metadata:
+        metadata, notes = Metadata(), []
     if hdr is not None:
         notes.append(f"{HDR[hdr[1]]} is tone-mapped to sRGB: its highlights lose their range")
     if shared["frames"] > 1 and image.format == "PNG" and depth_of_png(path) > 8:
@@ -357,7 +351,8 @@ def _decode(
         photograph=resized(colours, size) if options.preserve_color else None,
         profile=profile,
         convert_back=convert_back,
-        info=info,
+        metadata=metadata,
+        loop=image.info.get("loop") if shared["frames"] > 1 else None,
         duration=image.info.get("duration", 0),
         notes=tuple(notes),
         **shared,
@@ -379,35 +374,6 @@ def _eight_bits(image: Image.Image) -> tuple[Image.Image, Pixels | None]:
         return image, None
     with_alpha = image.convert("RGBA")
     return image if image.mode == "LA" else with_alpha, np.array(with_alpha.getchannel("A"))
-
-
-def _exif(image: Image.Image) -> Image.Exif:
-    """Without what describes the file's pixels rather than the photograph. A damaged one is no reason to fail."""
-    try:
-        exif = image.getexif()
-        for tag in _NOT_EXIF & set(exif):
-            del exif[tag]
-        Image.Exif().load(exif.tobytes())  # can it be written, and read again?
-    except Exception:
-        return Image.Exif()
-    return exif
-
-
-def _metadata(image: Image.Image, exif: Image.Exif, size: tuple[int, int]) -> dict[str, Any]:
-    """EXIF, XMP and resolution under the names that Pillow's save takes; none turns the picture or holds a thumbnail."""
-    info: dict[str, Any] = {}
-    camera = exif.get_ifd(ExifTags.IFD.Exif)
-    for tag, pixels in zip((ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight), size, strict=True):
-        if tag in camera:
-            camera[tag] = pixels
-    if len(exif):
-        info["exif"] = exif.tobytes()
-    if xmp := image.info.get("xmp"):
-        info["xmp"] = _XMP_ORIENTATION.sub(rb"\g<1>1", xmp if isinstance(xmp, bytes) else str(xmp).encode())
-    dpi = image.info.get("dpi", ())
-    if len(dpi) == 2 and all(0 < value < 65536 for value in dpi):
-        info["dpi"] = tuple(float(value) for value in dpi)
-    return info
 
 
 def _compression(image: Image.Image, path: Path) -> dict[str, dict[str, Any]]:
@@ -437,25 +403,37 @@ def _webp_is_lossless(path: Path) -> bool:
 def _encode(frames: list[Pixels], extras: list[ImageExtra], options: ImageOptions) -> bytes:
     extra = extras[0]
     save = {**_SAVE_OPTIONS[extra.format], **extra.keep.get(extra.format, {})}
-    if len(frames) == 1 and frames[0].dtype == np.uint16 and extra.format in ("PNG", "TIFF"):
-        pixels = from_srgb(frames[0], extra.profile) if extra.profile and extra.convert_back else frames[0]
-        pixels = pixels if extra.alpha is None else np.dstack([pixels, extra.alpha])
-        if extra.format == "PNG":
-            return encode_png(pixels, extra.profile, extra.info)
-        return with_tags(encode_tiff(pixels, save["compression"]), extra.profile, extra.info)
+    deep = len(frames) == 1 and frames[0].dtype == np.uint16 and extra.format in ("PNG", "TIFF")
+    encoded = _deep(frames[0], extra, save) if deep else _eight_bits_of(frames, extras, save, options)
+    if extra.format in ("PNG", "TIFF"):
+        return (into_png if extra.format == "PNG" else into_tiff)(encoded, extra.metadata, extra.profile)
+    return encoded
+
+
+def _deep(pixels: Pixels, extra: ImageExtra, save: dict[str, Any]) -> bytes:
+    pixels = from_srgb(pixels, extra.profile) if extra.profile and extra.convert_back else pixels
+    pixels = pixels if extra.alpha is None else np.dstack([pixels, extra.alpha])
+    if extra.format == "PNG":
+        return encode_png(pixels)
+    return encode_tiff(pixels, save["compression"], extra.metadata.exif.startswith(b"MM"))
+
+
+def _eight_bits_of(frames: list[Pixels], extras: list[ImageExtra], save: dict[str, Any], options: ImageOptions) -> bytes:
+    extra = extras[0]
     if options.quality is not None and "quality" in save and "lossless" not in save:
         save["quality"] = options.quality
-    if extra.format != "TIFF":
-        save |= _as_saved(extra.info, extra.profile, extra.format)
+    if extra.format not in ("PNG", "TIFF"):
+        save |= as_saved(extra.metadata, extra.profile, extra.format)
     pictures = [_picture(*frame) for frame in zip(frames, extras, strict=True)]
     if len(pictures) > 1:
         if any(picture.mode == "RGBA" for picture in pictures):
             pictures = [picture.convert("RGBA") for picture in pictures]
             save["disposal"] = 2 if extra.format == "GIF" else 0
         save |= {"save_all": True, "append_images": pictures[1:], "duration": [round(e.duration) for e in extras]}
+        save |= {} if extra.loop is None else {"loop": extra.loop}
     buffer = io.BytesIO()
     pictures[0].save(buffer, format=extra.format, **save)
-    return with_tags(buffer.getvalue(), extra.profile, extra.info) if extra.format == "TIFF" else buffer.getvalue()
+    return buffer.getvalue()
 
 
 def _picture(pixels: Pixels, extra: ImageExtra) -> Image.Image:
@@ -470,18 +448,6 @@ def _picture(pixels: Pixels, extra: ImageExtra) -> Image.Image:
     if alpha is not None and extra.format not in _NO_ALPHA:
         picture.putalpha(Image.fromarray(alpha))
     return picture
-
-
-def _as_saved(info: dict[str, Any], profile: bytes | None, format: str) -> dict[str, Any]:
-    """Metadata as Pillow's save of a format takes it."""
-    saved = dict(info)
-    if format == "JPEG":
-        saved = {key: value for key, value in saved.items() if key == "dpi" or len(value) <= _JPEG_SEGMENT}
-    elif "xmp" in saved and format == "PNG":
-        chunks = PngImagePlugin.PngInfo()
-        chunks.add_itxt("XML:com.adobe.xmp", saved.pop("xmp").decode("utf-8", "replace"))
-        saved["pnginfo"] = chunks
-    return saved | ({"icc_profile": profile} if profile else {})
 
 
 @contextmanager

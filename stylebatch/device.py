@@ -126,7 +126,5 @@ def _cpu_has_fast_bf16() -> bool:
 
 
 def cpu_capabilities() -> set[str]:
-    """PyTorch's names of the instruction sets that this CPU has, such as "avx512_f"; none where it does not tell."""
-    if not hasattr(torch.cpu, "get_capabilities"):  # older PyTorch
-        return set()
+    """PyTorch's names of the instruction sets that this CPU has, such as "avx512_f"."""
     return {name for name, there in torch.cpu.get_capabilities().items() if there is True}

@@ -380,6 +380,7 @@ def test_a_painting_that_cannot_be_learned_is_one_line(newcomer: Path) -> None:
     assert not list(newcomer.glob("cat_*"))
 
 
+@pytest.mark.slow
 def test_interrupted_training_of_a_painting_goes_on(newcomer: Path) -> None:
     """Ctrl-C while the style is trained ends both programs, and the next try begins where this one ended."""
     command = [sys.executable, "-m", "stylebatch", "image", "cat.jpg", "--style", "painting.jpg"]

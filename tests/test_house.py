@@ -13,9 +13,9 @@ ROOT = Path(__file__).parent.parent
 #: From the bottom up: a module of stylebatch imports only what stands in a line before its own. Nobody imports `trainer`.
 LAYERS = [
     "errors frame grid interrupt lazy tiff transnet video.extent video.pyav",
-    "deep files formats h273 jpeg kinds loader stages video.options video.streams video.times",
-    "arguments options",
-    "device",
+    "deep exif files formats h273 jpeg kinds loader stages video.options video.streams video.times",
+    "arguments options xmp",
+    "device metadata",
     "backends checkpoint icc manifest video.decoding",
     "colour stated styles video.work",
     "codec paintings stylizer video.colour",

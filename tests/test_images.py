@@ -33,6 +33,7 @@ from stylebatch.images import (
     without_clashes,
     write_image,
 )
+from stylebatch.metadata import Metadata
 from stylebatch.stylizer import Stylizer
 
 
@@ -409,8 +410,8 @@ def test_sixteen_bits_keep_their_metadata(suffix: str, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Artist] = "somebody"
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] = 400
-    info = {"exif": exif.tobytes(), "xmp": XMP.replace(b"6", b"1"), "dpi": (300.0, 300.0)}
-    extra = ImageExtra("a", {".png": "PNG", ".tif": "TIFF"}[suffix], profile=profile, info=info)
+    metadata = Metadata(exif.tobytes()[6:], XMP.replace(b"6", b"1"), dpi=(300, 300))
+    extra = ImageExtra("a", {".png": "PNG", ".tif": "TIFF"}[suffix], profile=profile, metadata=metadata)
     write_image(deep_pixels(), extra, tmp_path / f"a{suffix}")
     for path in (tmp_path / f"a{suffix}", tmp_path / "out" / f"a{suffix}"):
         roundtrip(tmp_path / f"a{suffix}", tmp_path / "out")
@@ -429,7 +430,7 @@ def test_sixteen_bits_keep_their_metadata(suffix: str, tmp_path: Path) -> None:
 def test_sixteen_bits_are_turned(suffix: str, orientation: int, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    extra = ImageExtra("a", {".png": "PNG", ".tif": "TIFF"}[suffix], info={"exif": exif.tobytes()})
+    extra = ImageExtra("a", {".png": "PNG", ".tif": "TIFF"}[suffix], metadata=Metadata(exif.tobytes()[6:]))
     write_image(deep_pixels(), extra, tmp_path / f"a{suffix}")
     pixels = read_image(tmp_path / f"a{suffix}").pixels
     assert pixels.dtype == np.uint16
