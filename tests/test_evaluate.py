@@ -48,16 +48,17 @@ def test_self_similarity_is_of_places_not_of_brightness() -> None:
 
 @pytest.mark.slow
 def test_report(painting: Path, photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
-    source, out = photos("a.png", "b.png", size=(80, 64)), tmp_path / "report"
+    source, out = photos("a.png", "b.png", size=(150, 140)), tmp_path / "report"
     args = [
         "evaluate", "--style", checkpoint, "--picture", painting, "--photos", source, "--out", out, "--iterations", 2,
-        "--size", 72,
+        "--size", 140,
     ]  # fmt: skip
     result = CliRunner().invoke(trainer.cli.main, [str(arg) for arg in args])
     assert result.exit_code == 0, result.output
     assert Path(result.stdout.strip()) == out / "plain.md"
     report = json.loads((out / "plain.json").read_text())
-    for scores in report["photographs"]:
+    photographs = report["photographs"]
+    for scores in photographs:
         for loss in ("style", "unseen_style", "total"):
             photograph, network, optimised = scores[loss]
             assert scores[f"{loss}_score"] == pytest.approx((photograph - network) / (photograph - optimised))
@@ -65,15 +66,21 @@ def test_report(painting: Path, photos: Callable[..., Path], checkpoint: Path, t
             assert total >= content + report["style weight"] * style
         assert scores["content"][0] == 0
         assert 0 < scores["similarity"] < 2
-    scores = sorted(scores["style_score"] for scores in report["photographs"])
+    scores = sorted(scores["style_score"] for scores in photographs)
     assert report["summary"]["style_score"][0] == pytest.approx(sum(scores) / 2)
+    of_four, of_one = (
+        sum(values) for values in zip(*((s["shifted_style"], s["style"][1]) for s in photographs), strict=True)
+    )
+    grain = report["grain"]
+    assert grain["style loss of four shifted passes, times"] == pytest.approx(of_four / of_one)
+    assert 0.3 < grain["lattice energy"] < grain["lattice energy, highest"]
     with Image.open(out / "plain.jpg") as sheet:
         assert sheet.width > 3 * 320
     # The optimised pictures are kept: the second time they are read, whatever they hold.
     kept = sorted((out / "gatys").iterdir())
     assert len(kept) == 2
     kept[0].write_bytes(kept[1].read_bytes())
-    evaluate(str(checkpoint), painting, source, out=out, iterations=2, size=72)
+    evaluate(str(checkpoint), painting, source, out=out, iterations=2, size=140)
     again = json.loads((out / "plain.json").read_text())["photographs"]
     assert [a["style"][:2] for a in again] == [b["style"][:2] for b in report["photographs"]]
     assert [a["total"][2] for a in again] != [b["total"][2] for b in report["photographs"]]

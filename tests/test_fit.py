@@ -37,7 +37,7 @@ def settings(tmp_path: Path, photos: Callable[..., Path]) -> dict[str, Any]:
         "style": tmp_path / "paint.png", "content": photos("a.jpg", "b.png", "c.jpg", size=(80, 70)),
         "out": tmp_path / "checkpoints", "steps": 5, "crop_size": 32, "style_size": 0, "checkpoint_steps": 2,
         "batch_size": 2, "init": "none", "optimizer": "adamw", "learning_rate": 2e-3, "patience": 0, "stability_weight": 0.0,
-        "style_weight": 5.0, "workers": 0, "device": "cpu", "precision": "fp32",
+        "shift_every": 0, "style_weight": 5.0, "workers": 0, "device": "cpu", "precision": "fp32",
     }  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def test_what_it_leaves(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatc
     assert [row["epoch"] for row in rows] == [1, 1, 2, 2, 3]
     assert rows[-1]["total"] == pytest.approx(told[-1].total, rel=1e-4)
     relative = [row["total"] - (row["content"] + 5 * row["style"] + 1e-6 * row["tv"]) for row in rows]
-    others = [80 * row["palette"] + 40 * row["shading"] + 6 * row["spikes"] for row in rows]
+    others = [80 * row["palette"] + 40 * row["shading"] + 6 * row["spikes"] + 2000 * row["lattice"] for row in rows]
     scales = [rest / other for rest, other in zip(relative, others, strict=True)]
     assert scales == pytest.approx([scales[0]] * 5, rel=1e-2)  # the content's scale, the same at each step
     assert scales[0] > 1e3
@@ -153,7 +153,9 @@ def test_same_seed_same_weights(settings: dict[str, Any], workers: int, tmp_path
 
 
 #: What is off in `settings`: with it, a training has as much to remember as it can have.
-EVERYTHING = {"optimizer": "muon", "learning_rate": 1e-2, "stability_weight": 6.0, "patience": 25, "crop_size": 64}
+EVERYTHING = {
+    "optimizer": "muon", "learning_rate": 1e-2, "stability_weight": 6.0, "shift_every": 2, "patience": 25, "crop_size": 64,
+}  # fmt: skip
 
 
 @pytest.mark.slow
@@ -280,6 +282,17 @@ def test_stability_is_learned(settings: dict[str, Any]) -> None:
         result = fit(FitConfig(**{**settings, "stability_weight": weight, "out": settings["out"] / str(weight)}))
         errors.append(stability_error(load_checkpoint(result.checkpoint).network(), photograph, seed=9))
     assert errors[1] < 0.7 * errors[0]
+
+
+def test_each_second_step_judges_the_mean_of_two_passes(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Of random weights, passes that lie elsewhere on the grid differ: their mean is smoother. Other steps are as ever."""
+    settings |= {"learning_rate": 1e-12, "steps": 2}
+    fit(FitConfig(**settings))
+    fit(FitConfig(**{**settings, "shift_every": 2, "out": tmp_path / "shifted"}))
+    alone, shifted = (losses(out / "paint_losses.csv") for out in (settings["out"], tmp_path / "shifted"))
+    assert shifted[0]["total"] == alone[0]["total"]
+    assert shifted[1]["tv"] < 0.95 * alone[1]["tv"]
+    assert shifted[1]["lattice"] == pytest.approx(alone[1]["lattice"])  # of the one pass, which is the one that is used
 
 
 def test_divergence_rolls_back_and_lowers_the_rate(settings: dict[str, Any]) -> None:

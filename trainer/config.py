@@ -45,6 +45,8 @@ class FitConfig:
     shading_weight: float = _option(40.0, "Weight of light and dark that the photograph does not have there.")
     spike_weight: float = _option(6.0, "Weight of what leaves blots: features that outshine all others, black pixels.")
     tv_weight: float = _option(1e-6, "Weight of the total variation.")
+    lattice_weight: float = _option(2000.0, "Weight of what repeats with the network's grid of 4 px.")
+    shift_every: int = _option(2, "Each such step judges the mean of two passes, one of them shifted on the grid. 0: none.")
     stability_weight: float = _option(10.0, "Weight of the difference between two frames of a made-up motion.")
     vgg: str = _option("caffe", "Loss network: caffe (embedded), IMAGENET1K_V1, IMAGENET1K_FEATURES or a path.")
     vgg_input: str = _option("auto", "How the loss network is fed.", ("auto", "caffe", "imagenet", "raw"))
@@ -68,7 +70,7 @@ class FitConfig:
         at_least = {
             "steps": 1, "epochs": 1, "batch_size": 1, "crop_size": 32, "checkpoint_steps": 1, "checkpoint_epochs": 1,
             "content_weight": 0, "style_weight": 0, "style_strength": 0, "palette_weight": 0, "shading_weight": 0,
-            "spike_weight": 0, "tv_weight": 0, "stability_weight": 0,
+            "spike_weight": 0, "tv_weight": 0, "lattice_weight": 0, "shift_every": 0, "stability_weight": 0,
             "patience": 0, "workers": 0, "seed": 0, "width": 1,
         }  # fmt: skip
         for name, least in at_least.items():
@@ -120,7 +122,7 @@ MIN_STYLE_SIZE = 64
 IDENTITY = (
     "batch_size", "crop_size", "augment", "style_size", "optimizer", "learning_rate", "schedule", "patience",
     "style_strength", "content_weight", "style_weight", "palette_weight", "shading_weight", "spike_weight", "tv_weight",
-    "stability_weight", "vgg", "vgg_input", "padding_mode", "width", "init", "seed",
+    "lattice_weight", "shift_every", "stability_weight", "vgg", "vgg_input", "padding_mode", "width", "init", "seed",
 )  # fmt: skip
 
 #: Named sets of choices. "article" is the training script of the article that TransNet comes from, on the embedded loss
@@ -137,6 +139,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "learning_rate": 1e-3,
         "schedule": "constant",
         "patience": 0,
+        "lattice_weight": 0.0,
+        "shift_every": 0,
         "stability_weight": 0.0,
         "content_weight": 1.0,
         "style_weight": 1e5,

@@ -23,6 +23,7 @@ from stylebatch.grid import contact_sheet
 from stylebatch.styles import load_style as load_network
 from trainer.config import FitConfig
 from trainer.content import StylePicture, find_photographs, load_middles, load_photograph, load_style, why_broken
+from trainer.grain import lattice_energy, mean_of_shifts
 from trainer.losses import gram, style_loss
 from trainer.objective import Objective
 from trainer.report import save_sheet, to_image
@@ -43,6 +44,7 @@ class Scores:
         similarity: mean absolute difference between the network's picture and the photograph in the cosine similarities
             between all places, 0 to 2 (Kolkin et al. 2019, arXiv 1904.12785, eq. 8); less is more content kept.
         stability: mean squared change, on [0,1], that a made-up motion leaves after it is undone.
+        shifted_style: style loss of the mean of four passes shifted on the network's grid (`grain.mean_of_shifts`).
     """
 
     photograph: str
@@ -55,6 +57,7 @@ class Scores:
     total_score: float
     similarity: float
     stability: float
+    shifted_style: float
 
 
 def evaluate(
@@ -109,7 +112,7 @@ def evaluate(
     )
     features = vgg(painting.image, UNSEEN_LAYERS)
     unseen = {layer: gram(each, painting.opacity) for layer, each in features.items()}
-    rows, scores = [], []
+    rows, scores, painted = [], [], []
     for done, path in enumerate(paths):
         try:
             photograph = load_photograph(path, size)
@@ -117,15 +120,16 @@ def evaluate(
             message(f"skipped {path}: {why_broken(path)}")
             continue
         with torch.inference_mode():
-            stylized = network(photograph)
+            stylized, mean = network(photograph), mean_of_shifts(network, photograph)
         optimised = _cached_gatys(objective, photograph, iterations, out / "gatys", painting)
         pictures = (photograph, stylized, optimised)
-        scores.append(_scores(path.name, objective, unseen, pictures, stability_error(network, photograph)))
+        scores.append(_scores(path.name, objective, unseen, pictures, mean, stability_error(network, photograph)))
+        painted.append(stylized)
         rows.append([to_image(image) for image in pictures])
         progress(done + 1, len(paths))
     name = str(checkpoint.metadata["style"])
     how = {"long side": size, "style weight": objective.style_weight, "L-BFGS iterations": iterations}
-    return _write(name, how, scores, rows, out)
+    return _write(name, how, scores, _grain(scores, painted), rows, out)
 
 
 def gatys(objective: Objective, photograph: Tensor, iterations: int) -> Tensor:
@@ -186,7 +190,12 @@ def _cached_gatys(objective: Objective, photograph: Tensor, iterations: int, fol
 
 @torch.inference_mode()
 def _scores(
-    name: str, objective: Objective, unseen: dict[str, Tensor], pictures: Sequence[Tensor], stability: float
+    name: str,
+    objective: Objective,
+    unseen: dict[str, Tensor],
+    pictures: Sequence[Tensor],
+    mean_of_four: Tensor,
+    stability: float,
 ) -> Scores:
     target = objective.target(pictures[0])
     losses = [objective(picture, target) for picture in pictures]
@@ -204,7 +213,15 @@ def _scores(
         total_score=_score(total),
         similarity=float((similar[0] - similar[1]).abs().mean()),
         stability=stability,
+        shifted_style=float(objective(mean_of_four, target).style),
     )
+
+
+def _grain(scores: Sequence[Scores], painted: Sequence[Tensor]) -> dict[str, float]:
+    """How much of the paint is tied to the network's grid, over all photographs."""
+    mean, highest = lattice_energy(painted)
+    ratio = sum(score.shifted_style for score in scores) / sum(score.style[1] for score in scores)
+    return {"lattice energy": mean, "lattice energy, highest": highest, "style loss of four shifted passes, times": ratio}
 
 
 def _score(losses: list[float]) -> float:
@@ -212,15 +229,23 @@ def _score(losses: list[float]) -> float:
     return (photograph - network) / (photograph - optimised) if photograph > optimised else float("nan")
 
 
-def _write(style: str, how: dict[str, float], scores: Sequence[Scores], rows: list[list[Image.Image]], out: Path) -> Path:
+def _write(
+    style: str,
+    how: dict[str, float],
+    scores: Sequence[Scores],
+    grain: dict[str, float],
+    rows: list[list[Image.Image]],
+    out: Path,
+) -> Path:
     summary = {key: _median_and_spread([getattr(score, key) for score in scores]) for key in _SUMMARY}
     name = style.replace("/", "_")
-    report: dict[str, Any] = {"style": style, **how, "summary": summary, "photographs": [asdict(s) for s in scores]}
+    photographs = [asdict(score) for score in scores]
+    report: dict[str, Any] = {"style": style, **how, "summary": summary, "grain": grain, "photographs": photographs}
     with atomic_write(out / f"{name}.json") as file:
         file.write(json.dumps(report, indent=2).encode())
     save_sheet(contact_sheet(rows, ["photograph", style, "optimised"]), out / f"{name}.jpg")
     with atomic_write(out / f"{name}.md") as file:
-        file.write(_markdown(style, how, summary, scores).encode())
+        file.write(_markdown(style, how, summary, grain, scores).encode())
     return out / f"{name}.md"
 
 
@@ -243,12 +268,18 @@ def _median_and_spread(values: list[float]) -> tuple[float, float, float]:
 
 
 def _markdown(
-    style: str, how: dict[str, float], summary: dict[str, tuple[float, float, float]], scores: Sequence[Scores]
+    style: str,
+    how: dict[str, float],
+    summary: dict[str, tuple[float, float, float]],
+    grain: dict[str, float],
+    scores: Sequence[Scores],
 ) -> str:
     conditions = ", ".join(f"{name} {value:g}" for name, value in how.items())
     lines = [f"# {style}", "", f"{len(scores)} photographs, {conditions}. 0: the photograph; 1: the optimised picture.", ""]
     lines += ["| | median | quartiles |", "|---|---|---|"]
     lines += [f"| {_SUMMARY[key]} | {m:.3g} | {low:.3g} to {high:.3g} |" for key, (m, low, high) in summary.items()]
+    lines += ["", "| tied to the network's grid | over all |", "|---|---|"]
+    lines += [f"| {name} | {value:.3g} |" for name, value in grain.items()]
     lines += ["", "| photograph | content | style | total | optimised total | style score | total score |", "|---" * 7 + "|"]
     lines += [
         f"| {s.photograph} | {s.content[1]:.3g} | {s.style[1]:.3g} | {s.total[1]:.3g} | {s.total[2]:.3g} "

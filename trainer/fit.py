@@ -26,7 +26,8 @@ from trainer.content import (
     load_middles,
     load_style,
 )
-from trainer.losses import spike_loss
+from trainer.grain import random_shift, shifted_pass
+from trainer.losses import lattice_loss, spike_loss
 from trainer.memory import check_memory, memory_errors_told
 from trainer.muon import Muon
 from trainer.objective import Objective
@@ -214,21 +215,29 @@ def _train(
                 # from the compound regulariser (arXiv 2003.09871): no gradient goes through the frame before, which
                 # saves a backward pass, and the next frame is the one that content and style are learned on.
                 frame = images
+                generator = torch.Generator().manual_seed((config.seed * 1_000_003 + state.step) % 2**63)
                 if config.stability_weight:
-                    generator = torch.Generator().manual_seed((config.seed * 1_000_003 + state.step) % 2**63)
                     motion = Motion.random(images, generator)
                     with torch.no_grad():
                         before = state.network(images)
                     images = motion.warp(images)
                     frame = with_noise(images, generator, CLEAN)
 
-                # 5c. Stylize; losses.
+                # 5c. Stylize; losses. In some steps they are those of the mean with what is made of the same frame elsewhere
+                # on the network's grid, without a gradient: paint that is tied to the grid is lost in it.
                 with bounded_features(state.network) as bounded:
                     stylized = state.network(frame)
-                losses = objective(stylized, objective.target(images))
+                judged = stylized
+                if config.shift_every and (state.step + 1) % config.shift_every == 0:
+                    with torch.no_grad():
+                        elsewhere = shifted_pass(state.network, frame, *random_shift(generator))
+                    judged = (stylized + elsewhere) / 2
+                losses = objective(judged, objective.target(images))
             spikes = spike_loss(bounded) if config.spike_weight else torch.zeros_like(losses.total)
+            lattice = lattice_loss(stylized)
             stability = motion.difference(before, stylized) if config.stability_weight else torch.zeros_like(losses.total)
-            total = losses.total + objective.scale * (config.spike_weight * spikes + config.stability_weight * stability)
+            others = config.spike_weight * spikes + config.lattice_weight * lattice + config.stability_weight * stability
+            total = losses.total + objective.scale * others
 
             # 5d. One step down.
             rate = config.learning_rate * run.rate(state) / RATE_CUT**state.rate_cuts
@@ -240,7 +249,17 @@ def _train(
             state.scaler.update()
 
             # 5e. Diverged: back to the last good state, at a lower rate.
-            each = (losses.content, losses.style, losses.palette, losses.shading, losses.tv, spikes, stability, total)
+            each = (
+                losses.content,
+                losses.style,
+                losses.palette,
+                losses.shading,
+                losses.tv,
+                spikes,
+                lattice,
+                stability,
+                total,
+            )
             values = torch.stack(each).tolist()
             if not math.isfinite(values[-1]):
                 _roll_back(state, good, message)

@@ -13,7 +13,7 @@ from torch import Tensor
 from stylebatch.files import atomic_write
 from stylebatch.grid import side_by_side
 
-LOSSES = ("content", "style", "palette", "shading", "tv", "spikes", "stability", "total")
+LOSSES = ("content", "style", "palette", "shading", "tv", "spikes", "lattice", "stability", "total")
 COLUMNS = ("step", "epoch", *LOSSES, "validation", "learning_rate")
 #: In every picture that is written here.
 MARK = "stylebatch trainer"
