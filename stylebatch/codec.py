@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import io
 import os
-import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -37,7 +36,7 @@ from stylebatch.deep import (
 )
 from stylebatch.errors import StylebatchError
 from stylebatch.exif import Result
-from stylebatch.files import atomic_write
+from stylebatch.files import atomic_write, irregularity
 from stylebatch.formats import EXPORT, FORMATS, LARGEST, RAW, output_name, unread_kind, written_by_name
 from stylebatch.frame import Frame, FrameInfo, Pixels
 from stylebatch.h273 import HDR
@@ -73,11 +72,6 @@ with suppress(ImportError):  # the extra `heif`
 Image.init()
 #: Those of `FORMATS` that this Pillow was built with; MPO comes in by JPEG's door.
 READABLE = [format for format in FORMATS if format in Image.OPEN]
-
-_KINDS = (
-    (stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "FIFO"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"),
-    (stat.S_ISBLK, "device"),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -224,11 +218,6 @@ def written_as(path: Path) -> str | None:
 
 def is_moving(image: Image.Image) -> bool:
     return image.format in _ANIMATED and bool(getattr(image, "is_animated", False))
-
-
-def irregularity(mode: int) -> str:
-    """What a file's mode says against reading it; empty for a regular file."""
-    return next((f"is a {kind}, not a file" for test, kind in _KINDS if test(mode)), "")
 
 
 def _written(source_format: str, moving: bool) -> str:

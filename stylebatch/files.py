@@ -1,4 +1,4 @@
-"""Output files: under its final name a path holds the old file or a complete new one, whatever happens."""
+"""Files: what may be read, and outputs, which have the old content or a complete new one, whatever happens."""
 
 from __future__ import annotations
 
@@ -16,8 +16,17 @@ from typing import BinaryIO
 from stylebatch.errors import OutputError
 
 TEMP_PREFIX = ".stylebatch-"
+_KINDS = (
+    (stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "FIFO"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"),
+    (stat.S_ISBLK, "device"),
+)  # fmt: skip
 #: What `tempfile.mkstemp` makes of it.
 _TEMPORARY = re.compile(re.escape(TEMP_PREFIX) + "[a-z0-9_]{8}")
+
+
+def irregularity(mode: int) -> str:
+    """What a file's mode says against reading it; empty for a regular file."""
+    return next((f"is a {kind}, not a file" for test, kind in _KINDS if test(mode)), "")
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from stylebatch.codec import (
     READABLE,
     ImageExtra,
     finished,
-    irregularity,
     open_image,
     read_frames,
     read_image,
@@ -31,7 +30,7 @@ from stylebatch.codec import (
 )
 from stylebatch.colour import to_8_bits
 from stylebatch.errors import OutputError, StylebatchError
-from stylebatch.files import TEMP_PREFIX, atomic_write
+from stylebatch.files import TEMP_PREFIX, atomic_write, irregularity
 from stylebatch.formats import (
     EXTENSIONS,
     LARGEST,

@@ -102,6 +102,7 @@ def make_clip(
     interlaced: bool = False,
     picture: Any = None,
     metadata: dict[str, str] | None = None,
+    timecode: str | None = None,
     chapters: list[Any] | None = None,
     faststart: bool = False,
 ) -> Path:
@@ -124,6 +125,8 @@ def make_clip(
         context.thread_count = 1
         context.flags |= Flags.frame_duration
         video.time_base = time_base
+        if timecode:
+            video.metadata["timecode"] = timecode
         if aspect:
             context.sample_aspect_ratio = aspect
         if interlaced:
@@ -134,7 +137,7 @@ def make_clip(
             context.colorspace, context.color_range, context.color_primaries, context.color_trc = tags
         sounds, texts = [], []
         for index in range(audio):
-            sound = out.add_stream({".webm": "libopus", ".vob": "mp2"}.get(path.suffix, "aac"), rate=48_000)
+            sound = out.add_stream(_SOUND.get(path.suffix, "aac"), rate=48_000)
             sound.metadata["language"] = languages[index]
             sounds.append(sound)
         for index in range(subtitles):
@@ -167,6 +170,7 @@ def make_clip(
     return path
 
 
+_SOUND = {".webm": "libopus", ".vob": "mp2", ".wmv": "wmav2"}
 _HEADER = (
     b"[Script Info]\nScriptType: v4.00+\n[V4+ Styles]\nFormat: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, "
     b"OutlineColour, BackColour, Bold, Italic, Underline, StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, "
@@ -185,6 +189,44 @@ def _add_tone(out: Any, stream: Any, seconds: float, pitch: int) -> None:
         frame.sample_rate, frame.pts, frame.time_base = 48_000, first, Fraction(1, 48_000)
         out.mux(stream.encode(frame))
     out.mux(stream.encode(None))
+
+
+def with_sound(
+    film: Path,
+    output: Path,
+    codec: str,
+    layout: str,
+    rate: int = 48_000,
+    *,
+    begins: float = 0,
+    seconds: float | None = None,
+) -> Path:
+    """The picture of a film with a tone of `codec` from `begins` seconds on, by default as long as it."""
+    with av.open(str(film)) as a, av.open(str(output), "w") as b:
+        (source,) = a.streams.video
+        video = b.add_stream_from_template(source, opaque=True)
+        sound: Any = b.add_stream(codec, rate=rate)
+        sound.codec_context.layout, sound.codec_context.bit_rate = layout, 64_000 * av.AudioLayout(layout).nb_channels
+        packets = [packet for packet in a.demux(source) if packet.size]
+        seconds = seconds or float(max(packet.pts * packet.time_base for packet in packets))
+        resampler = av.AudioResampler(sound.codec_context.format, layout, rate)
+        count = int(seconds * rate)
+        wave = (np.sin(np.arange(count) * 2 * np.pi * 440 / rate) * 8000).astype(np.int16)
+        tone = av.AudioFrame.from_ndarray(wave[None], format="s16", layout="mono")
+        tone.sample_rate, tone.pts, tone.time_base = rate, 0, Fraction(1, rate)
+        coded = [each for frame in [*resampler.resample(tone), None] for each in sound.encode(frame)]
+        packets += _later([packet for packet in coded if packet.dts is not None], begins)
+        for packet in sorted(packets, key=lambda each: (each.pts if each.dts is None else each.dts) * each.time_base):
+            packet.stream = video if packet.stream is source else sound
+            b.mux(packet)
+    return output
+
+
+def _later(packets: Sequence[Any], seconds: float) -> list[Any]:
+    for packet in packets:
+        ticks = round(Fraction(seconds) / packet.time_base)
+        packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+    return list(packets)
 
 
 def shown(path: Path, track: int = 0) -> list[Fraction]:

@@ -12,16 +12,17 @@ ROOT = Path(__file__).parent.parent
 
 #: From the bottom up: a module of stylebatch imports only what stands in a line before its own. Nobody imports `trainer`.
 LAYERS = [
-    "errors frame grid interrupt lazy tiff transnet video.extent video.pyav",
-    "deep exif files formats h273 jpeg kinds loader stages video.options video.streams video.times",
-    "arguments options xmp",
-    "device metadata",
+    "errors frame grid interrupt lazy tiff transnet video.extent video.pyav video.timecode",
+    "deep exif files formats h273 jpeg kinds loader stages video.convert video.options",
+    "arguments options xmp video.opening",
+    "device metadata video.streams video.times",
     "backends checkpoint icc manifest video.decoding",
     "colour stated styles video.work",
     "codec paintings stylizer video.colour",
     "benchmark images video.filters",
     "pipeline video.source",
     "jobs video.encoding",
+    "video.gif",
     "video.mux",
     "video.sink",
     "video.job",

@@ -14,7 +14,8 @@ from av.video.stream import VideoStream
 
 from stylebatch.errors import StylebatchError
 from stylebatch.video.options import show_time
-from stylebatch.video.times import base_of, is_end
+from stylebatch.video.pyav import plain
+from stylebatch.video.times import TIMED_BY_DECODING, base_of, is_end
 
 #: FFmpeg's own decoders of these leave alpha out, which lies beside the pictures; libvpx reads it.
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -42,7 +43,7 @@ def decoded(
     decode = _decoder(stream)
     time_base = base_of(stream)
     format = stream.container.format.name
-    in_avi = format == "avi"
+    by_decoding = format in TIMED_BY_DECODING
     due: list[int] = []  # times of packets whose frames have not come
     again: list[int] = []  # times at which the frame before is shown once more
     before: VideoFrame | None = None
@@ -64,9 +65,9 @@ def decoded(
             yield picture
 
     for packet in _read(packets, damaged):
-        # AVI tells only when packets are decoded: their times belong to the frames in the order in which these are shown.
-        time = packet.dts if in_avi or packet.pts is None else packet.pts
-        if in_avi:
+        # Such times belong to the frames in the order in which these are shown.
+        time = packet.dts if by_decoding or packet.pts is None else packet.pts
+        if by_decoding:
             packet.pts = packet.dts
         if not packet.size and not is_end(packet):
             if time is not None:
@@ -100,10 +101,10 @@ def decoded(
             if frame.pts is None:
                 frame.pts = frame.dts
             if frame.pts is not None:
-                if broken and (not in_avi or frame.key_frame):
+                if broken and (not by_decoding or frame.key_frame):
                     while due and due[0] < frame.pts:  # swallowed by the decoder
                         insort(again, due.pop(0))
-                if in_avi and due:
+                if by_decoding and due:
                     frame.pts = due.pop(0)
                 while due and due[0] <= frame.pts:
                     due.pop(0)
@@ -142,8 +143,3 @@ def _decoder(stream: VideoStream) -> Callable[[Packet[Any]], list[VideoFrame]]:
     context.thread_count = stream.codec_context.thread_count
     frames: Callable[[Packet[Any]], list[VideoFrame]] = context.decode
     return frames
-
-
-def plain(error: Exception) -> str:
-    """FFmpeg's words, without numbers and paths."""
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()

@@ -128,6 +128,11 @@ class Encoding:
         least, most = _SEGMENT_FRAMES
         return max(least, min(most, _SEGMENT_PIXELS // (self.picture[0] * self.picture[1])))
 
+    @property
+    def tick(self) -> int:
+        """How long a frame is shown at the nominal rate, in `time_base`."""
+        return max(1, round(1 / self.rate / self.time_base))
+
     def context(self) -> VideoCodecContext:
         """A fresh encoder. The same frames come out of each in the same bytes."""
         context = cast(VideoCodecContext, CodecContext.create(self.encoder, "w"))

@@ -2,43 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import av
-from av import VideoFrame
-from av.codec.context import CodecContext
 from av.container import InputContainer, OutputContainer
-from av.filter import Graph
 from av.packet import Packet
+from av.stream import Stream
 from av.video.stream import VideoStream
 
-from stylebatch.errors import OutputError
+from stylebatch.errors import OutputError, StylebatchError
 from stylebatch.files import publish
-from stylebatch.video.decoding import plain
 from stylebatch.video.encoding import Encoding
+from stylebatch.video.gif import write_gif
 from stylebatch.video.options import show_time
-from stylebatch.video.pyav import fraction, put_beside, readable
-from stylebatch.video.source import VideoSource, open_film
-from stylebatch.video.streams import Track, left_out, metadata_of, tracks
+from stylebatch.video.pyav import fraction, plain, put_beside, readable
+from stylebatch.video.source import Clip, VideoSource
+from stylebatch.video.streams import (
+    Planned,
+    Track,
+    add_tracks,
+    first_packets,
+    left_out,
+    metadata_of,
+    plan_streams,
+    timecode_of,
+)
+from stylebatch.video.timecode import TIMECODE, shifted_timecode
 from stylebatch.video.times import Times
-from stylebatch.video.work import Segment, Work
+from stylebatch.video.work import Work
 
 if TYPE_CHECKING:
     from av.container.core import Chapter
 
-#: A GIF's ticks a second.
-_GIF_RATE = 100
+
+def rehearse(encoding: Encoding, source: VideoSource) -> list[Planned]:
+    """Plan what becomes of each stream of a source, and write a header with all of them, before hours are spent.
+
+    Raises:
+        StylebatchError: no such film can be written.
+    """
+    film = source.clip.stream
+    with source.opened() as read, source.opened() as container:
+        streams = [stream for stream in read.streams if stream.index != film and stream.type != "attachment"]
+        first = first_packets(source.times.packets(read, streams), streams) if streams else {}
+        planned = plan_streams(container, encoding.container, film, first)
+    if encoding.container == "gif":
+        return planned
+    begins, ends = source.clip.window(source.options)
+    start = Fraction(max(0.0, begins))
+    end = Fraction(ends) if ends < float("inf") else None
+    try:
+        with source.opened() as container, av.open(os.devnull, "w", format=encoding.container) as out:
+            _begin(container, out, planned, encoding, source, start, end)
+    except (av.FFmpegError, ValueError) as error:
+        raise StylebatchError(
+            f"{source.path}: does not go into {encoding.container} ({plain(error)}); write .mkv"
+        ) from error
+    return planned
 
 
-def join(work: Work, encoding: Encoding, source: VideoSource, output: Path) -> list[str]:
-    """Write `output` from the segments and `source`, check that each frame is in it once and at its time, and only then
-    give it its name.
+def join(work: Work, encoding: Encoding, source: VideoSource, planned: Sequence[Planned], output: Path) -> list[str]:
+    """Write `output` from the segments and the rest of `source`, check that each frame is in it once and at its time, and
+    only then give it its name.
 
     Returns:
-        What could not come along, in words.
+        What has been lost on the way, in words.
 
     Raises:
         OutputError: it cannot be written, or is not what it should be.
@@ -48,12 +80,12 @@ def join(work: Work, encoding: Encoding, source: VideoSource, output: Path) -> l
         start = _start(work, encoding, source)
         warnings: list[str] = []
         if encoding.container == "gif":
-            track = _write_gif(work, encoding, temp)
+            track = write_gif(work, encoding, temp)
         else:
-            track = _write(work, encoding, source, temp, start, warnings)
+            track = _write(work, encoding, source, planned, temp, start, warnings)
         _check(work, encoding, temp, output, track, start)
-        with open_film(source.path) as container, av.open(str(temp)) as out:
-            warnings += left_out(container, out, source.clip.stream)
+        with source.opened() as container, av.open(str(temp)) as out:
+            warnings += left_out(container, out)
     except (av.FFmpegError, ValueError) as error:
         raise OutputError(f"{output}: cannot be written: {plain(error)}", fatal=isinstance(error, OSError)) from error
     publish(temp, output)
@@ -66,22 +98,59 @@ def _start(work: Work, encoding: Encoding, source: VideoSource) -> Fraction:
     return work.segments[0].first * encoding.time_base if is_cut else Fraction(0)
 
 
-def _write(work: Work, encoding: Encoding, source: VideoSource, temp: Path, start: Fraction, warnings: list[str]) -> int:
+def _write(
+    work: Work,
+    encoding: Encoding,
+    source: VideoSource,
+    planned: Sequence[Planned],
+    temp: Path,
+    start: Fraction,
+    warnings: list[str],
+) -> int:
     """The film with everything else; the index of its stream."""
     options = _options(encoding)
-    with open_film(source.path) as container, av.open(str(temp), "w", format=encoding.container, options=options) as out:
+    with source.opened() as container, av.open(str(temp), "w", format=encoding.container, options=options) as out:
         last = work.segments[-1]
         end = (last.last + (last.duration or 1)) * encoding.time_base if source.options.is_cut else None
-        out.metadata.update(metadata_of(container))
-        copies, changed = tracks(container, out, source.clip.stream, lambda: _film_stream(out, encoding, container, source))
-        warnings += changed
-        film = copies.pop(source.clip.stream)
-        origin = source.times.origin
-        _copy_chapters(container, out, start + origin, None if end is None else end + origin)
-        out.start_encoding()
+        tracks = _begin(container, out, planned, encoding, source, start, end)
+        film = tracks.pop(source.clip.stream)
         packets = _film_packets(work, encoding, cast(VideoStream, film.stream), start)
-        _feed(container, source.times, out, copies, packets, start, end)
+        _feed(container, source.times, out, film, tracks, packets, start, end)
+        for track in tracks.values():
+            warnings += track.close(encoding.container)
         return film.stream.index
+
+
+def _begin(
+    container: InputContainer,
+    out: OutputContainer,
+    planned: Sequence[Planned],
+    encoding: Encoding,
+    source: VideoSource,
+    start: Fraction,
+    end: Fraction | None,
+) -> dict[int, Track]:
+    """Everything that `out` has before its first packet; its tracks by the source's index."""
+    film = source.clip.stream
+    out.metadata.update(metadata_of(container))
+    tracks = add_tracks(container, out, planned, lambda: _film_stream(out, encoding, container, film))
+    _set_timecode(container, out, tracks[film].stream, encoding, source.clip, start)
+    origin = source.times.origin
+    _copy_chapters(container, out, start + origin, None if end is None else end + origin)
+    out.start_encoding()
+    return tracks
+
+
+def _set_timecode(
+    container: InputContainer, out: OutputContainer, film: Stream, encoding: Encoding, clip: Clip, start: Fraction
+) -> None:
+    """That of the first frame that is written, on the film: the muxer makes the track of it."""
+    for tags in (out.metadata, film.metadata):
+        for key in [key for key in tags if key.lower() == TIMECODE]:
+            del tags[key]
+    if text := timecode_of(container, clip.stream):
+        frames = max(0, round((start - Fraction(clip.start)) * clip.rate)) if start else 0
+        film.metadata[TIMECODE] = shifted_timecode(text, clip.rate, frames, encoding.rate)
 
 
 def _options(encoding: Encoding) -> dict[str, str]:
@@ -96,14 +165,14 @@ def _options(encoding: Encoding) -> dict[str, str]:
     return {"movflags": "+faststart", "movie_timescale": str(min(scale, 2**31 - 1))}
 
 
-def _film_stream(out: OutputContainer, encoding: Encoding, container: InputContainer, source: VideoSource) -> Track:
+def _film_stream(out: OutputContainer, encoding: Encoding, container: InputContainer, film: int) -> Stream:
     stream = cast(VideoStream, out.add_stream(encoding.encoder, rate=encoding.rate, options=dict(encoding.options)))
     encoding.configure(stream.codec_context)
     stream.time_base = encoding.time_base
-    template = container.streams[source.clip.stream]
+    template = container.streams[film]
     stream.metadata.update(metadata_of(template, recoded=True))
     stream.disposition = template.disposition
-    return Track(stream, lambda packet: [packet])
+    return stream
 
 
 def _film_packets(work: Work, encoding: Encoding, stream: VideoStream, start: Fraction) -> Iterator[Packet[Any]]:
@@ -117,7 +186,7 @@ def _film_packets(work: Work, encoding: Encoding, stream: VideoStream, start: Fr
     lagging = _lagging(work, encoding, delay)
     for index in range(len(work.segments)):
         packets = list(work.packets(index))
-        durations = _durations(work.segments, index, sorted(coded.pts for coded in packets), encoding)
+        durations = work.durations(index, sorted(coded.pts for coded in packets), encoding.tick)
         for pts, key, data, alpha in packets:
             packet = Packet(data)
             if alpha:
@@ -133,47 +202,35 @@ def _lagging(work: Work, encoding: Encoding, delay: int) -> Iterator[int]:
     for index in range(len(work.segments)):
         times = sorted(coded.pts for coded in work.packets(index))
         if index == 0:
-            step = times[1] - times[0] if len(times) > 1 else _tick(encoding)
+            step = times[1] - times[0] if len(times) > 1 else encoding.tick
             yield from (times[0] - place * step for place in range(delay, 0, -1))
         yield from times
-
-
-def _durations(segments: list[Segment], index: int, times: list[int], encoding: Encoding) -> dict[int, int]:
-    """A frame is shown until the next one."""
-    if index + 1 < len(segments):
-        after = segments[index + 1].first
-    else:
-        after = times[-1] + (segments[index].duration or _tick(encoding))
-    return {pts: until - pts for pts, until in zip(times, [*times[1:], after], strict=True)}
-
-
-def _tick(encoding: Encoding) -> int:
-    """A frame at the nominal rate."""
-    return max(1, round(1 / encoding.rate / encoding.time_base))
 
 
 def _feed(
     container: InputContainer,
     times: Times,
     out: OutputContainer,
-    copies: dict[int, Track],
-    film: Iterator[Packet[Any]],
+    film: Track,
+    tracks: dict[int, Track],
+    packets: Iterator[Packet[Any]],
     start: Fraction,
     end: Fraction | None,
 ) -> None:
     """Everything into the file, in the order of time, so that little waits in memory."""
-    waiting = next(film, None)
-    streams = [container.streams[index] for index in copies]
+    waiting = next(packets, None)
+    streams = [container.streams[index] for index in tracks]
     for packet in times.packets(container, streams) if streams else ():
         time = packet.dts if packet.dts is not None else packet.pts
-        for copy in copies[packet.stream.index].take(packet, start, end):
+        track = tracks[packet.stream.index]
+        for taken in track.take(packet, start, end):
             while waiting is not None and time is not None and _seconds(waiting) <= time * packet.time_base - start:
-                out.mux(waiting)
-                waiting = next(film, None)
-            out.mux(copy)
+                film.put(out, waiting)
+                waiting = next(packets, None)
+            track.put(out, taken)
     while waiting is not None:
-        out.mux(waiting)
-        waiting = next(film, None)
+        film.put(out, waiting)
+        waiting = next(packets, None)
 
 
 def _seconds(packet: Packet[Any]) -> Fraction:
@@ -195,48 +252,6 @@ def _copy_chapters(container: InputContainer, out: OutputContainer, start: Fract
                 "metadata": readable(chapter["metadata"]),
             })  # fmt: skip
     out.set_chapters(kept)
-
-
-def _write_gif(work: Work, encoding: Encoding, temp: Path) -> int:
-    """Each frame with 256 colours of its own, which only now are chosen: the segments keep all."""
-    with av.open(str(temp), "w", format="gif") as out:
-        stream = out.add_stream("gif", rate=_GIF_RATE)
-        stream.width, stream.height = encoding.coded
-        stream.pix_fmt = "pal8"
-        stream.codec_context.time_base = Fraction(1, _GIF_RATE)
-        graph: Graph | None = None
-        zero, tick = work.segments[0].first, -1
-        for index, segment in enumerate(work.segments):
-            decoder = CodecContext.create("ffv1", "r")
-            decoder.extradata = bytes.fromhex(segment.extradata)
-            decoder.width, decoder.height = encoding.coded
-            packets = list(work.packets(index))
-            durations = _durations(work.segments, index, [coded.pts for coded in packets], encoding)
-            for pts, _, data, _ in packets:
-                for frame in decoder.decode(Packet(data)):
-                    # Frames that round to one tick take one each: a GIF's are coarse.
-                    tick = max(tick + 1, round((pts - zero) * encoding.time_base * _GIF_RATE))
-                    frame.pts, frame.time_base = tick, stream.codec_context.time_base
-                    graph = graph or _palettes(frame)
-                    graph.vpush(frame)
-                    for packet in stream.encode(graph.vpull()):
-                        packet.duration = max(1, round(durations[pts] * encoding.time_base * _GIF_RATE))
-                        out.mux(packet)
-    return 0
-
-
-def _palettes(like: VideoFrame) -> Graph:
-    graph = Graph()
-    source = graph.add_buffer(width=like.width, height=like.height, format=like.format, time_base=like.time_base)
-    split, make = graph.add("split"), graph.add("palettegen", "stats_mode=single")
-    use, sink = graph.add("paletteuse", "new=1"), graph.add("buffersink")
-    source.link_to(split)
-    split.link_to(make, 0, 0)
-    split.link_to(use, 1, 0)
-    make.link_to(use, 0, 1)
-    use.link_to(sink)
-    graph.configure()
-    return graph
 
 
 def _check(work: Work, encoding: Encoding, temp: Path, output: Path, track: int, start: Fraction) -> None:

@@ -1,7 +1,9 @@
-"""Where PyAV's versions differ or its words are long: opening a file, rational numbers, data beside packets."""
+"""Where PyAV's versions differ or its words are long: opening a file, its streams, rational numbers, data beside packets."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -14,12 +16,53 @@ from av.packet import Packet, PacketSideData, packet_sidedata_type_from_literal
 _LENIENT: dict[str, Any] = {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 _BESIDE: Any = "matroska_block_additional"
+_STREAM = re.compile(
+    r"^  Stream #0:(\d+)\S*: (\w+): (\w+)(?:[^,\n]*\((.{4}) / 0x[0-9A-F]{4,8}\))?(?:.* Hz, ([^,\n]+))?", re.MULTILINE
+)
 
 
-def open_input(path: str) -> InputContainer:
-    """Open a file for reading, whatever the encoding of its tags. Raises what `av.open` raises."""
-    container: InputContainer = av.open(path, **_LENIENT)
+def open_input(file: Any, probe_size: int | None = None) -> InputContainer:
+    """Open a file for reading, whatever the encoding of its tags. Raises what `av.open` raises.
+
+    Args:
+        file: a URL, or a binary file.
+        probe_size: look for streams in so many bytes, where FFmpeg by itself looks at some megabytes or seconds.
+    """
+    limits = {"probesize": str(probe_size), "analyzeduration": str(2**62)} if probe_size else {}
+    container: InputContainer = av.open(file, container_options=limits, **_LENIENT)
     return container
+
+
+@dataclass(frozen=True)
+class Description:
+    """What FFmpeg says of a stream, which PyAV does not say where it has no decoder.
+
+    Attributes:
+        codec: "none" if unknown.
+        tag: the four characters by which its container knows it; empty if they are no text.
+        layout: of its channels. PyAV, asked for one whose channels lie in an order of their own, frees memory twice.
+    """
+
+    kind: str
+    codec: str
+    tag: str = ""
+    layout: str = ""
+
+    @property
+    def order_of_its_own(self) -> bool:
+        """Whether PyAV must not be asked for its layout, nor decode it."""
+        return " channels (" in self.layout
+
+
+def described(container: InputContainer) -> dict[int, Description]:
+    """Each stream by its index, also those that came up after the file was opened: PyAV leaves these out."""
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)
+    try:
+        text: str = container.dumps_format()  # type: ignore[attr-defined]
+    finally:
+        av.logging.set_level(level)
+    return {int(index): Description(kind.lower(), *rest) for index, kind, *rest in _STREAM.findall(text)}
 
 
 def readable(tags: dict[str, str]) -> dict[str, str]:
@@ -51,3 +94,8 @@ def put_beside(packet: Packet[Any], content: bytes) -> None:
     data = create(packet_sidedata_type_from_literal(_BESIDE), len(content))
     data.update(content)
     packet.set_sidedata(data)
+
+
+def plain(error: Exception) -> str:
+    """FFmpeg's words, without numbers and paths."""
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()

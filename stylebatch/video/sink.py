@@ -25,7 +25,7 @@ from stylebatch.images import Saved
 from stylebatch.manifest import digest_of
 from stylebatch.video.colour import FromRGB
 from stylebatch.video.encoding import plan
-from stylebatch.video.mux import join
+from stylebatch.video.mux import join, rehearse
 from stylebatch.video.options import show_time
 from stylebatch.video.source import Timing, VideoSource
 from stylebatch.video.work import Segment, Work
@@ -78,6 +78,8 @@ class VideoSink:
         if source.options.pix_fmt not in (None, self.encoding.pix_fmt):
             reason = "the film has no alpha" if not source.clip.alpha else "alpha would be lost"
             self.warnings.append(f"pixel format {self.encoding.pix_fmt} is written, not {source.options.pix_fmt}: {reason}")
+        self._planned = rehearse(self.encoding, source)
+        self.warnings += [f"{each.name} {each.reason}" for each in self._planned if each.reason]
         source.deep = source.clip.depth > 8 and self.encoding.deep
         key = digest_of([_FORMAT, av.__version__, self.encoding.as_settings(), source.options.as_settings(), settings])
         self._stays = settings is not None
@@ -143,7 +145,7 @@ class VideoSink:
         self._open.close()
         if not self._work.frames:
             raise StylebatchError(f"{self.source.path}: no frames in it")
-        self.warnings += join(self._work, self.encoding, self.source, self.output)
+        self.warnings += join(self._work, self.encoding, self.source, self._planned, self.output)
         self._work.remove()
 
     def release(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -17,17 +17,17 @@ from av.container import InputContainer
 from av.sidedata.sidedata import Type
 from av.video.stream import VideoStream
 
-from stylebatch.codec import irregularity
 from stylebatch.colour import fill_transparent, resized
 from stylebatch.errors import StylebatchError
 from stylebatch.frame import Frame, FrameInfo, Pixels
 from stylebatch.options import ImageOptions
 from stylebatch.video.colour import Colour, ToRGB, chroma_of, colour_of, depth_of, has_alpha, is_rgb
-from stylebatch.video.decoding import decoded, plain
+from stylebatch.video.decoding import decoded
 from stylebatch.video.extent import extent
 from stylebatch.video.filters import equal, frame_base, progressive, resampled, rising
+from stylebatch.video.opening import open_film
 from stylebatch.video.options import VideoOptions, show_time
-from stylebatch.video.pyav import fraction, open_input
+from stylebatch.video.pyav import fraction, plain
 from stylebatch.video.times import Times, base_of, from_key, times_of
 
 #: Seconds before a cut from which on decoding runs up to it, over streams whose key frames refer across them.
@@ -165,6 +165,10 @@ class VideoSource:
             timing = Timing(picture.pts or 0, picture.duration or 0, pixels if keep else None, alpha)
             yield Frame(FrameInfo(index, clip.path.name, timing), work)
 
+    def opened(self) -> AbstractContextManager[InputContainer]:
+        """The file, with all of its streams."""
+        return open_film(self.path, self.times.probe_size)
+
     def warn(self, what: str) -> None:
         """Say it once, and not more than a person reads."""
         if what not in self.warnings and len(self.warnings) < _NAMED:
@@ -173,8 +177,8 @@ class VideoSource:
     def _probe(self) -> tuple[Clip, Times]:
         with open_film(self.path) as container:
             _main_stream(container, self.path)
-            times = times_of(container, self.path)
-        with open_film(self.path) as container:
+        times = times_of(self.path)
+        with open_film(self.path, times.probe_size) as container:
             stream = _main_stream(container, self.path)
             frame = next(decoded(times.packets(container, stream), stream, self.path, repeat=True), None)
             if frame is None:
@@ -187,6 +191,9 @@ class VideoSource:
                 places = "1 place" if len(times.joints) == 1 else f"{len(times.joints)} places"
                 first = show_time(float(times.joints[0]))
                 self.warn(f"its clock restarts or jumps in {places}, at {first} first: what follows is joined on")
+            for index, name in times.late.items():
+                if index >= len(container.streams):
+                    self.warn(f"{name} is left out: it begins too late in the file")
             width, height = frame.width, frame.height
             aspect = fraction(stream.sample_aspect_ratio) or Fraction(1)
             clip = Clip(
@@ -216,7 +223,7 @@ class VideoSource:
 
     def _look_at_end(self, clip: Clip, times: Times) -> None:
         """A file that ends before its container says is refused before hours are spent on it, or it is said."""
-        with open_film(self.path) as container:
+        with open_film(self.path, times.probe_size) as container:
             found = extent(self.path, container.format.name)
             if found.unread:
                 self.warn("another film was joined to its end, and cannot be read there; join them by FFmpeg's concat")
@@ -238,7 +245,7 @@ class VideoSource:
         """The frames that are taken, progressive, of one size, at rising times."""
         clip, options = self.clip, self.options
         first, last = clip.window(options)
-        with open_film(self.path) as container:
+        with self.opened() as container:
             stream = container.streams[clip.stream]
             assert isinstance(stream, VideoStream)
             repeat = options.on_corrupt == "repeat"
@@ -264,25 +271,6 @@ class VideoSource:
                     yield frame
             if not count:
                 raise StylebatchError(f"{self.path}: no frames from {show_time(first)} on; it has {_length(clip)}")
-
-
-@contextmanager
-def open_film(path: Path) -> Iterator[InputContainer]:
-    """A file as FFmpeg sees it; its refusals as one line."""
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise StylebatchError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
-    if trouble := irregularity(mode):
-        raise StylebatchError(f"{path}: {trouble}; give a film")
-    try:
-        container = open_input(str(path))
-    except PermissionError:
-        raise StylebatchError(f"{path}: no permission to read it") from None
-    except (av.FFmpegError, ValueError, OSError) as error:
-        raise StylebatchError(f"{path}: no film that can be read, or cut off before its index ({plain(error)})") from error
-    with container:
-        yield container
 
 
 def _main_stream(container: InputContainer, path: Path) -> VideoStream:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,24 @@ from av.packet import Packet
 from av.stream import Disposition, Stream
 
 from stylebatch.video.extent import extent
-from stylebatch.video.pyav import fraction
+from stylebatch.video.opening import open_film
+from stylebatch.video.pyav import described, fraction
 
 #: Containers whose clock may restart, because files of theirs can be joined end to end and broadcasts be cut anywhere.
 _RESTARTING = ("mpeg", "mpegts", "flv", "ogg")
 #: Of these, those in which a picture's time is due even where nothing sounds: a gap in them is a jump, not a still.
 _STEADY = ("mpeg", "mpegts")
+#: Containers that tell only when packets are decoded; what PyAV says of when they are shown is a guess.
+TIMED_BY_DECODING = ("avi", "asf")
 #: Seconds: a gap that no stream fills is a jump above the one; a stream restarts where it goes back by the other. Times of
 #: decoding rise, so that less tells there than of times of presentation, which go to and fro.
 _AHEAD, _BACK, _BACK_SHOWN = Fraction(1), Fraction(1, 5), Fraction(1)
+
+
+#: So many packets are looked at for the first of each stream.
+_FIRST = 100
+#: Bytes in which streams are looked for that FFmpeg has not found in its own number; they wait in memory.
+_LARGEST_PROBE = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -34,11 +44,15 @@ class Times:
         shifts: for each stream, by index: from its packet of which number on how many seconds are added.
         joints: seconds of the sound clock at which the file's own restarts or jumps.
         duration: seconds, if the file was read to its end: its header does not know of restarts.
+        probe_size: in so many bytes its streams have to be looked for; None if FFmpeg's number does.
+        late: streams of which still nothing is known then, by index, in words.
     """
 
     shifts: dict[int, list[tuple[int, Fraction]]]
     joints: list[Fraction] = field(default_factory=list)
     duration: Fraction | None = None
+    probe_size: int | None = None
+    late: dict[int, str] = field(default_factory=dict)
 
     @property
     def origin(self) -> Fraction:
@@ -48,7 +62,7 @@ class Times:
     def packets(self, container: InputContainer, streams: Stream | Sequence[Stream]) -> Iterator[Packet[Any]]:
         """Demux from the file's beginning, or, of a file without joints, from where it stands, at sound times."""
         counts: dict[int, int] = {}
-        for packet in container.demux(streams):
+        for packet in demuxed(container, streams):
             index = packet.stream.index
             if is_end(packet) or index not in self.shifts:  # some streams come up late
                 yield packet
@@ -81,15 +95,33 @@ def is_end(packet: Packet[Any]) -> bool:
     return not packet.size and packet.pts is None and packet.dts is None
 
 
-def times_of(container: InputContainer, path: Path) -> Times:
-    """The times of a file that has just been opened. Where its container's clock may restart it is read to its end."""
-    start = _start(container)
-    name = container.format.name
-    joined = name.startswith("matroska") and extent(path, name).follow > 0
-    if name not in _RESTARTING and not joined:
-        return Times({stream.index: [(0, -start)] for stream in container.streams})
-    stretches = _stretches(container)
-    shifts: dict[int, list[tuple[int, Fraction]]] = {stream.index: [(0, -start)] for stream in container.streams}
+def demuxed(container: InputContainer, streams: Stream | Sequence[Stream]) -> Iterator[Packet[Any]]:
+    """Demux. Of streams that came up on the way PyAV has no packets, and fails at the end because of them."""
+    with suppress(IndexError):
+        yield from container.demux(streams)
+
+
+def times_of(path: Path) -> Times:
+    """The times of a file. Where its container's clock may restart it is read to its end."""
+    times = _times(path, None)
+    if times.late:
+        again = _times(path, min(path.stat().st_size, _LARGEST_PROBE))
+        if len(again.late) < len(times.late):
+            return again
+    return times
+
+
+def _times(path: Path, probe_size: int | None) -> Times:
+    with open_film(path, probe_size) as container:
+        name = container.format.name
+        joined = name.startswith("matroska") and extent(path, name).follow > 0
+        late = _unknown(container)
+        start = _start(container)
+        shifts: dict[int, list[tuple[int, Fraction]]] = {stream.index: [(0, -start)] for stream in container.streams}
+        if name not in _RESTARTING and not joined:
+            return Times(shifts, probe_size=probe_size, late=late)
+        stretches = _stretches(container)
+        late |= _unknown(container)
     joints: list[Fraction] = []
     shift = -start
     for before, stretch in pairwise(stretches):
@@ -97,16 +129,25 @@ def times_of(container: InputContainer, path: Path) -> Times:
         joints.append(stretch.start + shift)
         for index, first in stretch.first.items():
             shifts.setdefault(index, []).append((first, shift))
-    return Times(shifts, joints, stretches[-1].end + shift)
+    return Times(shifts, joints, stretches[-1].end + shift, probe_size, late)
+
+
+def _unknown(container: InputContainer) -> dict[int, str]:
+    """Streams that came up after the file was opened, and sound of which nothing was known by then."""
+    return {
+        index: f"stream {index} ({each.kind} {each.codec})"
+        for index, each in described(container).items()
+        if index >= len(container.streams) or (each.kind == "audio" and not each.layout)
+    }
 
 
 def _start(container: InputContainer) -> Fraction:
     """When the first of picture and sound begins, without what a sound decoder takes to swing in."""
-    starts = [
-        stream.start_time * base_of(stream)
-        for stream in container.streams
-        if _sets_time(stream) and stream.start_time is not None
-    ]
+    streams = [stream for stream in container.streams if _sets_time(stream)]
+    if container.format.name in TIMED_BY_DECODING:
+        first = islice(container.demux(streams), _FIRST)
+        return min((packet.dts * base_of(packet) for packet in first if packet.dts is not None), default=Fraction(0))
+    starts = [stream.start_time * base_of(stream) for stream in streams if stream.start_time is not None]
     return min(starts, default=Fraction(0))
 
 
@@ -147,7 +188,7 @@ def _stretches(container: InputContainer) -> list[_Stretch]:
     jumps = container.format.name in _STEADY or sounding
     stretches: list[_Stretch] = []
     readings: dict[int, _Reading] = {}
-    for packet in container.demux():
+    for packet in demuxed(container, list(container.streams)):
         if is_end(packet):
             continue
         reading = readings.setdefault(packet.stream.index, _Reading(max(0, len(stretches) - 1)))

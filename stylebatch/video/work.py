@@ -162,6 +162,15 @@ class Work:
             yield Coded(pts, key, content[offset : offset + size], content[offset + size : offset + size + more])
             offset += size + more
 
+    def durations(self, index: int, times: Sequence[int], tick: int) -> dict[int, int]:
+        """For how long each frame of a segment is shown, by its time: until the next one. The film's last one for as long as
+        it says, or for a `tick`."""
+        if index + 1 < len(self.segments):
+            after = self.segments[index + 1].first
+        else:
+            after = times[-1] + (self.segments[index].duration or tick)
+        return {pts: until - pts for pts, until in zip(times, [*times[1:], after], strict=True)}
+
     def close(self) -> None:
         """Leave it for the next run."""
         if self._frames is not None:

@@ -1,0 +1,60 @@
+"""Moving GIFs: palettes are chosen when the film is joined."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av import VideoFrame
+from av.codec.context import CodecContext
+from av.filter import Graph
+from av.packet import Packet
+
+from stylebatch.video.encoding import Encoding
+from stylebatch.video.work import Work
+
+#: A GIF's ticks a second.
+_GIF_RATE = 100
+
+
+def write_gif(work: Work, encoding: Encoding, temp: Path) -> int:
+    """Each frame with 256 colours of its own, which only now are chosen: the segments keep all."""
+    with av.open(str(temp), "w", format="gif") as out:
+        stream = out.add_stream("gif", rate=_GIF_RATE)
+        stream.width, stream.height = encoding.coded
+        stream.pix_fmt = "pal8"
+        stream.codec_context.time_base = Fraction(1, _GIF_RATE)
+        graph: Graph | None = None
+        zero, tick = work.segments[0].first, -1
+        for index, segment in enumerate(work.segments):
+            decoder = CodecContext.create("ffv1", "r")
+            decoder.extradata = bytes.fromhex(segment.extradata)
+            decoder.width, decoder.height = encoding.coded
+            packets = list(work.packets(index))
+            durations = work.durations(index, [coded.pts for coded in packets], encoding.tick)
+            for pts, _, data, _ in packets:
+                for frame in decoder.decode(Packet(data)):
+                    # Frames that round to one tick take one each: a GIF's are coarse.
+                    tick = max(tick + 1, round((pts - zero) * encoding.time_base * _GIF_RATE))
+                    frame.pts, frame.time_base = tick, stream.codec_context.time_base
+                    graph = graph or _palettes(frame)
+                    graph.vpush(frame)
+                    for packet in stream.encode(graph.vpull()):
+                        packet.duration = max(1, round(durations[pts] * encoding.time_base * _GIF_RATE))
+                        out.mux(packet)
+    return 0
+
+
+def _palettes(like: VideoFrame) -> Graph:
+    graph = Graph()
+    source = graph.add_buffer(width=like.width, height=like.height, format=like.format, time_base=like.time_base)
+    split, make = graph.add("split"), graph.add("palettegen", "stats_mode=single")
+    use, sink = graph.add("paletteuse", "new=1"), graph.add("buffersink")
+    source.link_to(split)
+    split.link_to(make, 0, 0)
+    split.link_to(use, 1, 0)
+    make.link_to(use, 0, 1)
+    use.link_to(sink)
+    graph.configure()
+    return graph

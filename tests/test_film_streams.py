@@ -1,0 +1,274 @@
+"""What a container holds beside the picture: it comes along, is converted, or is named, before anything is painted."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from clips import make_clip, packets, shown, with_sound
+from conftest import copied
+
+from stylebatch import VideoOptions, VideoSink, VideoSource
+from stylebatch.video import streams
+from stylebatch.video.pyav import described, open_input
+from stylebatch.video.timecode import shifted_timecode
+
+NTSC = Fraction(30000, 1001)
+CHAPTERS = [{"id": 1, "start": 0, "end": 400, "time_base": Fraction(1, 1000), "metadata": {"title": "Eins"}}]
+
+
+def planned(source: Path, output: Path) -> list[str]:
+    """What is said before the first frame is painted, and that it is refused."""
+    film = VideoSource(source, VideoOptions())
+    sink = VideoSink(output, film)
+    sink.release()
+    return film.warnings + sink.warnings
+
+
+def kinds(path: Path) -> list[str]:
+    """Each stream's codec, or its tag if it has none."""
+    with open_input(str(path)) as container:
+        return [each.tag if each.codec in ("none", "bin_data") else each.codec for each in described(container).values()]
+
+
+def levels(path: Path) -> list[float]:
+    """How loud a film's sound is, at most, in each fiftieth of a second."""
+    resampler = av.AudioResampler("s16", "mono", 8_000, frame_size=160)
+    with av.open(str(path)) as container:
+        frames = [each for frame in container.decode(audio=0) for each in resampler.resample(frame)]
+    return [float(np.abs(frame.to_ndarray().astype(float)).max() / 32768) for frame in frames]
+
+
+# ---- timecodes
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mp4", ".mkv"])
+def test_timecodes_are_kept_and_shifted(suffix: str, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "a.mov", frames=50, audio=1, timecode="01:00:00:20")
+    assert kinds(source) == ["h264", "aac", "tmcd"]
+    assert copied(source, tmp_path / f"b{suffix}") == []
+    assert copied(source, tmp_path / f"c{suffix}", start=0.4) == []
+    for name, expected in (("b", "01:00:00:20"), ("c", "01:00:01:05")):
+        with av.open(str(tmp_path / f"{name}{suffix}")) as container:
+            tags = {key.lower(): value for key, value in container.streams.video[0].metadata.items()}
+        assert tags["timecode"] == expected
+        assert kinds(tmp_path / f"{name}{suffix}") == ["h264", "aac"] + ["tmcd"] * (suffix != ".mkv")
+
+
+def test_timecodes_that_cannot_be_kept(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "a.mov", timecode="01:00:00:00")
+    assert planned(source, tmp_path / "b.avi") == ["stream 0 (video h264) loses its timecode: avi has no place for it"]
+    nonsense = make_clip(tmp_path / "b.mkv", timecode="noon")
+    assert copied(nonsense, tmp_path / "c.mov") == []
+    assert kinds(tmp_path / "c.mov") == ["h264"]
+
+
+@pytest.mark.parametrize(
+    ("text", "rate", "frames", "new_rate", "expected"),
+    [
+        ("01:00:00:00", Fraction(24), 12, Fraction(24), "01:00:00:12"),
+        ("23:59:59:24", Fraction(25), 1, Fraction(25), "00:00:00:00"),
+        ("00:00:59;29", NTSC, 1, NTSC, "00:01:00;02"),
+        ("00:09:59;29", NTSC, 1, NTSC, "00:10:00;00"),
+        ("23:59:59;29", NTSC, 1, NTSC, "00:00:00;00"),
+        ("00:00:00;00", NTSC, 17982, NTSC, "00:10:00;00"),
+        ("00:00:59.59", 2 * NTSC, 1, 2 * NTSC, "00:01:00;04"),
+        ("00:00:59:29", NTSC, 1, NTSC, "00:01:00:00"),
+        ("01:00:00:12", Fraction(24), 0, Fraction(12), "01:00:00:06"),
+        ("00:01:00;02", NTSC, 0, Fraction(25), "00:01:00:01"),
+    ],
+)
+def test_arithmetic_of_timecodes(text: str, rate: Fraction, frames: int, new_rate: Fraction, expected: str) -> None:
+    assert shifted_timecode(text, rate, frames, new_rate) == expected
+
+
+# ---- sound
+
+
+@pytest.mark.parametrize(
+    ("source", "codec", "layout", "rate", "output", "expected"),
+    [
+        ("a.wmv", "wmav2", "stereo", 44_100, "b.mp4", ("aac", "stereo", 44_100)),
+        ("a.wmv", "wmav2", "mono", 44_100, "b.webm", ("opus", "mono", 48_000)),
+        ("a.mkv", "ac3", "5.1(side)", 48_000, "b.webm", ("opus", "5.1", 48_000)),
+        ("a.mkv", "eac3", "5.0(side)", 48_000, "b.webm", ("opus", "5.0", 48_000)),
+        ("a.mkv", "pcm_u8", "mono", 22_050, "b.mp4", ("aac", "mono", 22_050)),
+        ("a.avi", "pcm_u8", "stereo", 11_025, "b.mp4", ("aac", "stereo", 11_025)),
+        ("a.mkv", "pcm_s16le", "7.1", 48_000, "b.mp4", ("aac", "7.1", 48_000)),
+        ("a.mkv", "pcm_s16le", "hexadecagonal", 48_000, "b.mp4", ("aac", "stereo", 48_000)),
+        ("a.mkv", "flac", "stereo", 192_000, "b.mov", ("aac", "stereo", 96_000)),
+        ("a.flv", "nellymoser", "mono", 8_000, "b.avi", ("pcm_s16le", "1 channels", 8_000)),
+    ],
+)
+def test_sound_that_has_to_be_converted(
+    source: str, codec: str, layout: str, rate: int, output: str, expected: tuple[str, str, int], tmp_path: Path
+) -> None:
+    picture = make_clip(
+        tmp_path / f"picture{Path(source).suffix}", frames=26, codec="mpeg4" if source != "a.flv" else "flv1"
+    )
+    film = with_sound(picture, tmp_path / source, codec, layout, rate)
+    warnings = copied(film, tmp_path / output)
+    assert warnings == planned(film, tmp_path / "c.avi") if output == "b.avi" else planned(film, tmp_path / f"c{output[1:]}")
+    mixed = " and mixed down to stereo" if layout == "hexadecagonal" else ""
+    assert len(warnings) == 1
+    assert warnings[0].endswith(f"is converted to {expected[0].replace('opus', 'libopus')}{mixed}")
+    with av.open(str(tmp_path / output)) as container:
+        (sound,) = container.streams.audio
+        context = sound.codec_context
+        assert (context.name.removeprefix("lib"), context.layout.name, context.sample_rate) == expected
+    heard = levels(tmp_path / output)
+    assert 0.95 < len(heard) / 50 < 1.2
+    assert max(heard) > 0.03
+
+
+def test_a_damaged_packet_leaves_a_gap_and_the_rest_in_step(tmp_path: Path) -> None:
+    film = with_sound(make_clip(tmp_path / "p.mp4", frames=75), tmp_path / "a.mkv", "ac3", "stereo")
+    data = bytearray(film.read_bytes())
+    places = [place for place in range(len(data)) if data[place : place + 2] == b"\x0b\x77"]
+    for place in places[30:40]:
+        data[place : place + 2] = b"\0\0"
+    (tmp_path / "b.mkv").write_bytes(data)
+    warnings = copied(tmp_path / "b.mkv", tmp_path / "c.webm")
+    assert "stream 1 (audio ac3): 10 of its packets cannot be decoded and are left out" in warnings
+    heard = levels(tmp_path / "c.webm")
+    assert 2.9 < len(heard) / 50 < 3.1
+    quiet = [index / 50 for index, level in enumerate(heard) if level < 0.01]
+    assert 0.9 < quiet[0] < 1.1
+    assert 0.25 < quiet[-1] - quiet[0] < 0.4
+
+
+def test_channels_in_an_order_of_their_own_are_copied_or_left_out(tmp_path: Path) -> None:
+    """PyAV must not even look at them."""
+    film = with_sound(make_clip(tmp_path / "p.mov"), tmp_path / "a.mov", "pcm_s24le", "7.1")
+    data = film.read_bytes()  # the layout as a bit for each channel, which becomes one of QuickTime's own
+    film.write_bytes(data.replace(bytes.fromhex("000100000000063f"), bytes.fromhex("0080000800000000")))
+    with open_input(str(film)) as container:
+        assert described(container)[1].order_of_its_own
+    assert copied(film, tmp_path / "b.mov") == []
+    assert copied(film, tmp_path / "b.webm") == ["stream 1 (audio pcm_s24le) is left out: webm takes none such"]
+
+
+# ---- streams of other kinds
+
+
+def telemetry(tmp_path: Path, tag: bytes, chapters: Any = None) -> Path:
+    """A film with a track that cameras write beside it."""
+    data = make_clip(tmp_path / "a.mov", audio=1, timecode="01:00:00:00", chapters=chapters).read_bytes()
+    data = data.replace(b"mhlrtmcd", b"mhlrmeta").replace(b"tmcd" + bytes(7) + b"\1", tag + bytes(7) + b"\1")
+    (tmp_path / "t.mov").write_bytes(data)
+    return tmp_path / "t.mov"
+
+
+@pytest.mark.parametrize("chapters", [None, CHAPTERS])
+def test_telemetry_is_copied_or_named(chapters: Any, tmp_path: Path) -> None:
+    source = telemetry(tmp_path, b"gpmd", chapters)
+    index = 3 if chapters else 2
+    assert kinds(source)[index] == "gpmd"
+    assert copied(source, tmp_path / "b.mov") == []
+    assert "gpmd" in kinds(tmp_path / "b.mov")
+    assert planned(source, tmp_path / "b.mkv") == [f"stream {index} (data gpmd, eng) is left out: matroska takes none such"]
+
+
+def test_what_would_be_written_without_its_description_is_named(tmp_path: Path) -> None:
+    source = telemetry(tmp_path, b"mebx")
+    assert copied(source, tmp_path / "b.mov") == ["stream 2 (data mebx, eng) is left out: mov takes none such"]
+    assert kinds(tmp_path / "b.mov") == ["h264", "aac"]
+
+
+def test_streams_that_ffmpeg_does_not_know(tmp_path: Path) -> None:
+    data = make_clip(tmp_path / "a.mov", audio=1).read_bytes()
+    source = tmp_path / "b.mov"
+    source.write_bytes(data.replace(b"mp4a" + bytes(7) + b"\1", b"apac" + bytes(7) + b"\1").replace(b"esds", b"dapa"))
+    assert kinds(source) == ["h264", "apac"]
+    for output in ("c.mov", "c.mkv", "c.gif"):
+        (warning,) = (each for each in copied(source, tmp_path / output) if "stream 1" in each)
+        assert warning.startswith("stream 1 (audio apac) is left out: ")
+        assert len(shown(tmp_path / output)) == 12
+
+
+def checked(section: bytes) -> bytes:
+    """A table of a transport stream with its sum."""
+    total = 0xFFFFFFFF
+    for byte in section:
+        total ^= byte << 24
+        for _ in range(8):
+            total = (total << 1 ^ 0x04C11DB7 if total & 0x80000000 else total << 1) & 0xFFFFFFFF
+    return section + total.to_bytes(4, "big")
+
+
+def with_teletext(source: Path, output: Path) -> Path:
+    """Announce teletext, of PID 0x1FE, in each of a transport stream's tables; nothing is ever sent of it."""
+    data = bytearray(source.read_bytes())
+    teletext = bytes.fromhex("06e1fef0075605656e670900")
+    for place in range(0, len(data), 188):
+        if data[place + 1] & 0x5F == 0x50 and data[place + 2] == 0:  # begins a table, PID 0x1000
+            table = place + 5
+            length = int.from_bytes(data[table + 1 : table + 3], "big") & 0xFFF
+            body = data[table + 3 : table + 3 + length - 4] + teletext
+            section = checked(bytes([2]) + (0xB000 | len(body) + 4).to_bytes(2, "big") + bytes(body))
+            data[table : table + len(section)] = section
+    output.write_bytes(data)
+    return output
+
+
+@pytest.mark.parametrize("output", ["c.mkv", "c.mp4"])
+def test_streams_without_a_decoder_are_named(output: str, tmp_path: Path) -> None:
+    source = with_teletext(make_clip(tmp_path / "a.ts", audio=1), tmp_path / "b.ts")
+    assert kinds(source) == ["h264", "aac", "dvb_teletext"]
+    warnings = copied(source, tmp_path / output)
+    assert warnings == ["stream 2 (subtitle dvb_teletext, eng) is left out: FFmpeg does not know how to read it"]
+    assert kinds(tmp_path / output) == ["h264", "aac"]
+
+
+def late_sound(tmp_path: Path) -> Path:
+    """Sound that lies between what FFmpeg looks at, the beginning and the end."""
+    picture = make_clip(tmp_path / "a.vob", frames=300, codec="mpeg2video", time_base=Fraction(1, 25), options={})
+    data = with_sound(picture, tmp_path / "b.vob", "ac3", "mono", begins=9, seconds=0.5).read_bytes()
+    pack, sound = b"\0\0\1\xba", b"\0\0\1\xbd"
+    last = data.index(pack, data.rindex(sound))
+    padding = b"\0\0\1\xbe" + (65_000).to_bytes(2, "big") + b"\xff" * 65_000
+    (tmp_path / "c.vob").write_bytes(data[:last] + padding * 10 + data[last:])
+    return tmp_path / "c.vob"
+
+
+def test_sound_that_comes_up_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = late_sound(tmp_path)
+    with av.open(str(source)) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+    assert copied(source, tmp_path / "c.mp4") == []
+    (first, *_), *_ = packets(tmp_path / "c.mp4", ["audio"])[1]
+    assert 8.4 < first < 8.5  # the picture of a VOB begins at 0.54
+    monkeypatch.setattr("stylebatch.video.times._LARGEST_PROBE", 1 << 12)
+    assert copied(source, tmp_path / "d.mp4") == ["stream 1 (audio ac3) is left out: it begins too late in the file"]
+    assert kinds(tmp_path / "d.mp4") == ["h264"]
+
+
+# ---- packets that are refused
+
+
+def test_packets_that_are_refused_cost_no_film(tmp_path: Path) -> None:
+    """MP4 reads the headers of E-AC-3, when it has others waiting."""
+    film = with_sound(make_clip(tmp_path / "p.mp4", frames=75), tmp_path / "a.mkv", "eac3", "stereo")
+    whole = [data for *_, data in packets(film, ["audio"])[1]]
+    damaged = tmp_path / "b.mkv"
+    damaged.write_bytes(film.read_bytes().replace(whole[50], bytes(len(whole[50]))))
+    warnings = copied(damaged, tmp_path / "c.mp4")
+    assert warnings == ["stream 1 (audio eac3): 1 of its packets are refused by mp4 and left out"]
+    assert [data for *_, data in packets(tmp_path / "c.mp4", ["audio"])[1]] == whole[:50] + whole[51:]
+    assert len(shown(tmp_path / "c.mp4")) == 75
+
+
+def test_a_container_that_refuses_everything_is_named_before_painting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_clip(tmp_path / "a.mp4", audio=1)
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr(streams, "_copy_of", refuse)
+    assert planned(source, tmp_path / "b.mp4") == ["stream 1 (audio aac, deu) is converted to aac"]
