@@ -56,9 +56,3 @@ def catch_interrupts() -> Iterator[Interrupt]:
             signal.signal(number, handler)
         arrived.close()
         wake_up.close()
-
-
-def ignore_interrupts(_worker: int = 0) -> None:
-    """For worker processes: Ctrl-C and hanging up reach every process of a terminal; the main one decides what they mean."""
-    for number in (signal.SIGINT, *_HANGUP):
-        signal.signal(number, signal.SIG_IGN)

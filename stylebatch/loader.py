@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from functools import partial
 from queue import Empty, Queue
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 from stylebatch.frame import BATCH_PIXELS, Batch, Failure, Frame
-from stylebatch.interrupt import ignore_interrupts
+from stylebatch.workers import decoded
 
-#: Files whose sizes the sampler knows ahead while it looks for equal ones.
+#: Files whose sizes are known ahead while it looks for equal ones.
 LOOK_AHEAD = 256
-
-
-_Sample: TypeAlias = Frame | Failure | list[Frame]
 
 
 class Source(Protocol):
@@ -42,57 +36,36 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Load:
-    """What one request to a worker brought: mostly one batch, more if sizes were not as hinted or pictures move."""
+    """What was decoded for one batch: mostly just that, more if sizes were not as hinted or pictures move."""
 
-    indices: list[int]
     batches: list[Batch]
     failures: list[Failure]
 
-    def pin_memory(self) -> Load:
-        pinned = [Batch(batch.infos, batch.pixels.pin_memory()) for batch in self.batches]
-        return Load(self.indices, pinned, self.failures)
 
-
-class EqualSizeBatches(Sampler[list[int]]):
+def equal_sizes(source: Source, batch_size: int, batch_pixels: int = BATCH_PIXELS) -> Iterator[list[int]]:
     """Indices in groups of one size, no more than `batch_size`, in nearly the order of the source.
 
     Padding pictures to share a batch would change their instance statistics, so only equal sizes meet. Sizes are read
-    `LOOK_AHEAD` files ahead. `handed_out` lists what the workers have been given.
+    `LOOK_AHEAD` files ahead.
     """
-
-    def __init__(
-        self, source: Source, batch_size: int, indices: Sequence[int] | None = None, batch_pixels: int = BATCH_PIXELS
-    ) -> None:
-        self.source = source
-        self.batch_size = batch_size
-        self.batch_pixels = batch_pixels
-        self.indices = range(len(source)) if indices is None else indices
-        self.handed_out: list[int] = []
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for group in self._groups():
-            self.handed_out += group
+    if batch_size == 1:
+        yield from ([index] for index in range(len(source)))
+        return
+    waiting: dict[tuple[int, int] | None, list[int]] = {}
+    count = 0
+    for index in range(len(source)):
+        size = source.size(index)
+        group = waiting.setdefault(size, [])
+        group.append(index)
+        count += 1
+        if size is None or len(group) == _room(size, batch_size, batch_pixels):
+            yield waiting.pop(size)
+            count -= len(group)
+        elif count == LOOK_AHEAD:
+            group = waiting.pop(next(iter(waiting)))
             yield group
-
-    def _groups(self) -> Iterator[list[int]]:
-        if self.batch_size == 1:
-            yield from ([index] for index in self.indices)
-            return
-        waiting: dict[tuple[int, int] | None, list[int]] = {}
-        count = 0
-        for index in self.indices:
-            size = self.source.size(index)
-            group = waiting.setdefault(size, [])
-            group.append(index)
-            count += 1
-            if size is None or len(group) == _room(size, self.batch_size, self.batch_pixels):
-                yield waiting.pop(size)
-                count -= len(group)
-            elif count == LOOK_AHEAD:
-                group = waiting.pop(next(iter(waiting)))
-                yield group
-                count -= len(group)
-        yield from waiting.values()
+            count -= len(group)
+    yield from waiting.values()
 
 
 def load_batches(
@@ -100,23 +73,15 @@ def load_batches(
 ) -> Iterator[Load]:
     """Go over the whole source once, in batches of no more frames and pixels; pinned for asynchronous copies if asked.
 
-    When the system kills a worker, which it does to whoever asks for too much memory, what was with the workers is decoded
-    again one by one: the picture that does it once more becomes a failure, the rest goes on.
+    Pictures are decoded by `workers` processes, 0 for none, up to a batch and two for each process ahead.
     """
-    waiting = dict.fromkeys(range(len(source)))
-    while waiting:
-        sampler = EqualSizeBatches(source, batch_size, list(waiting), batch_pixels)
-        try:
-            for load in _loader(source, sampler, batch_size, batch_pixels, workers, pin):
-                for index in load.indices:
-                    del waiting[index]
-                yield load
-        except (RuntimeError, ConnectionError, EOFError) as error:
-            if not _tells_of_a_dead_worker(error):
-                raise
-            for index in [index for index in sampler.handed_out if index in waiting]:
-                del waiting[index]
-                yield _load_alone(source, index, pin)
+    groups = decoded(
+        source, equal_sizes(source, batch_size, batch_pixels), workers=workers, ahead=batch_size + 2 * workers,
+        lost=lambda index, reason: Failure(source.name(index), reason),
+    )  # fmt: skip
+    with closing(groups):
+        for samples in groups:
+            yield _as_load(samples, batch_size, batch_pixels, pin)
 
 
 class FilmBatches:
@@ -173,57 +138,15 @@ class FilmBatches:
         self._queue.put(end)
 
     def _put(self, group: list[Frame]) -> None:
-        load = Load([frame.info.index for frame in group], [_stacked(group)], [])
+        load = Load(_stacked(group, self._pin), [])
         start = time.perf_counter()
-        self._queue.put(load.pin_memory() if self._pin else load)
+        self._queue.put(load)
         self.waited += time.perf_counter() - start
 
 
-def _load_alone(source: Source, index: int, pin: bool) -> Load:
-    try:
-        return next(iter(_loader(source, [[index]], 1, BATCH_PIXELS, 1, pin)))
-    except (RuntimeError, ConnectionError, EOFError) as error:
-        if not _tells_of_a_dead_worker(error):
-            raise
-        reason = "the process that decoded it was killed; it may take more memory than there is"
-        return Load([index], [], [Failure(source.name(index), reason)])
-
-
-def _tells_of_a_dead_worker(error: Exception) -> bool:
-    """The loader says so, or finds the worker's end of a transfer closed. A source's own errors come as failures."""
-    return not isinstance(error, RuntimeError) or str(error).startswith("DataLoader worker")
-
-
-def _loader(
-    source: Source, batches: Iterable[list[int]], batch_size: int, batch_pixels: int, workers: int, pin: bool
-) -> Iterator[Load]:
-    loader: DataLoader[Load] = DataLoader(
-        _Samples(source),  # type: ignore[arg-type]
-        batch_sampler=batches,
-        collate_fn=partial(_collate, batch_size=batch_size, batch_pixels=batch_pixels),
-        num_workers=workers,
-        pin_memory=pin,
-        worker_init_fn=ignore_interrupts,
-    )
-    loads = iter(loader)
-    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
-        # PyTorch's handler would raise the death of a worker out of whatever line the main thread is at. Without it the
-        # loader itself notices, when it waits for that worker.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    return loads
-
-
-class _Samples(Dataset[tuple[int, _Sample]]):
-    def __init__(self, source: Source) -> None:
-        self.source = source
-
-    def __getitem__(self, index: int) -> tuple[int, _Sample]:
-        return index, self.source[index]
-
-
-def _collate(samples: list[tuple[int, _Sample]], *, batch_size: int, batch_pixels: int) -> Load:
+def _as_load(samples: list[Frame | Failure | list[Frame]], batch_size: int, batch_pixels: int, pin: bool) -> Load:
     groups: dict[tuple[object, ...], list[Frame]] = {}
-    for _, sample in samples:
+    for sample in samples:
         if not isinstance(sample, Failure):
             for frame in sample if isinstance(sample, list) else [sample]:
                 groups.setdefault((frame.pixels.shape, frame.pixels.dtype), []).append(frame)
@@ -232,13 +155,20 @@ def _collate(samples: list[tuple[int, _Sample]], *, batch_size: int, batch_pixel
         height, width, _ = frames[0].pixels.shape
         room = _room((width, height), batch_size, batch_pixels)
         for first in range(0, len(frames), room):
-            batches.append(_stacked(frames[first : first + room]))
-    failures = [sample for _, sample in samples if isinstance(sample, Failure)]
-    return Load([index for index, _ in samples], batches, failures)
+            batches += _stacked(frames[first : first + room], pin)
+    return Load(batches, [sample for sample in samples if isinstance(sample, Failure)])
 
 
-def _stacked(frames: list[Frame]) -> Batch:
-    return Batch([frame.info for frame in frames], torch.from_numpy(np.stack([frame.pixels for frame in frames])))
+def _stacked(frames: list[Frame], pin: bool) -> list[Batch]:
+    """One batch; where there is no memory for it, one of each frame, as it lies."""
+    if len(frames) > 1 or pin:
+        arrays = [frame.pixels for frame in frames]
+        with suppress(MemoryError, RuntimeError):  # torch has no narrower type for a CPU out of memory
+            dtype = torch.from_numpy(arrays[0]).dtype
+            pixels = torch.empty((len(frames), *arrays[0].shape), dtype=dtype, pin_memory=pin)
+            np.stack(arrays, out=pixels.numpy())
+            return [Batch([frame.info for frame in frames], pixels)]
+    return [Batch([frame.info], torch.from_numpy(frame.pixels)[None]) for frame in frames]
 
 
 def _room(size: tuple[int, int], batch_size: int, batch_pixels: int) -> int:

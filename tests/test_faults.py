@@ -12,14 +12,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import picture
 from PIL import Image
+from sources import Deadly
 
 from stylebatch import ImageOptions, Summary, stylize_folder
 from stylebatch.files import TEMP_PREFIX
-from stylebatch.frame import Failure, Frame, FrameInfo
 from stylebatch.loader import load_batches
 from stylebatch.manifest import NAME
 
@@ -177,28 +176,9 @@ def test_inputs_that_are_no_plain_files(photos: Callable[..., Path], checkpoint:
     assert followed.done == 2
 
 
-class _Deadly:
-    """A source at whose third picture the process is killed, as a system out of memory does."""
-
-    def __len__(self) -> int:
-        return 8
-
-    def size(self, _: int) -> tuple[int, int]:
-        return 8, 8
-
-    def name(self, index: int) -> str:
-        return str(index)
-
-    def __getitem__(self, index: int) -> Frame | Failure:
-        if index == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return Frame(FrameInfo(index, str(index)), np.full((8, 8, 3), index, np.uint8))
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (3, 2)])
 def test_a_killed_worker_costs_one_picture(batch_size: int, workers: int) -> None:
-    loads = list(load_batches(_Deadly(), batch_size=batch_size, workers=workers, pin=False))
+    loads = list(load_batches(Deadly(), batch_size=batch_size, workers=workers, pin=False))
     assert sorted(info.index for load in loads for batch in load.batches for info in batch.infos) == [0, 1, 3, 4, 5, 6, 7]
     failures = [failure for load in loads for failure in load.failures]
     assert [failure.source for failure in failures] == ["2"]

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 #: From the bottom up: a module of stylebatch imports only what stands in a line before its own. Nobody imports `trainer`.
 LAYERS = [
+    "workers",
     "errors frame grid interrupt lazy tiff transnet video.extent video.pyav video.timecode",
     "deep exif files formats h273 jpeg kinds loader stages video.convert video.options",
     "arguments options xmp video.opening",
@@ -33,7 +34,7 @@ LAYERS = [
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 TRAINER_MAY = {
     "", "arguments", "checkpoint", "cli", "codec", "colour", "device", "errors", "files", "frame", "grid", "images",
-    "interrupt", "manifest", "options", "styles", "transnet",
+    "interrupt", "manifest", "options", "styles", "transnet", "workers",
 }  # fmt: skip
 SOLE_USERS = {
     "click": {"stylebatch/arguments.py", "stylebatch/cli.py", "trainer/cli.py"},

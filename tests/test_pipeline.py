@@ -17,7 +17,7 @@ from stylebatch.frame import Failure, Frame, FrameInfo, Pixels
 from stylebatch.grid import contact_sheet
 from stylebatch.images import Saved
 from stylebatch.jobs import stylize_grid
-from stylebatch.loader import EqualSizeBatches, load_batches
+from stylebatch.loader import equal_sizes, load_batches
 from stylebatch.manifest import NAME
 from stylebatch.pipeline import Summary
 from stylebatch.styles import shipped_styles
@@ -137,14 +137,14 @@ def test_wrong_size_hints_still_give_true_batches() -> None:
 def test_the_sampler_looks_only_so_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stylebatch.loader, "LOOK_AHEAD", 10)
     source = _Sizes([(index + 8, 8) for index in range(1000)])
-    indices = iter(EqualSizeBatches(source, 4))
+    indices = iter(equal_sizes(source, 4))
     assert next(indices) == [0]
     assert source.asked == 10
     assert sorted([0, *(index for group in indices for index in group)]) == list(range(1000))
 
 
 def test_large_pictures_go_alone() -> None:
-    groups = list(EqualSizeBatches(_Sizes([(3000, 1000)] * 3 + [(1000, 1000)] * 5), 4))
+    groups = list(equal_sizes(_Sizes([(3000, 1000)] * 3 + [(1000, 1000)] * 5), 4))
     assert groups == [[0], [1], [2], [3, 4, 5, 6], [7]]
 
 

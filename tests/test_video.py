@@ -644,6 +644,6 @@ def test_memory_does_not_grow_with_the_film(tmp_path: Path) -> None:
     loads = iter(batches)
     first = next(loads)
     time.sleep(0.3)
-    assert first.indices == [0, 1]
+    assert [info.index for info in first.batches[0].infos] == [0, 1]
     assert len(given) <= 2 * (FilmBatches.AHEAD + 3)
     batches.close()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,22 +11,20 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 from stylebatch.codec import open_image, read_pixels
 from stylebatch.colour import resized
 from stylebatch.errors import StylebatchError
-from stylebatch.frame import Failure, Pixels
-from stylebatch.images import ImageSource, find_images
-from stylebatch.interrupt import ignore_interrupts
+from stylebatch.frame import Pixels
+from stylebatch.images import find_images
+from stylebatch.workers import decoded
 from trainer.config import MIN_STYLE_SIZE
+from trainer.crops import Crops, endless_batches, open_rgb, why_broken
 from trainer.report import is_ours
 
 #: Freely licensed photographs that the package carries; LICENSES.md there names their authors.
 PACKAGED = Path(__file__).parent / "photos"
 
-#: The smallest random crop, as a share of the photograph's short side.
-_SMALLEST_CROP = 0.5
 #: Long side of the photograph in previews and fuse pictures.
 PREVIEW_SIZE = 512
 #: Style pictures of more pixels, museums' scans, are reduced while they are read, to so many times the size that is wanted.
@@ -44,9 +42,6 @@ class Batch:
 
     images: Tensor
     skipped: list[str]
-
-    def pin_memory(self) -> Batch:
-        return Batch(self.images.pin_memory(), self.skipped)
 
 
 @dataclass(frozen=True, repr=False)
@@ -103,12 +98,6 @@ def find_photographs(
     return sorted(photographs), skipped
 
 
-def why_broken(path: Path) -> str:
-    """In the words that `stylebatch` has for a photograph that cannot be read."""
-    outcome = ImageSource(path.parent, [path.name])[0]
-    return outcome.reason if isinstance(outcome, Failure) else "cannot be read"
-
-
 def load_style(path: Path, size: int) -> StylePicture:
     """The style picture, its long side `size` pixels, but no side under 64 where the file has them; 0 leaves it as it is.
 
@@ -151,7 +140,7 @@ def _scale_to(size: tuple[int, int], long_side: int) -> float:
 
 def load_photograph(path: Path, long_side: int) -> Tensor:
     """A whole photograph as 1×3×H×W RGB in [0,1], no larger than `long_side`."""
-    image = _open_rgb(path)
+    image = open_rgb(path)
     image.thumbnail((long_side, long_side), Image.Resampling.LANCZOS)
     return _to_tensor(np.array(image)).unsqueeze(0) / 255
 
@@ -190,7 +179,7 @@ def load_middles(
                 continue
             tried.add(path)
             try:
-                square = ImageOps.fit(_open_rgb(path), (size, size), Image.Resampling.LANCZOS)
+                square = ImageOps.fit(open_rgb(path), (size, size), Image.Resampling.LANCZOS)
             except Exception:  # as above
                 report(f"{path}: {why_broken(path)}")
                 continue
@@ -201,86 +190,20 @@ def load_middles(
     return torch.stack(list(squares.values())) / 255, list(squares)
 
 
-class Crops(Dataset[tuple[Tensor | None, list[str]]]):
-    """(epoch, index) → a 3×S×S uint8 crop. Randomness comes from (seed, epoch, index) alone, not from any worker."""
-
-    def __init__(self, photographs: list[Path], size: int, augment: bool, seed: int) -> None:
-        self.photographs = photographs
-        self.size = size
-        self.augment = augment
-        self.seed = seed
-
-    def __len__(self) -> int:
-        return len(self.photographs)
-
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor | None, list[str]]:
-        epoch, index = key
-        rng = random.Random(f"{self.seed}/{epoch}/{index}")
-        skipped: list[str] = []
-        for offset in range(len(self)):
-            path = self.photographs[(index + offset) % len(self)]
-            try:
-                return self._crop(path, rng), skipped
-            except Exception:  # as above
-                skipped.append(f"{path}: {why_broken(path)}")
-        return None, skipped
-
-    def _crop(self, path: Path, rng: random.Random) -> Tensor:
-        if not self.augment:
-            return _to_tensor(np.array(_open_rgb(path).resize((self.size, self.size), Image.Resampling.BICUBIC)))
-        image = _open_rgb(path, at_least=int(self.size / _SMALLEST_CROP))
-        side = rng.uniform(_SMALLEST_CROP, 1) * min(image.size)
-        left, top = rng.uniform(0, image.width - side), rng.uniform(0, image.height - side)
-        box = (left, top, left + side, top + side)
-        image = image.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box, reducing_gap=3)
-        return _to_tensor(np.array(ImageOps.mirror(image) if rng.random() < 0.5 else image))
-
-
-class EndlessBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, index) from `start` steps on: each epoch has every photograph once, a last batch may be partial."""
-
-    def __init__(self, length: int, batch_size: int, shuffle: bool, seed: int, start: int) -> None:
-        self.length = length
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.seed = seed
-        self.start = start
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, skip = divmod(self.start, -(-self.length // self.batch_size))
-        while True:
-            order = list(range(self.length))
-            if self.shuffle:
-                random.Random(f"{self.seed}/{epoch}").shuffle(order)
-            for first in range(skip * self.batch_size, self.length, self.batch_size):
-                yield [(epoch, index) for index in order[first : first + self.batch_size]]
-            epoch, skip = epoch + 1, 0
-
-
 def content_loader(
     photographs: list[Path], *, size: int, augment: bool, batch_size: int, seed: int, start: int, workers: int, pin: bool
-) -> DataLoader[Batch]:
+) -> Iterator[Batch]:
     """An endless stream of `Batch`, as if `start` steps had been taken already."""
-    return DataLoader(
-        Crops(photographs, size, augment, seed),  # type: ignore[arg-type]
-        batch_sampler=EndlessBatches(len(photographs), batch_size, augment, seed, start),
-        collate_fn=_collate,
-        num_workers=workers,
-        pin_memory=pin,
-        worker_init_fn=ignore_interrupts,
-    )
-
-
-def _collate(samples: list[tuple[Tensor | None, list[str]]]) -> Batch:
-    images = [image for image, _ in samples if image is not None]
-    skipped = [line for _, lines in samples for line in lines]
-    return Batch(torch.stack(images) if images else torch.empty(0), skipped)
-
-
-def _open_rgb(path: Path, at_least: int = 0) -> Image.Image:
-    """Decode upright RGB; a JPEG may come at a fraction of its size, no side under `at_least`."""
-    pixels, _ = read_pixels(path, (at_least, at_least) if at_least else None)
-    return Image.fromarray(pixels)
+    groups = decoded(
+        Crops(photographs, size, augment, seed), endless_batches(len(photographs), batch_size, augment, seed, start),
+        workers=workers, ahead=batch_size + 2 * workers,
+        lost=lambda key, reason: (None, [f"{photographs[key[1]]}: {reason}"]),
+    )  # fmt: skip
+    with closing(groups):
+        for samples in groups:
+            crops = [_to_tensor(crop) for crop, _ in samples if crop is not None]
+            images = torch.stack(crops) if crops else torch.empty(0)
+            yield Batch(images.pin_memory() if pin else images, [line for _, lines in samples for line in lines])
 
 
 def _to_tensor(pixels: Pixels) -> Tensor:

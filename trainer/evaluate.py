@@ -22,7 +22,8 @@ from stylebatch.files import atomic_write
 from stylebatch.grid import contact_sheet
 from stylebatch.styles import load_style as load_network
 from trainer.config import FitConfig
-from trainer.content import StylePicture, find_photographs, load_middles, load_photograph, load_style, why_broken
+from trainer.content import StylePicture, find_photographs, load_middles, load_photograph, load_style
+from trainer.crops import why_broken
 from trainer.grain import lattice_energy, mean_of_shifts
 from trainer.losses import gram, style_loss
 from trainer.objective import Objective

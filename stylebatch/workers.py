@@ -1,0 +1,295 @@
+"""Pictures decoded ahead of the network, by processes that hand them over through pipes.
+
+There is a pipe wherever there is a process; shared memory is small in containers, read-only in sandboxes, and its end comes
+unseen. Each process is a fresh interpreter, with nothing in it of the program that starts it: locks, threads, `__main__`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import IO, Any, Protocol, TypeVar
+from weakref import WeakSet
+
+import numpy as np
+
+_PROGRAM = "import sys; sys.path[:] = {path}; from stylebatch.workers import main; main()"
+#: Before each message: the length of its pickle, and how many arrays lie behind it, each with its length.
+_HEAD, _LENGTH = struct.Struct("<QI"), struct.Struct("<Q")
+#: What Linux grants a pipe of any user; by default it is a sixteenth.
+_PIPE_BYTES = 1 << 20
+
+_Key = TypeVar("_Key")
+_KeyIn = TypeVar("_KeyIn", contravariant=True)
+_Sample = TypeVar("_Sample")
+_SampleOut = TypeVar("_SampleOut", covariant=True)
+
+
+class Decodes(Protocol[_KeyIn, _SampleOut]):
+    """What is asked for samples, in any process: it can be pickled, and so can they."""
+
+    def __getitem__(self, key: _KeyIn, /) -> _SampleOut: ...
+
+
+def decoded(
+    source: Decodes[_Key, _Sample],
+    groups: Iterable[list[_Key]],
+    *,
+    workers: int,
+    ahead: int,
+    lost: Callable[[_Key, str], _Sample],
+) -> Generator[list[_Sample], None, None]:
+    """The samples of each group of keys, in order.
+
+    When the system kills a process, which it does to whoever takes too much memory, another takes its place and its picture
+    is tried once more, alone.
+
+    Args:
+        workers: processes, started when they are needed; 0 decodes here, when asked.
+        ahead: how many samples may be on their way or wait, at least one group.
+        lost: what stands in the place of a sample that cannot be had, from its key and the reason.
+
+    Raises:
+        What `source` raises.
+    """
+    if not workers:
+        yield from ([source[key] for key in group] for group in groups)
+        return
+    pool = _Pool(source, workers)
+    waiting: deque[list[tuple[_Key, Future[_Sample]]]] = deque()
+    remaining = iter(groups)
+    try:
+        while True:
+            while sum(map(len, waiting)) < ahead and (group := next(remaining, None)) is not None:
+                waiting.append([(key, pool.submit(key)) for key in group])
+            if not waiting:
+                return
+            samples = []
+            for key, future in waiting[0]:
+                try:
+                    samples.append(future.result())
+                except _LostError:
+                    wait([other for each in waiting for _, other in each])
+                    try:
+                        samples.append(pool.submit(key).result())
+                    except _LostError as error:
+                        samples.append(lost(key, str(error)))
+            waiting.popleft()
+            yield samples
+    finally:
+        pool.close()
+
+
+def end_all() -> None:
+    """End every process at once, whatever it is at."""
+    for pool in list(_pools):
+        pool.close()
+
+
+class _LostError(Exception):
+    """A process ended before it had answered."""
+
+
+class _Pool:
+    """Threads, each with a process that it asks. Where none can be started, the threads decode themselves."""
+
+    def __init__(self, source: Decodes[Any, Any], workers: int) -> None:
+        self._source = source
+        self._tasks: SimpleQueue[tuple[Any, Future[Any]] | None] = SimpleQueue()
+        self._processes: set[_Process] = set()
+        self._lock = threading.Lock()
+        self._alone = False
+        self._closed = False
+        self._threads = [threading.Thread(target=self._work, name="decode", daemon=True) for _ in range(workers)]
+        for thread in self._threads:
+            thread.start()
+        _pools.add(self)
+
+    def submit(self, key: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._tasks.put((key, future))
+        return future
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            for process in self._processes:
+                process.kill()
+        for _ in self._threads:
+            self._tasks.put(None)
+
+    def _work(self) -> None:
+        if hasattr(signal, "pthread_sigmask"):
+            # The process inherits this: what a terminal or a scheduler sends to all is for the main process to decide on.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+        process: _Process | None = None
+        while (task := self._tasks.get()) is not None and not self._closed:
+            key, future = task
+            try:
+                process = process or self._start()
+                sample, error = process.ask(key) if process else _asked(self._source, key)
+            except (EOFError, OSError, MemoryError) as failed:
+                self._end(process)
+                process, sample, error = None, None, _LostError(_why(failed))
+            if error is None:
+                future.set_result(sample)
+            else:
+                future.set_exception(error)
+            del sample, future, task
+        self._end(process)
+
+    def _start(self) -> _Process | None:
+        if self._alone:
+            return None
+        try:
+            process = _Process(self._source)
+        except Exception as error:
+            with self._lock:
+                if not (self._alone or self._closed):
+                    logging.getLogger("stylebatch").warning(
+                        "no process can be started to decode pictures (%s): they are decoded one after the other",
+                        error or type(error).__name__,
+                    )
+                self._alone = True
+            return None
+        with self._lock:
+            self._processes.add(process)
+            if self._closed:
+                process.kill()
+        return process
+
+    def _end(self, process: _Process | None) -> None:
+        if process is not None:
+            with self._lock:
+                self._processes.discard(process)
+            process.end()
+
+
+_pools: WeakSet[_Pool] = WeakSet()
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "not enough memory to decode it"
+    return "the process that decoded it was killed; it may take more memory than there is"
+
+
+class _Process:
+    """One that answers keys with the samples of a source.
+
+    Raises:
+        Exception: it cannot be started.
+    """
+
+    def __init__(self, source: Decodes[Any, Any]) -> None:
+        message = _packed(source)
+        if not sys.executable or getattr(sys, "frozen", False):
+            raise OSError("the program is no Python interpreter")
+        program = _PROGRAM.format(path=ascii([str(path) for path in sys.path]))
+        utf8 = ["-X", "utf8"] if sys.flags.utf8_mode else []
+        self._popen: subprocess.Popen[bytes] = subprocess.Popen(
+            [sys.executable, "-P", *utf8, "-c", program],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert self._popen.stdin is not None
+        assert self._popen.stdout is not None
+        self._requests, self._replies = self._popen.stdin, self._popen.stdout
+        try:
+            if sys.platform == "linux":
+                import fcntl
+
+                with suppress(OSError):
+                    fcntl.fcntl(self._replies, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            _write(self._requests, message)
+            _receive(self._replies)
+        except BaseException:
+            self.end()
+            raise
+
+    def ask(self, key: Any) -> tuple[Any, Exception | None]:
+        """The sample, or what the source raised.
+
+        Raises:
+            EOFError, OSError: the process has ended.
+            MemoryError: there is no room here for the sample.
+        """
+        _write(self._requests, _packed(key))
+        answer: tuple[Any, Exception | None] = _receive(self._replies)
+        return answer
+
+    def kill(self) -> None:
+        self._popen.kill()
+
+    def end(self) -> None:
+        """Kill it, and leave nothing of it behind."""
+        self.kill()
+        self._popen.wait()
+        for pipe in (self._requests, self._replies):
+            with suppress(OSError):
+                pipe.close()
+
+
+def main() -> None:
+    """The process: answers what comes on stdin, until that ends, and then ends too, whatever it is at."""
+    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print belongs to no reply
+    source = _receive(requests)
+    _write(replies, _packed(None))
+    keys: SimpleQueue[Any] = SimpleQueue()
+
+    def listen() -> None:
+        with suppress(EOFError):
+            while True:
+                keys.put(_receive(requests))
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
+    while True:
+        _write(replies, _packed(_asked(source, keys.get())))
+
+
+def _asked(source: Decodes[Any, Any], key: Any) -> tuple[Any, Exception | None]:
+    try:
+        return source[key], None
+    except Exception as error:
+        return None, error
+
+
+def _packed(value: Any) -> list[Any]:
+    """A value as the parts of a message, its arrays as they lie in memory."""
+    arrays: list[pickle.PickleBuffer] = []
+    pickled = pickle.dumps(value, protocol=5, buffer_callback=arrays.append)
+    parts = [array.raw() for array in arrays]
+    lengths = b"".join(_LENGTH.pack(len(part)) for part in parts)
+    return [_HEAD.pack(len(pickled), len(parts)) + lengths + pickled, *parts]
+
+
+def _write(file: IO[bytes], message: list[Any]) -> None:
+    for part in message:
+        file.write(part)
+    file.flush()
+
+
+def _receive(file: IO[bytes]) -> Any:
+    size, count = _HEAD.unpack(_read(file, _HEAD.size))
+    lengths = [_LENGTH.unpack(_read(file, _LENGTH.size))[0] for _ in range(count)]
+    pickled = _read(file, size)
+    return pickle.loads(pickled, buffers=[_read(file, length) for length in lengths])
+
+
+def _read(file: IO[bytes], size: int) -> memoryview:
+    data = np.empty(size, np.uint8).data  # a bytearray would be filled with zeros first
+    if file.readinto(data) < size:  # type: ignore[attr-defined]
+        raise EOFError
+    return data

@@ -1,0 +1,77 @@
+"""Crops of photographs, the same for the same seed whatever process makes them. PyTorch, slow to load, is not needed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from stylebatch.codec import read_pixels
+from stylebatch.frame import Failure, Pixels
+from stylebatch.images import ImageSource
+
+#: The smallest random crop, as a share of the photograph's short side.
+_SMALLEST_CROP = 0.5
+
+
+class Crops:
+    """(epoch, index) → an S×S×3 uint8 crop or None, and a line for each broken photograph on the way to it. Randomness comes
+    from (seed, epoch, index) alone, not from any process."""
+
+    def __init__(self, photographs: list[Path], size: int, augment: bool, seed: int) -> None:
+        self.photographs = photographs
+        self.size = size
+        self.augment = augment
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.photographs)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Pixels | None, list[str]]:
+        epoch, index = key
+        rng = random.Random(f"{self.seed}/{epoch}/{index}")
+        skipped: list[str] = []
+        for offset in range(len(self)):
+            path = self.photographs[(index + offset) % len(self)]
+            try:
+                return self._crop(path, rng), skipped
+            except Exception:  # Pillow's plug-ins fail in every way on broken files
+                skipped.append(f"{path}: {why_broken(path)}")
+        return None, skipped
+
+    def _crop(self, path: Path, rng: random.Random) -> Pixels:
+        if not self.augment:
+            return np.array(open_rgb(path).resize((self.size, self.size), Image.Resampling.BICUBIC))
+        image = open_rgb(path, at_least=int(self.size / _SMALLEST_CROP))
+        side = rng.uniform(_SMALLEST_CROP, 1) * min(image.size)
+        left, top = rng.uniform(0, image.width - side), rng.uniform(0, image.height - side)
+        box = (left, top, left + side, top + side)
+        image = image.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box, reducing_gap=3)
+        return np.array(ImageOps.mirror(image) if rng.random() < 0.5 else image)
+
+
+def endless_batches(length: int, batch_size: int, shuffle: bool, seed: int, start: int) -> Iterator[list[tuple[int, int]]]:
+    """Batches of (epoch, index) from `start` steps on: each epoch has every photograph once, a last batch may be partial."""
+    epoch, skip = divmod(start, -(-length // batch_size))
+    while True:
+        order = list(range(length))
+        if shuffle:
+            random.Random(f"{seed}/{epoch}").shuffle(order)
+        for first in range(skip * batch_size, length, batch_size):
+            yield [(epoch, index) for index in order[first : first + batch_size]]
+        epoch, skip = epoch + 1, 0
+
+
+def open_rgb(path: Path, at_least: int = 0) -> Image.Image:
+    """Decode upright RGB; a JPEG may come at a fraction of its size, no side under `at_least`."""
+    pixels, _ = read_pixels(path, (at_least, at_least) if at_least else None)
+    return Image.fromarray(pixels)
+
+
+def why_broken(path: Path) -> str:
+    """In the words that `stylebatch` has for a photograph that cannot be read."""
+    outcome = ImageSource(path.parent, [path.name])[0]
+    return outcome.reason if isinstance(outcome, Failure) else "cannot be read"
