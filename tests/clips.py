@@ -222,6 +222,27 @@ def with_sound(
     return output
 
 
+def with_cues(film: Path, output: Path, cues: Sequence[tuple[int, int, bytes]]) -> Path:
+    """The picture of a film with subtitles: from when, for how long, both in milliseconds, and their text."""
+    with av.open(str(film)) as a, av.open(str(output), "w") as b:
+        (source,) = a.streams.video
+        video = b.add_stream_from_template(source, opaque=True)
+        prefixed = output.suffix in (".mp4", ".mov")
+        text: Any = b.add_stream("mov_text" if prefixed else "webvtt" if output.suffix == ".webm" else "subrip")
+        text.codec_context.subtitle_header, text.time_base = _HEADER, Fraction(1, 1_000_000)
+        packets = [packet for packet in a.demux(source) if packet.size]
+        for start, duration, line in cues:
+            packet = av.Packet((len(line).to_bytes(2, "big") if prefixed else b"") + line)
+            packet.pts = packet.dts = start
+            packet.duration, packet.time_base, packet.stream = duration, Fraction(1, 1000), text
+            packets.append(packet)
+        for packet in sorted(packets, key=lambda each: (each.pts if each.dts is None else each.dts) * each.time_base):
+            if packet.stream is source:
+                packet.stream = video
+            b.mux(packet)
+    return output
+
+
 def _later(packets: Sequence[Any], seconds: float) -> list[Any]:
     for packet in packets:
         ticks = round(Fraction(seconds) / packet.time_base)

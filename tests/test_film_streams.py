@@ -9,7 +9,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from clips import make_clip, packets, shown, with_sound
+from clips import make_clip, packets, shown, with_cues, with_sound
 from conftest import copied
 
 from stylebatch import VideoOptions, VideoSink, VideoSource
@@ -150,6 +150,38 @@ def test_channels_in_an_order_of_their_own_are_copied_or_left_out(tmp_path: Path
         assert described(container)[1].order_of_its_own
     assert copied(film, tmp_path / "b.mov") == []
     assert copied(film, tmp_path / "b.webm") == ["stream 1 (audio pcm_s24le) is left out: webm takes none such"]
+
+
+# ---- subtitles
+
+
+def lines(path: Path) -> list[tuple[float, str]]:
+    """When each subtitle of a film comes up, and its text."""
+    (found,) = packets(path, ["subtitle"]).values()
+    texts = [(float(time), data[2:] if path.suffix in (".mp4", ".mov") else data) for time, _, data in found]
+    return [(time, text.decode().strip()) for time, text in texts if text]
+
+
+@pytest.mark.parametrize("source", ["a.mkv", "a.mp4", "a.webm"])
+@pytest.mark.parametrize("output", ["b.mp4", "b.mov", "b.mkv", "b.webm"])
+def test_subtitles_that_overlap_come_at_their_times(source: str, output: str, tmp_path: Path) -> None:
+    kind = {"codec": "libvpx-vp9", "options": {"deadline": "realtime"}} if source == "a.webm" else {}
+    picture = make_clip(tmp_path / ("p.webm" if kind else "p.mp4"), frames=100, **kind)
+    cues = [(index * 100, 140 if index % 3 else 60, f"line {index}".encode()) for index in range(38)]
+    film = with_cues(picture, tmp_path / source, cues)
+    copied(film, tmp_path / output)
+    found = lines(tmp_path / output)
+    assert [text for _, text in found] == [text.decode() for *_, text in cues]
+    assert max(abs(time - start / 1000) for (time, _), (start, *_) in zip(found, cues, strict=True)) <= 0.001
+
+
+@pytest.mark.parametrize(("source", "output"), [("a.mkv", "b.mp4"), ("a.mp4", "b.mkv"), ("a.mkv", "b.webm")])
+def test_subtitles_that_are_not_utf_8(source: str, output: str, tmp_path: Path) -> None:
+    cues = [(0, 50, "früh".encode("latin-1")), (100, 50, "später".encode()), (200, 50, "teuer: 5 €".encode("cp1252"))]
+    film = with_cues(make_clip(tmp_path / "p.mp4"), tmp_path / source, cues)
+    warnings = copied(film, tmp_path / output)
+    assert [text for _, text in lines(tmp_path / output)] == ["früh", "später", "teuer: 5 €"]
+    assert warnings[1].endswith(": 2 of its texts are not UTF-8, and read as Windows-1252")
 
 
 # ---- streams of other kinds

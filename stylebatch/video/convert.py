@@ -19,6 +19,7 @@ from av.filter import Graph
 from av.packet import Packet
 from av.subtitles.codeccontext import SubtitleCodecContext
 from av.subtitles.stream import SubtitleStream
+from av.subtitles.subtitle import SubtitleSet
 
 from stylebatch.video.pyav import fraction
 
@@ -177,23 +178,57 @@ def is_text(stream: SubtitleStream) -> bool:
 
 
 class TextConverter:
-    """Subtitles of one stream → those of another."""
+    """Subtitles of one stream → those of another. An empty packet is the end.
 
-    def __init__(self, stream: SubtitleStream, target: SubtitleStream) -> None:
-        self.damaged = 0
+    Args:
+        ticks: of the result, a second.
+
+    Attributes:
+        damaged: packets that could not be decoded; `guessed` are those whose text is not UTF-8, read as Windows-1252.
+    """
+
+    def __init__(self, stream: SubtitleStream, target: SubtitleStream, ticks: int) -> None:
+        self.damaged = self.guessed = 0
         self._context: SubtitleCodecContext = stream.codec_context
         self._context.open(strict=False)
         self._target = target
         target.codec_context.subtitle_header = self._context.subtitle_header
-        self._ticks = Fraction(1, 1000)
-        target.time_base = target.codec_context.time_base = self._ticks
+        self._tick = Fraction(1, ticks)
+        target.time_base = target.codec_context.time_base = self._tick
 
     def __call__(self, packet: Packet[Any]) -> list[Packet[Any]]:
-        decoded = self._context.decode2(packet) if packet.size else None
-        if decoded is None or not len(decoded):
+        try:
+            decoded = self._decoded(packet) if packet.size else None
+            if not decoded:
+                return []
+            encoded = self._target.codec_context.encode_subtitle(decoded)
+        except (av.FFmpegError, ValueError):
+            self.damaged += 1
             return []
-        encoded = self._target.codec_context.encode_subtitle(decoded)
-        encoded.time_base = self._ticks
-        encoded.pts = encoded.dts = round((packet.pts or 0) * packet.time_base / self._ticks)
-        encoded.duration = round((packet.duration or 0) * packet.time_base / self._ticks)
+        encoded.time_base = self._tick
+        encoded.pts = encoded.dts = round((packet.pts or 0) * packet.time_base / self._tick)
+        encoded.duration = round((packet.duration or 0) * packet.time_base / self._tick)
         return [encoded]
+
+    def _decoded(self, packet: Packet[Any]) -> SubtitleSet | None:
+        try:
+            return self._context.decode2(packet)
+        except av.error.InvalidDataError:
+            decoded = self._context.decode2(_as_utf_8(packet, self._context.name))
+            self.guessed += 1
+            return decoded
+
+
+def _as_utf_8(packet: Packet[Any], codec: str) -> Packet[Any]:
+    """The same subtitle, whose text is taken for Windows-1252, or Latin-1 where that has no letter."""
+    data, rest = bytes(packet), b""
+    if codec == "mov_text":  # the length in two bytes, the text, styles
+        length = 2 + int.from_bytes(data[:2], "big")
+        data, rest = data[2:length], data[length:]
+    try:
+        text = data.decode("cp1252").encode()
+    except UnicodeDecodeError:
+        text = data.decode("latin-1").encode()
+    again = Packet((len(text).to_bytes(2, "big") if codec == "mov_text" else b"") + text + rest)
+    again.pts, again.dts, again.duration, again.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+    return again

@@ -4,6 +4,7 @@ out and named."""
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,12 +15,13 @@ from typing import Any, Literal, cast
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
+from av.container.core import Container
 from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
 from stylebatch.video.convert import TEXT, Sound, SoundConverter, TextConverter, add_sound, is_text, sound_for
-from stylebatch.video.pyav import Description, described, open_input, readable
+from stylebatch.video.pyav import Description, described, fraction, open_input, readable
 from stylebatch.video.timecode import TIMECODE, is_timecode
 
 #: Languages that QuickTime has under the older of their two codes alone.
@@ -39,6 +41,8 @@ _WITH_TIMECODES = ("mp4", "mov", "matroska", "webm")
 _MAKES_TIMECODES = ("mp4", "mov")
 #: Containers in which a track without packets vanishes.
 _DROPS_EMPTY = ("mp4", "mov")
+#: Those that fill the time between subtitles by empty ones; of how many ticks a second subtitles are elsewhere.
+_FILLS_GAPS, _TICKS = ("mp4", "mov"), 1000
 #: So many packets of each stream are tried before painting, looked for among so many of the file.
 _TRIED, _LOOKED_AT = 8, 3000
 
@@ -117,8 +121,9 @@ class Track:
         """All of it has come. Returns what has been lost on the way, in words."""
         if self.trial is not None:
             self.trial.close()
-        damaged = getattr(self.convert, "damaged", 0)
+        damaged, guessed = (getattr(self.convert, name, 0) for name in ("damaged", "guessed"))
         lost = [f"{damaged} of its packets cannot be decoded and are left out"] * (damaged > 0)
+        lost += [f"{guessed} of its texts are not UTF-8, and read as Windows-1252"] * (guessed > 0)
         lost += [f"{self.refused} of its packets are refused by {format} and left out"] * (self.refused > 0)
         if not self.written and format in _DROPS_EMPTY:
             lost.append("the track is left out: there is nothing in it")
@@ -299,8 +304,10 @@ def _track(out: OutputContainer, stream: Stream, planned: Planned) -> Track:
         copy = _copy_of(out, stream)
         if stream.type == "attachment":
             return Track(planned, copy, _as_it_is)
-        is_mov_text = stream.type == "subtitle" and stream.codec_context.name == "mov_text"
-        return Track(planned, copy, _without_gaps if is_mov_text else _as_it_is, Trial(format, stream))
+        if stream.type == "subtitle" and stream.codec_context.name == "mov_text":
+            copy.time_base = Fraction(1, _ticks(stream.container))
+            return Track(planned, copy, _without_gaps, Trial(format, stream))
+        return Track(planned, copy, _as_it_is, Trial(format, stream))
     convert: Callable[[Packet[Any]], list[Packet[Any]]]
     target: Stream
     if planned.sound is not None:
@@ -308,7 +315,8 @@ def _track(out: OutputContainer, stream: Stream, planned: Planned) -> Track:
         convert = SoundConverter(cast(AudioStream, stream), target)
     else:
         target = out.add_stream(TEXT[format])
-        convert = TextConverter(cast(SubtitleStream, stream), cast(SubtitleStream, target))
+        ticks = _ticks(stream.container) if format in _FILLS_GAPS else _TICKS
+        convert = TextConverter(cast(SubtitleStream, stream), cast(SubtitleStream, target), ticks)
     _describe(target, stream, format)
     return Track(planned, target, convert)
 
@@ -317,6 +325,14 @@ def _copy_of(out: OutputContainer, stream: Stream) -> Stream:
     copy = out.add_stream_from_template(stream, opaque=True)
     _describe(copy, stream, out.format.name)
     return copy
+
+
+def _ticks(container: Container) -> int:
+    """A subtitle's ticks a second in MP4 and MOV, finer than those of any other track: when a subtitle ends, FFmpeg compares
+    its ticks with others', and with coarser ones ends it before its successor has come, which then is late."""
+    finest = [1 / (fraction(stream.time_base) or 1) for stream in container.streams]
+    rates = [stream.codec_context.sample_rate for stream in container.streams.audio if stream.codec_context]
+    return max(100_000, *map(math.ceil, finest), *rates)
 
 
 def _describe(copy: Stream, stream: Stream, format: str) -> None:
