@@ -197,7 +197,7 @@ def main() -> None:
 @click.option("--grid", is_flag=True, help="Also write original | stylized for each, as NAME_grid.jpg.")
 @click.option("--recursive/--no-recursive", default=True, show_default=True, help="Take the folders in IN too.")
 @click.option("--follow-links", is_flag=True, help="Follow symbolic links that lead out of IN.")
-@click.option("--overwrite", is_flag=True, help="Do everything again, also what is done and unchanged.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there and no result of IN with these options.")
 @_image_options
 @_device_options
 @click.option(
@@ -237,6 +237,7 @@ def folder(source: Path, output: Path | None, style: str, as_json: bool, **optio
 @click.argument("output", metavar="[OUT]", type=click.Path(), required=False)
 @_style_options
 @click.option("--grid", is_flag=True, help="Also write original | stylized, as NAME_grid.jpg.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
 @_image_options
 @_device_options
 @command
@@ -311,7 +312,7 @@ def _video_options(function: Callable[..., None]) -> Callable[..., None]:
 @main.command(short_help="Stylize films.")
 @click.argument("paths", metavar="CLIP... [OUT]", nargs=-1, required=True, type=PATH)
 @_style_options
-@click.option("--overwrite", is_flag=True, help="Do everything again, and replace what is there.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there and no result of CLIP with these options.")
 @_video_options
 @_device_options
 @click.option("--batch-size", type=COUNT, metavar="N", help="Frames at once.  [default: 1 on CPU, else what fits]")
@@ -387,6 +388,7 @@ def _show_frames(bar: tqdm[Any], summary: VideoSummary) -> None:
 )
 @click.option("--epochs", type=PATH, metavar="PREFIX", help="Columns: a training's checkpoints, e.g. checkpoints/trial.")
 @click.option("--output", "-o", default="grid.png", show_default=True, type=PATH, help="The picture to write.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
 @click.option("--width", default=320, show_default=True, type=click.IntRange(32, 4096), help="Pixels of a column.")
 @_device_options
 @command
@@ -423,9 +425,10 @@ def grid(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with what each style's file says of its training.")
 @click.option("--sheet", type=PATH, metavar="PHOTO", help="Show every style on PHOTO instead, as one picture.")
 @click.option("--output", "-o", default="styles.jpg", show_default=True, type=PATH, help="Where the sheet goes.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
 @click.pass_context
 @command
-def styles(context: click.Context, as_json: bool, sheet: Path | None, output: Path) -> None:
+def styles(context: click.Context, as_json: bool, sheet: Path | None, output: Path, overwrite: bool) -> None:
     """List the styles that have a name here, with their artworks and rights."""
     if context.invoked_subcommand:
         return
@@ -437,7 +440,7 @@ def styles(context: click.Context, as_json: bool, sheet: Path | None, output: Pa
         from stylebatch.jobs import style_sheet
 
         with progress_bar("style") as bar:
-            path = style_sheet(sheet, output, progress=functools.partial(_advance, bar))
+            path = style_sheet(sheet, output, overwrite=overwrite, progress=functools.partial(_advance, bar))
         click.echo(printable(str(path)))
         return
     _list_styles(as_json)

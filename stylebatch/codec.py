@@ -6,7 +6,7 @@ import importlib
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,14 +169,20 @@ def finished(pixels: Pixels, extra: ImageExtra) -> Pixels:
     return pixels if extra.photograph is None else with_colours_of(pixels, extra.photograph)
 
 
-def write_frames(frames: list[Pixels], extras: list[ImageExtra], path: Path, options: ImageOptions) -> None:
-    """Encode the `finished` pixels of a photograph, or of all frames of an animation; atomic.
+def write_frames(
+    frames: list[Pixels],
+    extras: list[ImageExtra],
+    path: Path,
+    options: ImageOptions,
+    put: Callable[[Path, Path], None] | None = None,
+) -> None:
+    """Encode the `finished` pixels of a photograph, or of all frames of an animation; atomic, as `atomic_write`.
 
     Raises:
         OutputError: the file cannot be written.
     """
     data = _encode(frames, extras, options)
-    with atomic_write(path) as file:
+    with atomic_write(path, put) as file:
         file.write(data)
         if extras[0].times is not None:
             file.flush()  # a later write would set the time again

@@ -19,6 +19,10 @@ class OutputError(StylebatchError):
         self.fatal = fatal
 
 
+class BusyError(OutputError):
+    """Another run is writing there."""
+
+
 class TrainingError(StylebatchError):
     """A training that ended without a style; it has said why itself.
 

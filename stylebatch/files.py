@@ -8,8 +8,10 @@ import re
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial, reduce
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,8 +22,12 @@ _KINDS = (
     (stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "FIFO"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"),
     (stat.S_ISBLK, "device"),
 )  # fmt: skip
-#: What `tempfile.mkstemp` makes of it.
-_TEMPORARY = re.compile(re.escape(TEMP_PREFIX) + "[a-z0-9_]{8}")
+#: A letter that may be written in two ways.
+_COMPOSED, _DECOMPOSED = "\u00e9", "e\u0301"
+#: What `tempfile.mkstemp` makes of the prefix.
+_TEMPORARY = re.compile(re.escape(TEMP_PREFIX) + f"[a-z0-9_]{{8}}({_COMPOSED}|{_DECOMPOSED})?")
+#: What file systems say that have no hard links.
+_NO_LINKS = (errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 def irregularity(mode: int) -> str:
@@ -30,8 +36,11 @@ def irregularity(mode: int) -> str:
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, put: Callable[[Path, Path], None] | None = None) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; when the block ends without an exception it takes that name, durably.
+
+    Args:
+        put: gives the file, once it is complete, its name; by default `replace`.
 
     Raises:
         OutputError: the folder cannot be made or written, or the disk is full.
@@ -44,7 +53,10 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        _rename(Path(temp), path)
+            if os.name == "posix":  # while it is locked
+                (put or replace)(Path(temp), path)
+        if os.name != "posix":
+            (put or replace)(Path(temp), path)
         temp = None
     except OSError as error:
         if error.filename is None and error.errno is None:
@@ -55,11 +67,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             Path(temp).unlink(missing_ok=True)
 
 
-def _temporary(folder: Path) -> tuple[int, str]:
+def _temporary(folder: Path, ending: str = "") -> tuple[int, str]:
     """A new file that `remove_temporaries` leaves alone while its descriptor is open. Its name is short whatever the final
     one is: names up to the file system's limit work."""
     while True:
-        descriptor, temp = tempfile.mkstemp(prefix=TEMP_PREFIX, dir=folder)
+        descriptor, temp = tempfile.mkstemp(ending, TEMP_PREFIX, folder)
         with suppress(OSError):  # a file system without locks
             _lock(descriptor)
         if os.path.lexists(temp):
@@ -116,8 +128,11 @@ def own_folder(path: Path) -> None:
         raise OutputError(f"{path}: is a link, and so not made by this program; remove it")
 
 
-def publish(temp: Path, path: Path) -> None:
+def publish(temp: Path, path: Path, put: Callable[[Path, Path], None] | None = None) -> None:
     """Give a complete file, on the same file system, its final name, durably.
+
+    Args:
+        put: as in `atomic_write`.
 
     Raises:
         OutputError: it cannot be done.
@@ -125,7 +140,7 @@ def publish(temp: Path, path: Path) -> None:
     try:
         with temp.open("rb") as file:
             os.fsync(file.fileno())
-        _rename(temp, path)
+        (put or replace)(temp, path)
     except OSError as error:
         raise write_error(path, error) from error
 
@@ -144,10 +159,69 @@ def _lock(descriptor: int, *, wait: bool = True) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
-def _rename(temp: Path, path: Path) -> None:
+def replace(temp: Path, path: Path) -> None:
+    """Give a complete file its final name, durably, whatever has it."""
     temp.chmod(0o666 & ~_umask())
     temp.replace(path)
     _sync_folder(path.parent)
+
+
+def create(temp: Path, path: Path) -> None:
+    """Give a complete file its final name, durably, unless something has it.
+
+    Raises:
+        OutputError: something has.
+    """
+    temp.chmod(0o666 & ~_umask())
+    try:
+        os.link(temp, path)
+    except FileExistsError:
+        raise taken(path) from None
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(path):
+            raise taken(path) from None
+        temp.replace(path)
+    else:
+        temp.unlink()
+    _sync_folder(path.parent)
+
+
+def taken(path: Path) -> OutputError:
+    """That something has an output's name."""
+    return OutputError(f"{path}: is there already; --overwrite replaces it")
+
+
+def name_folding(folder: Path) -> Callable[[str], str]:
+    """Makes one of names that lead to one file in `folder`, where letter case or how letters are composed may not count."""
+    changes: list[Callable[[str], str]] = []
+    with suppress(OSError, ValueError):
+        descriptor, temp = _temporary(folder, _COMPOSED)
+        try:
+            if os.path.lexists(temp.replace(_COMPOSED, _DECOMPOSED)):
+                changes.append(partial(unicodedata.normalize, "NFC"))
+            if os.path.lexists(Path(temp).with_name(Path(temp).name.upper().replace(_COMPOSED.upper(), _COMPOSED))):
+                changes.append(str.casefold)
+        finally:
+            Path(temp).unlink(missing_ok=True)
+            os.close(descriptor)
+    return lambda name: reduce(lambda folded, change: change(folded), changes, name)
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file or folder from all others, by whatever name; None if nothing is there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def is_within(path: Path, folder: Path) -> bool:
+    """Whether `path`, which need not be there, is `folder` or lies anywhere in it, by whatever names."""
+    resolved, own = path.resolve(), identity(folder)
+    return own is not None and any(identity(parent) == own for parent in (resolved, *resolved.parents))
 
 
 def _umask() -> int:

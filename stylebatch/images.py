@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
 from queue import Empty, SimpleQueue
 from threading import BoundedSemaphore, Lock
@@ -26,19 +26,16 @@ from stylebatch.codec import (
     read_image,
     write_frames,
     write_image,
-    written_as,
 )
 from stylebatch.colour import to_8_bits
 from stylebatch.errors import OutputError, StylebatchError
-from stylebatch.files import TEMP_PREFIX, atomic_write, irregularity
+from stylebatch.files import TEMP_PREFIX, atomic_write, identity, irregularity, is_within, replace
 from stylebatch.formats import (
     EXTENSIONS,
     LARGEST,
     PICTURE_SUFFIXES,
     is_set_aside,
-    output_name,
     renamed,
-    written_by_name,
 )
 from stylebatch.frame import Failure, Frame, FrameInfo, Pixels
 from stylebatch.grid import side_by_side
@@ -46,9 +43,10 @@ from stylebatch.options import DEFAULTS, ImageOptions
 
 __all__ = [
     "ImageExtra", "ImageOptions", "ImageSink", "ImageSource", "Saved", "find_images", "grid_path",
-    "read_image", "without_clashes", "write_grid", "write_image",
+    "read_image", "write_grid", "write_image",
 ]  # fmt: skip
 
+_IS_OUTPUT = "leads into the output, and is not taken"
 _LEADS_OUT = "is a symbolic link out of the folder; --follow-links takes it"
 #: How Pillow, and what it decodes with, put it that a file ends too early, and that its data make no sense.
 _BREAKS_OFF = re.compile(r"^image file is truncated|^Truncated File Read|^unexpected end of")
@@ -115,7 +113,7 @@ def _in_words(error: Exception) -> str:
 
 
 def find_images(
-    root: Path, *, recursive: bool = True, follow_links: bool = False
+    root: Path, *, recursive: bool = True, follow_links: bool = False, output: Path | None = None
 ) -> tuple[list[str], list[str], list[Failure]]:
     """Names of the files under `root` that are pictures, and of the others, sorted; and what only looks like a picture,
     or cannot be looked at.
@@ -123,13 +121,13 @@ def find_images(
     A file is a picture by its extension, or by its first bytes if it has none. Nothing but regular files is opened. Folders
     that are hidden or hold trash, thumbnails or previews are among the others, with a slash after their names.
     Links to files in `root` are taken under their names. Links that lead out of it are followed if asked, to each folder
-    once.
+    once; what leads into `output`, where results go, never is.
     """
     pictures: list[str] = []
     others: list[str] = []
     failures: list[Failure] = []
     errors: list[OSError] = []
-    found = dict(_walk(root, recursive, follow_links, errors.append))
+    found = dict(_walk(root, recursive, follow_links, output, errors.append))
     for error in errors:
         name = Path(error.filename).relative_to(root).as_posix()
         found.pop(name, None)
@@ -139,7 +137,7 @@ def find_images(
         path = PurePosixPath(name)
         hidden = path.name.startswith(".")
         by_name = path.suffix.lower() in PICTURE_SUFFIXES and not hidden
-        if trouble and by_name:
+        if trouble and (by_name or trouble == _IS_OUTPUT):
             failures.append(Failure(name, trouble))
         elif not trouble and (by_name or (not (hidden or path.suffix) and _looks_like_image(root / name))):
             pictures.append(name)
@@ -176,12 +174,22 @@ class ImageSink:
         root: the output folder; the tree of the input is mirrored under it.
         options: those of the source.
         grid: also write original | stylized side by side, as `{name}_grid.jpg`; of an animation its first frame.
+        put: gives a complete file, the result of a source's name, its own name.
     """
 
-    def __init__(self, root: Path, *, options: ImageOptions = DEFAULTS, grid: bool = False, threads: int = 2) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        options: ImageOptions = DEFAULTS,
+        grid: bool = False,
+        threads: int = 2,
+        put: Callable[[str, Path, Path], None] = lambda _, temp, path: replace(temp, path),
+    ) -> None:
         self.root = root
         self.options = options
         self.grid = grid
+        self._put = put
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="encode")
         self._room = BoundedSemaphore(threads + 2)
         self._outcomes: SimpleQueue[Saved | Failure | OutputError] = SimpleQueue()
@@ -238,9 +246,10 @@ class ImageSink:
         try:
             path = self.root / info.extra.output
             results = [finished(stylized, frame.extra) for frame, _, stylized in frames]
-            write_frames(results, [frame.extra for frame, _, _ in frames], path, self.options)
+            put = partial(self._put, info.source)
+            write_frames(results, [frame.extra for frame, _, _ in frames], path, self.options, put)
             if self.grid:
-                write_grid(path, original, results[0])
+                write_grid(path, original, results[0], put)
             count = sum(pixels.shape[0] * pixels.shape[1] for pixels in results)
             notes = dict.fromkeys(note for frame, _, _ in frames for note in frame.extra.notes)
             self._outcomes.put(Saved(info.source, path, count, info.extra.left_out, tuple(notes)))
@@ -257,59 +266,22 @@ def grid_path(output: _AnyPath) -> _AnyPath:
     return renamed(output, "_grid.jpg")
 
 
-def write_grid(output: Path, original: Pixels, stylized: Pixels) -> None:
+def write_grid(output: Path, original: Pixels, stylized: Pixels, put: Callable[[Path, Path], None] | None = None) -> None:
     """Write original | stylized beside `output`, smaller where a JPEG could not hold it."""
     pictures = [Image.fromarray(to_8_bits(pixels)) for pixels in (original, stylized)]
     width, height = pictures[0].width + pictures[1].width, pictures[0].height
     sheet = side_by_side(pictures, min(height, max(1, height * LARGEST["JPEG"] // width)))
-    with atomic_write(grid_path(output)) as file:
+    with atomic_write(grid_path(output), put) as file:
         sheet.save(file, format="JPEG", quality=90)
 
 
-def without_clashes(
-    names: list[str], *, grid: bool, format: str | None = None, root: Path | None = None
-) -> tuple[list[str], list[Failure]]:
-    """The names whose outputs are theirs alone, and the others. Of several that would write one output it goes to the one
-    that has its name, else to the first; so no other file takes an output from a photograph that keeps its name.
-
-    Args:
-        format: as in `ImageOptions`.
-        root: the folder of the names; those that differ by their extensions alone are asked what they hold. Without it
-            the names have to tell.
-    """
-    format = ImageOptions(format).format
-    named_alike = Counter(map(_stem, names))
-    outputs: dict[str, list[str]] = {}
-    owners: dict[str, str] = {}
-    for name in names:
-        written = format
-        if format is None and named_alike[_stem(name)] > 1:  # else its extension, whatever it will be, can meet no other
-            written = written_by_name(name) if root is None else written_as(root / name)
-        output = PurePosixPath(output_name(name, written) if written else name)
-        outputs[name] = [str(output), str(grid_path(output))] if grid else [str(output)]
-        for path in outputs[name]:
-            owners[path] = name if path == name else owners.get(path, name)
-    clear: list[str] = []
-    failures: list[Failure] = []
-    for name, paths in outputs.items():
-        lost = next((path for path in paths if owners[path] != name), None)
-        if lost is None:
-            clear.append(name)
-        else:
-            failures.append(Failure(name, f"would be written to {lost}, as {owners[lost]} is; rename one"))
-    return clear, failures
-
-
-def _stem(name: str) -> str:
-    """What two names have in common if they, or what is written beside them, could meet in one output."""
-    return str(PurePosixPath(name).with_suffix("")).removesuffix("_grid").casefold()
-
-
-def _walk(root: Path, recursive: bool, follow_links: bool, on_error: Callable[[OSError], None]) -> Iterator[tuple[str, str]]:
+def _walk(
+    root: Path, recursive: bool, follow_links: bool, output: Path | None, on_error: Callable[[OSError], None]
+) -> Iterator[tuple[str, str]]:
     """Relative POSIX paths under `root`, each with the reason why it cannot be read, empty for regular files; of folders
     only the links that are not followed."""
     real_root = root.resolve()
-    seen: set[Path] = set()
+    seen = {real_root}
     for folder, folders, names in os.walk(root, followlinks=follow_links, onerror=on_error):
         walked = []
         for name in sorted(folders):
@@ -318,6 +290,9 @@ def _walk(root: Path, recursive: bool, follow_links: bool, on_error: Callable[[O
                 yield f"{path.relative_to(root).as_posix()}/", "set aside"
                 continue
             outside = path.is_symlink() and not path.resolve().is_relative_to(real_root)
+            if output and (outside or identity(path) == identity(output)) and is_within(path, output):
+                yield path.relative_to(root).as_posix(), _IS_OUTPUT
+                continue
             if outside and not follow_links:
                 yield path.relative_to(root).as_posix(), _LEADS_OUT
             # What a link within `root` leads to is met under its own name.
@@ -328,7 +303,10 @@ def _walk(root: Path, recursive: bool, follow_links: bool, on_error: Callable[[O
         for name in names:
             path = Path(folder, name)
             if not name.startswith(TEMP_PREFIX):
-                yield path.relative_to(root).as_posix(), _trouble(path, real_root, follow_links)
+                trouble = _trouble(path, real_root, follow_links)
+                if output and not trouble and path.is_symlink() and is_within(path, output):
+                    trouble = _IS_OUTPUT
+                yield path.relative_to(root).as_posix(), trouble
 
 
 def _trouble(path: Path, real_root: Path, follow_links: bool) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from stylebatch.colour import to_8_bits
 from stylebatch.device import cores
 from stylebatch.errors import StylebatchError
-from stylebatch.files import atomic_write
+from stylebatch.files import atomic_write, create, identity, is_within, taken
+from stylebatch.files import replace as put_in_place
 from stylebatch.formats import EXPORT, format_of, told_apart
 from stylebatch.frame import Failure, Frame, Pixels
 from stylebatch.grid import contact_sheet, stacked
@@ -22,10 +25,10 @@ from stylebatch.images import (
     Saved,
     find_images,
     grid_path,
-    without_clashes,
 )
 from stylebatch.manifest import Manifest
 from stylebatch.pipeline import Summary, stylize
+from stylebatch.plan import planned
 from stylebatch.styles import epoch_checkpoints, named_styles, shipped_styles
 from stylebatch.stylizer import Stylizer
 
@@ -51,7 +54,8 @@ def stylize_folder(
 ) -> Summary:
     """Stylize every photograph under `source` into the same tree under `output`.
 
-    What an earlier run has finished, from the same content with the same style and options, is not done again.
+    What an earlier run has finished, from the same content with the same style and options, is not done again. What it has
+    made of a photograph that has changed since is made anew. Nothing else that is there is replaced.
 
     Args:
         style: a name, a checkpoint's path, or a mix, "hosi:0.6,wave:0.4".
@@ -59,7 +63,7 @@ def stylize_folder(
         options: formats, sizes, colours, limits.
         grid: also write original | stylized, as `{name}_grid.jpg`.
         follow_links: follow symbolic links that lead out of `source`.
-        overwrite: do everything again.
+        overwrite: replace what is there and was not made from these photographs, or with other options.
         batch_size: photographs of one size that go through the network together; by default 1 on a CPU, on a GPU
             what fits.
         workers: processes that decode; by default half the cores on a CPU, where the network needs them, else all.
@@ -67,46 +71,48 @@ def stylize_folder(
         stop: asked after each batch; True ends the run when what is in flight has been written.
 
     Raises:
-        StylebatchError: bad input, an output that another run is writing or that cannot be written at all. A photograph
-            that fails is a line in the summary, a disk that fills up on the way is its `aborted`.
+        StylebatchError: bad input, an output that another run is writing, that has results with other options or that
+            cannot be written at all. A photograph that fails is a line in the summary, a disk that fills up on the way is
+            its `aborted`.
     """
     source, output = Path(source), Path(output)
     _check_folders(source, output)
     for name, value, least in (("batch size", batch_size, 1), ("workers", workers, 0)):
         if value is not None and value < least:
             raise StylebatchError(f"{name} {value}: must be at least {least}")
-    names, others, failures = find_images(source, recursive=recursive, follow_links=follow_links)
+    names, others, failures = find_images(source, recursive=recursive, follow_links=follow_links, output=output)
     ignored, unread, set_aside = told_apart(others)
     if not names and not failures:
         there = "".join(f"; {count} {kind} files, which are not read: {EXPORT}" for kind, count in unread.items())
         raise StylebatchError(f"{source}: no photographs in it; give a folder of JPEG, PNG or other images{there}")
-    names, clashes = without_clashes(names, grid=grid, format=options.format, root=source)
-    failures += clashes
     stylizer = Stylizer(style, strength=strength, device=device, precision=precision, backend=backend)
-    settings = {
+    with Manifest(output, source, _settings(stylizer, options), overwrite=overwrite) as manifest:
+        plan = planned(manifest, names, grid=grid, format=options.format, stop=stop)
+        summary = Summary(
+            total=len(names) + len(failures), skipped=plan.done, failures=failures + plan.failures, ignored=ignored,
+            unread=unread, set_aside=set_aside, interrupted=stop(),
+        )  # fmt: skip
+        if summary.interrupted:
+            return summary
+
+        def put(name: str, temp: Path, path: Path) -> None:
+            manifest.put(plan.todo[name], temp, path)
+
+        sink = ImageSink(output, options=options, grid=grid, threads=max(2, cores() // 2), put=put)
+        return stylize(
+            ImageSource(source, list(plan.todo), options), stylizer, sink, summary=summary, batch_size=batch_size,
+            workers=workers, progress=progress, stop=stop,
+        )  # fmt: skip
+
+
+def _settings(stylizer: Stylizer, options: ImageOptions) -> dict[str, Any]:
+    """Everything beside a photograph that its result depends on."""
+    return {
         "style": stylizer.digest,
         "precision": stylizer.precision,
         "backend": stylizer.backend,
-        "grid": grid,
-        "options": asdict(options),
+        "options": options.as_settings(),
     }
-    with Manifest(output, source, settings) as manifest:
-        todo = [name for name in names if overwrite or not manifest.is_done(name)]
-        stamps = {name: manifest.stamp(name) for name in todo}
-
-        def note(saved: Saved) -> None:
-            paths = [saved.path, grid_path(saved.path)] if grid else [saved.path]
-            manifest.add(saved.source, paths, stamps[saved.source])
-
-        summary = Summary(
-            total=len(names) + len(failures), skipped=len(names) - len(todo), failures=failures, ignored=ignored,
-            unread=unread, set_aside=set_aside,
-        )  # fmt: skip
-        sink = ImageSink(output, options=options, grid=grid, threads=max(2, cores() // 2))
-        return stylize(
-            ImageSource(source, todo, options), stylizer, sink, summary=summary, saved=note, batch_size=batch_size,
-            workers=workers, progress=progress, stop=stop,
-        )  # fmt: skip
 
 
 def stylize_image(
@@ -117,6 +123,7 @@ def stylize_image(
     strength: float = 1.0,
     options: ImageOptions = ImageOptions(),  # noqa: B008 (frozen)
     grid: bool = False,
+    overwrite: bool = False,
     device: str = "auto",
     precision: str = "auto",
     backend: str = "auto",
@@ -127,13 +134,14 @@ def stylize_image(
     Args:
         output: by default `{name}_{style}` with the photograph's extension, beside it.
         style, strength, options, grid: as in `stylize_folder`.
+        overwrite: replace what is there.
         note: told what of the photograph did not come through, or not as it was.
 
     Returns:
         Where the result lies.
 
     Raises:
-        StylebatchError: bad input, or an output that cannot be written.
+        StylebatchError: bad input, or an output that is there or cannot be written.
     """
     source = Path(source)
     if output:
@@ -142,9 +150,10 @@ def stylize_image(
     stylizer = Stylizer(style, strength=strength, device=device, precision=precision, backend=backend)
     written = Path(frames[0].info.extra.output)
     path = Path(output) if output else source.with_name(f"{written.stem}_{stylizer.name}{written.suffix}")
-    if path.resolve() == source.resolve():
-        raise StylebatchError(f"{path}: output and input are the same file; give another output")
-    sink = ImageSink(path.parent, options=options, grid=grid)
+    for output in (path, grid_path(path)) if grid else (path,):
+        _check_output(output, [source], overwrite)
+    put = put_in_place if overwrite else create
+    sink = ImageSink(path.parent, options=options, grid=grid, put=lambda _, temp, path: put(temp, path))
     for frame in frames:
         info = replace(frame.info, extra=replace(frame.info.extra, output=path.name))
         sink.add(info, frame.pixels, stylizer(frame.pixels[None])[0])
@@ -169,6 +178,7 @@ def stylize_grid(
     strengths: Sequence[float] = (1.0,),
     epochs: Path | None = None,
     output: Path = Path("grid.png"),
+    overwrite: bool = False,
     width: int = 320,
     device: str = "auto",
     precision: str = "auto",
@@ -181,11 +191,14 @@ def stylize_grid(
         styles: names, paths or mixes; empty for all that are shipped.
         strengths: a column for each of them, for each style.
         epochs: instead of styles, the checkpoints `{epochs}_trans_net_*.pth` of one training, in order.
+        overwrite: replace what is at `output`.
         progress: called with pictures done and in all.
 
     Raises:
-        StylebatchError: bad input, or an output that cannot be written.
+        StylebatchError: bad input, or an output that is there or cannot be written.
     """
+    format = format_of(output)
+    _check_output(output, photos, overwrite)
     if epochs:
         columns = [(f"epoch {epoch}", str(path), 1.0) for epoch, path in epoch_checkpoints(epochs)]
     else:
@@ -194,14 +207,13 @@ def stylize_grid(
         ]
     frames = [_read(photo, ImageOptions())[0] for photo in photos]
     rows = [[_picture(frame.pixels)] for frame in frames]
-    format = format_of(output)
     for done, (_, style, strength) in enumerate(columns):
         stylizer = Stylizer(style, strength=strength, device=device, precision=precision, backend=backend)
         for row, frame in enumerate(frames):
             rows[row].append(_picture(stylizer(frame.pixels[None])[0]))
             progress(done * len(frames) + row + 1, len(columns) * len(frames))
     sheet = contact_sheet(rows, ["original", *(title for title, _, _ in columns)], width=width)
-    with atomic_write(output) as file:
+    with atomic_write(output, put_in_place if overwrite else create) as file:
         sheet.save(file, format=format)
     return output
 
@@ -210,6 +222,7 @@ def style_sheet(
     photo: Path,
     output: Path = Path("styles.jpg"),
     *,
+    overwrite: bool = False,
     width: int = 400,
     columns: int = 5,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -217,12 +230,14 @@ def style_sheet(
     """Write a picture of `photo` in every style that has a name here, the original first.
 
     Args:
+        overwrite: replace what is at `output`.
         width: pixels of a column; the network sees the photograph at twice this size.
 
     Raises:
-        StylebatchError: bad input, or an output that cannot be written.
+        StylebatchError: bad input, or an output that is there or cannot be written.
     """
     format = format_of(output)
+    _check_output(output, [photo], overwrite)
     frame = _read(photo, ImageOptions(size=2 * width, keep_work_size=True))[0]
     pictures = {"original": _picture(frame.pixels)}
     names = list(named_styles())
@@ -232,7 +247,7 @@ def style_sheet(
     titles = list(pictures)
     rows = [titles[first : first + columns] for first in range(0, len(titles), columns)]
     sheet = stacked([contact_sheet([[pictures[name] for name in row]], row, width=width) for row in rows])
-    with atomic_write(output) as file:
+    with atomic_write(output, put_in_place if overwrite else create) as file:
         sheet.save(file, format=format)
     return output
 
@@ -245,15 +260,24 @@ def _column(style: str, strength: float) -> str:
 def _check_folders(source: Path, output: Path) -> None:
     if not source.is_dir():
         raise StylebatchError(f"{source}: no such folder of photographs")
-    real_source, real_output = source.resolve(), output.resolve()
-    if real_source == real_output:
+    if identity(source) == identity(output):
         raise StylebatchError(f"{output}: output and input are the same folder; give another output")
-    if real_output.is_relative_to(real_source):
+    if is_within(output, source):
         raise StylebatchError(f"{output}: the output lies inside the input {source}; give one outside")
-    if real_source.is_relative_to(real_output):
+    if is_within(source, output):
         raise StylebatchError(f"{output}: the input {source} lies inside the output; give another output")
     if output.exists() and not output.is_dir():
         raise StylebatchError(f"{output}: is a file; give a folder for the output")
+
+
+def _check_output(output: Path, inputs: Sequence[Path], overwrite: bool) -> None:
+    """Whether a single result may be written. Raises StylebatchError."""
+    if not os.path.lexists(output):
+        return
+    if identity(output) in map(identity, inputs):
+        raise StylebatchError(f"{output}: output and input are the same file; give another output")
+    if not overwrite:
+        raise StylebatchError(str(taken(output)))
 
 
 def _picture(pixels: Pixels) -> Image.Image:

@@ -1,8 +1,9 @@
-"""Proof of finished work, in the output folder: what each output was made from, by content.
+"""Whose a file in an output folder is, and proof of finished work: by which input, which settings, with what content.
 
 An append-only log of JSON lines rather than a database: one writer, one line a file, a torn last line is recognised and
-dropped, and no journal files lie beside the pictures. When a run ends the log is rewritten in order, so that an interrupted
-and resumed run leaves the same bytes as an uninterrupted one.
+dropped, and no journal files lie beside the pictures. A file's line is on the disk before the file has its name, so that
+whatever a run leaves can be told from what it did not write. When a run ends the log is rewritten in order, so that an
+interrupted and resumed run leaves the same bytes as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -10,56 +11,115 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import sys
+import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import lru_cache
+from dataclasses import asdict, dataclass, fields
+from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from stylebatch.errors import OutputError
-from stylebatch.files import atomic_write, open_own, remove_temporaries
+from stylebatch.errors import BusyError, OutputError
+from stylebatch.files import atomic_write, create, open_own, remove_temporaries, replace
 
 NAME = ".stylebatch.jsonl"
 #: Raised when the same input, style and options give other pixels than before.
-FORMAT = 2
+FORMAT = 3
+
+
+class Content:
+    """What a file holds when this is made, to be made before it is read. A file that is not there holds nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stamp = _stamp(path)
+        self._digest: str | None = None
+
+    @property
+    def digest(self) -> str | None:
+        """SHA-256 in hexadecimal; None if it is not known: the file cannot be read, or has changed."""
+        with suppress(OSError):
+            if self._digest is None and self._stamp:
+                self._digest = file_digest(self.path)
+        return self._digest if self._stamp == _stamp(self.path) else None
+
+
+class Standing(IntEnum):
+    """What lies where an output would: the larger, the more is against writing it."""
+
+    DONE = 0  # the result, of this content with these settings
+    FREE = 1  # nothing
+    OUTDATED = 2  # the result of what the input was before, with these settings
+    OTHERWISE = 3  # the result of this input with other settings
+    FOREIGN = 4  # something else: of another input, changed since, or never written by this program
+
+
+@dataclass(frozen=True)
+class Record:
+    """A file that was written. Its line is this as JSON.
+
+    Attributes:
+        output: its path, relative to the folder.
+        input: the path of what it was made from, relative to the folder where it can be.
+        content: digest of the input; None if that changed while it was read.
+        key: digest of the settings.
+        size, digest: of the file.
+    """
+
+    output: str
+    input: str
+    content: str | None
+    key: str
+    size: int
+    digest: str
+
+    def line(self) -> bytes:
+        """ASCII; names that are no text are kept by their surrogates."""
+        return json.dumps(asdict(self), sort_keys=True).encode("ascii") + b"\n"
 
 
 class Manifest:
     """The manifest of one output folder, locked while it is open. A context manager.
 
     Args:
-        output: the output root; made if missing. Temporary files of runs over folders that were cut off are removed.
-        source: the input root; or the one input of all outputs, which then are the names here.
+        output: the output root; made if missing.
+        source: the folder of the inputs, or the one input of all outputs.
         settings: whatever changes the bytes of an output; JSON values.
+        overwrite: files that are no results of the same input with the same settings may be replaced, too.
+        wait: seconds to wait for another run.
 
     Raises:
-        OutputError: another run writes there, or it cannot be written.
+        BusyError: another run writes there.
+        OutputError: it cannot be written.
     """
 
-    def __init__(self, output: Path, source: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, output: Path, source: Path, settings: Mapping[str, Any], *, overwrite: bool = False, wait: float = 0.5
+    ) -> None:
         self.output = output
         self.source = source
+        self.overwrite = overwrite
         self.key = digest_of([FORMAT, settings])
         self._path = output / NAME
-        self._descriptor = open_locked(self._path)
+        self._descriptor = open_locked(self._path, wait)
+        self._real = Path(os.path.realpath(output))
         log = read_all(self._descriptor)
+        #: Of each output the files that it can be: one, or two or more if a run was killed.
         self._records = _parse(log)
         if log and not log.endswith(b"\n"):
             os.write(self._descriptor, b"\n")  # after a line that was cut off
-        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="manifest")
-        if self.source.is_dir():
+        if source.is_dir():
             remove_temporaries(output)
 
     def __enter__(self) -> Manifest:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._hasher.shutdown(wait=True)
         try:
-            content = b"".join(_line(name, record) for name, record in sorted(self._records.items()))
+            content = b"".join(record.line() for _, records in sorted(self._records.items()) for record in records)
             if read_all(self._descriptor) != content:
                 with atomic_write(self._path) as file:
                     file.write(content)
@@ -68,63 +128,73 @@ class Manifest:
         finally:
             os.close(self._descriptor)
 
-    def __contains__(self, name: str) -> bool:
-        """Whether an input, or an output of the one, is on record, however it was made."""
-        return name in self._records
+    def content(self, name: str) -> Content:
+        """What an input, by its name in the source, holds now."""
+        return Content(self.source / name)
 
-    def is_done(self, name: str) -> bool:
-        """Whether the outputs of an input are there, made from its present content with the present settings.
+    def standing(self, content: Content, output: Path) -> Standing:
+        """What lies at `output`, under the folder, where the result of an input goes. The input is read if the answer
+        depends on it."""
+        try:
+            status = output.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return Standing.FREE
+        except OSError:
+            return Standing.FOREIGN
+        records = [record for record in self._records.get(self._name(output), []) if record.size == status.st_size]
+        if not stat.S_ISREG(status.st_mode) or not records:
+            return Standing.FOREIGN
+        if len(self._records[self._name(output)]) == 1 and self._is_of(records[0], content):
+            return Standing.DONE  # its size is enough: it will not be replaced
+        digest = Content(output).digest
+        record = next((record for record in reversed(records) if record.digest == digest), None)
+        if record is None:
+            return Standing.FOREIGN
+        if self._is_of(record, content):
+            return Standing.DONE
+        if record.input != self._input(content.path):
+            return Standing.FOREIGN
+        return Standing.OUTDATED if record.key == self.key else Standing.OTHERWISE
 
-        Size and time of the input stand for its content if they have not changed; else it is read again.
+    def put(self, content: Content, temp: Path, output: Path) -> None:
+        """Give the complete file with the result of an input its name, under the folder, durably, after its line.
+
+        Raises:
+            OSError: it cannot be done.
+            OutputError: something that may not be replaced has the name.
         """
-        record = self._records.get(name)
-        if record is None or record["key"] != self.key:
-            return False
+        standing = self.standing(content, output)
+        if standing >= Standing.OTHERWISE and not self.overwrite:
+            raise self.refusal(standing, content, output)
+        record = Record(
+            self._name(output), self._input(content.path), content.digest, self.key, temp.stat().st_size, file_digest(temp)
+        )
+        self._records[record.output] = [*self._records.get(record.output, []), record]
+        os.write(self._descriptor, record.line())
+        os.fsync(self._descriptor)
+        (create if standing is Standing.FREE else replace)(temp, output)
+        self._records[record.output] = [record]
+
+    def refusal(self, standing: Standing, content: Content, output: Path) -> OutputError:
+        """Why the result of an input may not be written where it would go, and what to do."""
+        if standing is Standing.OTHERWISE:
+            why = f"the result of {content.path.name} with other options"
+        else:
+            why = f"no result of {content.path.name}"
+        return OutputError(f"{output}: is there, and {why}; --overwrite replaces it, another output keeps both")
+
+    def _is_of(self, record: Record, content: Content) -> bool:
+        return record.key == self.key and record.content is not None and record.content == content.digest
+
+    def _name(self, output: Path) -> str:
+        return output.relative_to(self.output).as_posix()
+
+    def _input(self, path: Path) -> str:
+        real = Path(os.path.realpath(path.parent), path.name)
         try:
-            if any((self.output / path).stat().st_size != size for path, size in record["outputs"].items()):
-                return False
-            size, modified = _stamp(self._input(name))
-            if size != record["size"]:
-                return False
-            if modified != record["modified"]:
-                if file_digest(self._input(name)) != record["sha256"]:
-                    return False
-                self._append(name, {**record, "modified": modified})
-        except OSError:
-            return False
-        return True
-
-    def _input(self, name: str) -> Path:
-        return self.source if self.source.is_file() else self.source / name
-
-    def stamp(self, name: str) -> tuple[int, int] | None:
-        """Size and time of an input, to be taken before it is read; None if it is not there."""
-        try:
-            return _stamp(self._input(name))
-        except OSError:
-            return None
-
-    def add(self, name: str, outputs: list[Path], stamp: tuple[int, int] | None) -> None:
-        """Note, in the background, that `outputs` are on the disk. An input that changed since `stamp` is not noted: its
-        next run does it again."""
-        self._hasher.submit(self._add, name, outputs, stamp)
-
-    def _add(self, name: str, outputs: list[Path], stamp: tuple[int, int] | None) -> None:
-        try:
-            if stamp is None or stamp != _stamp(self._input(name)):
-                return
-            digest = _digest_at(self._input(name), stamp)
-            if _stamp(self._input(name)) != stamp:
-                return
-            sizes = {path.relative_to(self.output).as_posix(): path.stat().st_size for path in outputs}
-        except OSError:
-            return
-        size, modified = stamp
-        self._append(name, {"key": self.key, "modified": modified, "outputs": sizes, "sha256": digest, "size": size})
-
-    def _append(self, name: str, record: dict[str, Any]) -> None:
-        self._records[name] = record
-        os.write(self._descriptor, _line(name, record))
+            return Path(os.path.relpath(real, self._real)).as_posix()
+        except ValueError:  # another drive of Windows
+            return real.as_posix()
 
 
 def digest_of(value: Any) -> str:
@@ -134,42 +204,47 @@ def digest_of(value: Any) -> str:
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@lru_cache(maxsize=1)
-def _digest_at(path: Path, _stamp: tuple[int, int]) -> str:
-    """Read once for all outputs of one input."""
-    return file_digest(path)
-
-
-def open_locked(path: Path) -> int:
+def open_locked(path: Path, wait: float = 0.0) -> int:
     """A descriptor of a log, made with its folder if missing, which no other process has while this one lives.
 
+    Args:
+        wait: seconds to wait for another process.
+
     Raises:
-        OutputError: another has it, or it cannot be made.
+        BusyError: another has it.
+        OutputError: it cannot be made.
     """
+    deadline = time.monotonic() + wait
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        alone = False
-        while True:
-            descriptor = open_own(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-            # Unless the run before has just put its ordered log in place of this one:
-            if _lock(descriptor) and os.fstat(descriptor).st_ino == path.lstat().st_ino:
-                if alone or os.fstat(descriptor).st_nlink == 1:
-                    return descriptor
-                with atomic_write(path) as file:  # what other names the old one has is not known
-                    file.write(read_all(descriptor))
-                alone = True
-            os.close(descriptor)
-    except BlockingIOError:
-        raise OutputError(f"{path.parent}: another run is writing there; wait for it, or give another output") from None
+        while (descriptor := _try_to_lock(path)) is None:
+            if time.monotonic() >= deadline:
+                raise BusyError(f"{path.parent}: another run is writing there; wait for it, or give another output")
+            time.sleep(0.1)
     except OSError as error:
         raise OutputError(f"{path.parent}: cannot be written: {error.strerror or error}") from error
+    return descriptor
+
+
+def _try_to_lock(path: Path) -> int | None:
+    alone = False
+    while True:
+        descriptor = open_own(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        if not _lock(descriptor):
+            os.close(descriptor)
+            return None
+        # Unless the run before has just put its ordered log in place of this one:
+        if os.fstat(descriptor).st_ino == path.lstat().st_ino:
+            if alone or os.fstat(descriptor).st_nlink == 1:
+                return descriptor
+            with atomic_write(path) as file:  # what other names the old one has is not known
+                file.write(read_all(descriptor))
+            alone = True
+        os.close(descriptor)
 
 
 def _lock(descriptor: int) -> bool:
@@ -180,8 +255,7 @@ def _lock(descriptor: int) -> bool:
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(descriptor)
-            raise
+            return False
         except OSError:
             pass  # a file system without locks
     return True
@@ -192,32 +266,27 @@ def read_all(descriptor: int) -> bytes:
     return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
 
 
-def _parse(log: bytes) -> dict[str, dict[str, Any]]:
-    """The last record of each input; lines that are not of this program, or not whole, are left out."""
-    records: dict[str, dict[str, Any]] = {}
+def _parse(log: bytes) -> dict[str, list[Record]]:
+    """The records of each output; lines that are not of this program, or not whole, are left out."""
+    records: dict[str, list[Record]] = {}
     for line in log.split(b"\n"):
-        with suppress(ValueError, RecursionError):
-            record = json.loads(line)
-            if _is_record(record):
-                records[record.pop("input")] = record
+        with suppress(ValueError, TypeError, RecursionError):
+            record = Record(**json.loads(line))
+            if _is_valid(record):
+                records.setdefault(record.output, []).append(record)
     return records
 
 
-def _is_record(value: Any) -> bool:
-    if not isinstance(value, dict) or value.keys() != {"input", "key", "modified", "outputs", "sha256", "size"}:
-        return False
-    texts, numbers = [value["input"], value["key"], value["sha256"]], [value["modified"], value["size"]]
-    if not isinstance(value["outputs"], dict):
-        return False
-    texts, numbers = [*texts, *value["outputs"]], [*numbers, *value["outputs"].values()]
-    return all(type(text) is str and "\0" not in text for text in texts) and all(type(each) is int for each in numbers)
+def _is_valid(record: Record) -> bool:
+    """Whether it holds what is declared: a damaged line may hold anything."""
+    kinds: dict[str, tuple[type, ...]] = {"size": (int,), "content": (str, type(None))}
+    return all(type(getattr(record, field.name)) in kinds.get(field.name, (str,)) for field in fields(record))
 
 
-def _line(name: str, record: dict[str, Any]) -> bytes:
-    """One line of ASCII; names that are no text are kept by their surrogates."""
-    return json.dumps({"input": name, **record}, sort_keys=True).encode("ascii") + b"\n"
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """What changes when a file's content does; None if it is not there. On Windows the change time is that of its making."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

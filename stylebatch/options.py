@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from stylebatch.errors import StylebatchError
 from stylebatch.formats import CHOICES
 
 #: The widest network that is trained and read.
 MAX_WIDTH = 128
+#: Of options that say what is taken or refused: what is taken comes out the same.
+_LIMIT = {"limit": True}
+
 _DEVICE = re.compile(r"auto|cpu(:0)?|mps(:0)?|cuda(:\d+)?")
 
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """Everything that changes the pixels or bytes of an output.
+    """What can be asked for of a photograph.
 
     Attributes:
         format: write every picture in this one: an extension or Pillow's name, kept as Pillow's name.
@@ -37,8 +41,8 @@ class ImageOptions:
     preserve_color: bool = False
     size: int | None = None
     keep_work_size: bool = False
-    allow_truncated: bool = False
-    max_megapixels: int = 512
+    allow_truncated: bool = field(default=False, metadata=_LIMIT)
+    max_megapixels: int = field(default=512, metadata=_LIMIT)
 
     def __post_init__(self) -> None:
         if self.format is not None:
@@ -52,6 +56,10 @@ class ImageOptions:
             raise StylebatchError(f"size {self.size}: must be at least 16 pixels")
         if self.max_megapixels < 1:
             raise StylebatchError(f"max megapixels {self.max_megapixels}: must be at least 1")
+
+    def as_settings(self) -> dict[str, Any]:
+        """What changes the bytes of an output, as JSON values."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if "limit" not in each.metadata}
 
     def work_size(self, width: int, height: int) -> tuple[int, int]:
         """What the network sees of a picture of width × height."""

@@ -49,7 +49,8 @@ def test_folder_with_a_broken_file_exits_1_and_names_it(
     result = invoke(*args)
     assert result.exit_code == 1
     assert "failed: b.jpg: not an image" in result.stdout
-    result = invoke(*args, "--json", "--overwrite")
+    (tmp_path / "out" / "a.png").unlink()
+    result = invoke(*args, "--json")
     assert result.exit_code == 1
     summary = json.loads(result.stdout)
     assert summary["done"] == 1

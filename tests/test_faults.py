@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from conftest import picture
 from PIL import Image
 from sources import Deadly
 
-from stylebatch import ImageOptions, Summary, stylize_folder
+from stylebatch import ImageOptions, StylebatchError, Summary, stylize_folder
 from stylebatch.files import TEMP_PREFIX
 from stylebatch.loader import load_batches
 from stylebatch.manifest import NAME
@@ -30,7 +31,7 @@ def peak_bytes(who: int) -> int:
     return resource.getrusage(who).ru_maxrss * 1024
 
 
-def run(source: Path, output: Path, checkpoint: Path, **options: object) -> Summary:
+def run(source: Path, output: Path, checkpoint: Path | str, **options: object) -> Summary:
     return stylize_folder(source, output, checkpoint, device="cpu", precision="fp32", **options)  # type: ignore[arg-type]
 
 
@@ -57,19 +58,128 @@ def test_a_rerun_does_nothing_and_leaves_everything_as_it_is(
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
-def test_what_changes_pixels_makes_them_anew(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+def test_a_changed_photograph_is_done_anew(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    source, out = photos("a.bmp", "b.png"), tmp_path / "out"
+    run(source, out, checkpoint)
+    first = contents(out)
+    status = (source / "a.bmp").stat()
+    picture(seed="new").save(source / "a.bmp")
+    os.utime(source / "a.bmp", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (source / "a.bmp").stat().st_size == status.st_size
+    assert run(source, out, checkpoint).done == 1
+    assert contents(out)["a.bmp"] != first["a.bmp"]
+    assert run(source, out, checkpoint, batch_size=2, workers=0).done == 0
+
+
+def test_limits_change_no_results(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    source, out = photos("a.png", "b.png"), tmp_path / "out"
+    picture(1001, 1000).save(source / "large.png")
+    (source / "b.png").write_bytes((source / "b.png").read_bytes()[:-200])
+    assert run(source, out, checkpoint, options=ImageOptions(max_megapixels=1)).done == 1
+    raised = run(source, out, checkpoint, options=ImageOptions(size=64, allow_truncated=True), overwrite=True)
+    assert (raised.skipped, raised.done) == (0, 3)
+    again = run(source, out, checkpoint, options=ImageOptions(size=64, max_megapixels=2))
+    assert (again.skipped, again.done, again.failures) == (3, 0, [])
+    assert "max_megapixels" not in ImageOptions().as_settings()
+
+
+def test_results_with_other_options_stay_unless_asked(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
     source, out = photos("a.png", "b.png"), tmp_path / "out"
     run(source, out, checkpoint)
     first = contents(out)
-    assert run(source, out, checkpoint, options=ImageOptions(preserve_color=True)).done == 2
-    assert contents(out)["a.png"] != first["a.png"]
-    assert run(source, out, "hosi").done == 2
-    assert run(source, out, checkpoint).done == 2
+    for style, options in ((checkpoint, ImageOptions(preserve_color=True)), ("hosi", ImageOptions())):
+        with pytest.raises(
+            StylebatchError, match=r"made with other options, such as [ab]\.png; --overwrite makes them anew"
+        ):
+            run(source, out, style, options=options)
     assert contents(out) == first
+    assert run(source, out, checkpoint, options=ImageOptions(preserve_color=True), overwrite=True).done == 2
+    assert contents(out)["a.png"] != first["a.png"]
+    assert run(source, out, checkpoint, options=ImageOptions(preserve_color=True), overwrite=True).skipped == 2
     assert run(source, out, checkpoint, overwrite=True).done == 2
-    picture(seed="new").save(source / "a.png")
-    assert run(source, out, checkpoint).done == 1
-    assert run(source, out, checkpoint, batch_size=2, workers=0).done == 0
+    assert contents(out) == first
+    added = run(source, out, checkpoint, grid=True)
+    assert (added.done, sorted(contents(out))) == (2, [NAME, "a.png", "a_grid.jpg", "b.png", "b_grid.jpg"])
+    assert run(source, out, checkpoint).skipped == 2
+
+
+def test_files_of_others_stay_unless_asked(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    """Photographs, results of another folder with the same names, what has been retouched; for the grid, too."""
+    source, out = photos("100/a.png", "100/b.png", "100/c.png"), tmp_path / "out"
+    card = photos("a.png", "d.png", folder="card")
+    picture(seed="another a").save(card / "a.png")
+    run(source / "100", out, checkpoint)
+    picture(seed="precious").save(out / "d_grid.jpg")
+    (out / "b.png").write_bytes((out / "b.png").read_bytes() + b"retouched")
+    before = contents(out)
+    summary = run(card, out, checkpoint, grid=True)
+    assert {failure.source: failure.reason for failure in summary.failures} == {
+        "a.png": f"{out}/a.png: is there, and no result of a.png; --overwrite replaces it, another output keeps both",
+        "d.png": f"{out}/d_grid.jpg: is there, and no result of d.png; --overwrite replaces it, another output keeps both",
+    }
+    assert contents(out) == before
+    again = run(source / "100", out, checkpoint)
+    assert (again.skipped, [failure.source for failure in again.failures]) == (2, ["b.png"])
+    assert run(card, out, checkpoint, grid=True, overwrite=True).done == 2
+    assert contents(out)["a.png"] != before["a.png"]
+    assert sorted(contents(out)) == [NAME, "a.png", "a_grid.jpg", "b.png", "c.png", "d.png", "d_grid.jpg"]
+
+
+def test_what_is_written_by_content_meets_what_is_there(
+    photos: Callable[..., Path], checkpoint: Path, tmp_path: Path
+) -> None:
+    """The name of a result is that of what it holds."""
+    source, out = photos("other.png"), tmp_path / "out"
+    picture().save(source / "a.jpg", format="PNG")
+    out.mkdir()
+    (out / "a.png").write_text("precious")
+    (out / "other.png").symlink_to("nowhere")
+    summary = run(source, out, checkpoint)
+    assert [failure.source for failure in summary.failures] == ["a.jpg", "other.png"]
+    assert (out / "a.png").read_text() == "precious"
+    assert (out / "other.png").is_symlink()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_photographs_are_never_replaced(
+    photos: Callable[..., Path], checkpoint: Path, tmp_path: Path, overwrite: bool
+) -> None:
+    """Folders in the output lead to the photographs, as links or mounts; links follow into the output."""
+    source, out = photos("2024/a.png", "2025/b.png", "c.png"), tmp_path / "out"
+    (out / "2025").mkdir(parents=True)
+    (out / "2024").symlink_to(source / "2024")
+    mounted = subprocess.run(["mount", "--bind", source / "2025", out / "2025"], capture_output=True).returncode == 0
+    before = contents(source)
+    try:
+        summary = run(source, out, checkpoint, overwrite=overwrite)
+    finally:
+        if mounted:
+            subprocess.run(["umount", out / "2025"], check=True)
+    assert contents(source) == before
+    led = [failure.source for failure in summary.failures if f"leads into {source}" in failure.reason]
+    assert led == ["2024/a.png", *(["2025/b.png"] if mounted else [])]
+    (out / "2024").unlink()
+    (source / "painted").symlink_to(out)
+    (source / "painted.png").symlink_to(out / "c.png")
+    (tmp_path / "above").symlink_to(tmp_path)
+    (source / "up").symlink_to(tmp_path / "above")
+    summary = run(source, out, checkpoint, follow_links=True)
+    assert {failure.source for failure in summary.failures} == {"painted", "painted.png", "up/out"}
+    assert not (out / "painted").exists()
+
+
+def test_folders_by_other_names(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    source = photos("deep/a.png")
+    (tmp_path / "link").symlink_to(source)
+    for output, message in (
+        ("link", "the same folder"),
+        ("link/new", "inside the input"),
+        ("link/deep/new", "inside the input"),
+    ):
+        with pytest.raises(StylebatchError, match=message):
+            run(source, tmp_path / output, checkpoint)
+    with pytest.raises(StylebatchError, match="lies inside the output"):
+        run(source / "deep", tmp_path / "link", checkpoint)
 
 
 @pytest.mark.slow
@@ -153,7 +263,7 @@ def test_an_output_that_cannot_be_written_is_one_line(photos: Callable[..., Path
     summary = run(source, tmp_path / "out", checkpoint)
     assert summary.aborted is None
     assert sorted(failure.source for failure in summary.failures) == ["b.png", "nested/a.jpg"]
-    assert all("cannot be written" in failure.reason for failure in summary.failures)
+    assert all(re.search("cannot be written|is there", failure.reason) for failure in summary.failures)
     assert (tmp_path / "out" / "c.png").exists()
 
 

@@ -14,8 +14,9 @@ from PIL import Image
 
 from stylebatch.formats import EXTENSIONS, FORMATS, told_apart
 from stylebatch.frame import Failure, Frame
-from stylebatch.images import ImageOptions, ImageSource, find_images, read_image, without_clashes, write_image
+from stylebatch.images import ImageOptions, ImageSource, find_images, read_image, write_image
 from stylebatch.jobs import stylize_image
+from stylebatch.plan import outputs_of
 
 
 def output_of(path: Path, **options: Any) -> str:
@@ -61,8 +62,8 @@ def test_outputs_do_not_clash_by_content(tmp_path: Path) -> None:
     picture().save(tmp_path / "b.png", format="JPEG")
     picture().save(tmp_path / "c.jpg")
     picture().save(tmp_path / "c.png")
-    clear, failures = without_clashes(sorted(path.name for path in tmp_path.iterdir()), grid=False, root=tmp_path)
-    assert clear == ["a.png", "b.jpg", "b.png", "c.jpg", "c.png"]
+    clear, failures = outputs_of(sorted(path.name for path in tmp_path.iterdir()), grid=False, root=tmp_path)
+    assert list(clear) == ["a.png", "b.jpg", "b.png", "c.jpg", "c.png"]
     assert failures == [Failure("a.jpg", "would be written to a.png, as a.png is; rename one")]
 
 

@@ -21,7 +21,7 @@ LAYERS = [
     "colour stated styles video.work",
     "codec paintings stylizer video.colour",
     "benchmark images video.filters",
-    "pipeline video.source",
+    "pipeline plan video.source",
     "jobs video.encoding",
     "video.gif",
     "video.mux",

@@ -30,10 +30,10 @@ from stylebatch.images import (
     find_images,
     grid_path,
     read_image,
-    without_clashes,
     write_image,
 )
 from stylebatch.metadata import Metadata
+from stylebatch.plan import outputs_of
 from stylebatch.stylizer import Stylizer
 
 
@@ -331,7 +331,7 @@ def test_any_name(name: str, tmp_path: Path) -> None:
     picture().save(tmp_path / "plain.png")
     (tmp_path / "plain.png").rename(tmp_path / "in" / name)
     assert find_images(tmp_path / "in") == ([name], [], [])
-    assert without_clashes([name], grid=True) == ([name], [])
+    assert list(outputs_of([name], grid=True)[0]) == [name]
     for format in (None, "avif"):
         saved = paint(tmp_path / "in", [name], tmp_path / "out", ImageOptions(format=format), grid=True)
         assert isinstance(saved[0], Saved)
@@ -341,7 +341,7 @@ def test_any_name(name: str, tmp_path: Path) -> None:
 
 def test_outputs_never_clash(tmp_path: Path) -> None:
     def lost(names: list[str], *, grid: bool = False, **options: Any) -> dict[str, str]:
-        clear, failures = without_clashes(names, grid=grid, **options)
+        clear, failures = outputs_of(names, grid=grid, **options)
         assert sorted([*clear, *(failure.source for failure in failures)]) == sorted(names)
         return {failure.source: failure.reason for failure in failures}
 
@@ -353,6 +353,12 @@ def test_outputs_never_clash(tmp_path: Path) -> None:
     assert lost(["a.png", "a_grid.jpg"], grid=True).keys() == {"a.png"}
     save_animation(tmp_path / "c.gif")
     assert lost(["c.gif", "c.png"], root=tmp_path) == {}  # it moves, and so stays a GIF
+    assert lost(["a.jpg", "A.jpg", "B.JPG", "b.jpg"]) == {}
+    told = {
+        "A.jpg": "would be written to A.jpg, as a.jpg is; rename one",
+        "b.gif": "would be written to b.png, as B.PNG is; rename one",
+    }
+    assert lost(["a.jpg", "A.jpg", "b.gif", "B.PNG"], folds=str.casefold) == told
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -376,10 +376,18 @@ def test_what_changes_frames_starts_anew(checkpoint: Path, tmp_path: Path) -> No
 
     assert styled(source, output, checkpoint, stop=stop).done >= 8
     assert styled(source, output, checkpoint, crf=30).skipped == 0
-    assert not styled(source, output, checkpoint).unchanged
+    before = output.read_bytes()
+    with pytest.raises(StylebatchError, match=r"b\.mp4: is there, and the result of a\.mp4 with other options; --overwrite"):
+        styled(source, output, checkpoint)
+    assert output.read_bytes() == before
+    assert styled(source, output, checkpoint, overwrite=True, stop=stop).done == 1
+    assert output.read_bytes() == before
+    assert styled(source, output, checkpoint, overwrite=True).skipped == 1  # the same command goes on
+    assert styled(source, output, checkpoint, overwrite=True).unchanged
+    status = source.stat()
     make_clip(source, frames=12, rate=50)
+    os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert styled(source, output, checkpoint).done == 12
-    assert styled(source, output, checkpoint, overwrite=True).done == 12
 
 
 def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(checkpoint: Path, tmp_path: Path) -> None:
@@ -559,7 +567,7 @@ def bad_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (("pipe.mp4",), "pipe.mp4: is a FIFO, not a file; give a film"),
         (("sound.mp4",), "sound.mp4: no video in it"),
         (("a.mp4", "a.mp4"), "output and input are the same file"),
-        (("a.mp4", "foreign.mp4"), "foreign.mp4: is there, and no result of this clip; --overwrite replaces it"),
+        (("a.mp4", "foreign.mp4"), "foreign.mp4: is there, and no result of a.mp4; --overwrite replaces it"),
         (("a.mp4", "b.wmv"), "b.wmv: none that is written; choose from .mp4"),
         (("a.mp4", "b.mp4", "c.mp4"), "several clips need a folder as the last argument"),
         (("a.mp4", "--style", "nobody"), "style 'nobody': unknown"),

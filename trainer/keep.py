@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from stylebatch import __version__
-from stylebatch.errors import OutputError, StylebatchError
+from stylebatch.errors import BusyError, StylebatchError
 from stylebatch.files import atomic_write
 from stylebatch.manifest import open_locked
 from stylebatch.styles import added_folder
@@ -82,9 +82,8 @@ class Kept:
             try:
                 descriptor = open_locked(self._folder / ".lock")
                 break
-            except OutputError as error:
-                if error.__cause__ is not None:  # not another run, but the disk
-                    raise
+            except BusyError:
+                pass
             if not told:
                 waiting()
                 told = True

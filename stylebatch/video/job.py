@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from stylebatch.colour import resized
 from stylebatch.errors import OutputError, StylebatchError
+from stylebatch.files import identity, remove_temporaries
 from stylebatch.frame import Frame, FrameInfo
-from stylebatch.images import ImageExtra, ImageSink, Saved, grid_path
+from stylebatch.images import ImageExtra, ImageSink, grid_path
 from stylebatch.loader import FilmBatches
-from stylebatch.manifest import Manifest, file_digest
+from stylebatch.manifest import Content, Manifest, Standing, file_digest
 from stylebatch.pipeline import Summary, run
 from stylebatch.stylizer import Stylizer
 from stylebatch.video.encoding import CONTAINERS
 from stylebatch.video.options import VideoOptions
 from stylebatch.video.sink import VideoSink
 from stylebatch.video.source import VideoSource
+
+#: Seconds to wait for another run, when a film is complete, before it is left to the next one.
+_PATIENCE = 10.0
 
 
 @dataclass
@@ -65,22 +68,23 @@ def stylize_video(
     """Stylize a film: its pictures change, everything else stays.
 
     What an earlier run has finished, whole or in part, from the same content with the same style and options, is not done
-    again.
+    again. What it has made of a film that has changed since is made anew. Nothing else that is there is replaced.
 
     Args:
         output: a film, whose extension chooses the container, or a folder for it; by default `{name}_{style}` beside the
             source, in its container, or in MP4 if that one is not written.
         style: a name, a checkpoint's path, a mix, or a `Stylizer`, which then has strength, device, precision and backend.
         strength: as in `stylize_folder`.
-        overwrite: do everything again.
+        overwrite: replace what is there and was not made from this film, or with other options.
         batch_size: frames that go through the network together; by default 1 on a CPU, on a GPU what fits.
         progress: called after each batch with the summary so far.
         stop: asked after each batch; True ends the run when what is in flight has been encoded. The same call goes on.
 
     Raises:
-        StylebatchError: bad input, or a setting that cannot be.
+        StylebatchError: bad input, a setting that cannot be, or an output that may not be replaced.
         OutputError: it cannot be written; the same call goes on.
     """
+    content = Content(Path(source))
     film = VideoSource(source, options)
     if not isinstance(style, Stylizer):
         style = Stylizer(style, strength=strength, device=device, precision=precision, backend=backend)
@@ -94,15 +98,17 @@ def stylize_video(
         "options": options.as_settings(),
     }
     if options.every:
-        return _write_pictures(film, stylizer, summary, settings, overwrite, batch_size, progress, stop)
-    with _proof(path, film, settings) as manifest:
-        if manifest.is_done(path.name) and not overwrite:
+        return _write_pictures(film, content, stylizer, summary, settings, overwrite, batch_size, progress, stop)
+    with Manifest(path.parent, film.path, settings, overwrite=overwrite) as manifest:
+        if _is_done(manifest, content, [path]):
             summary.unchanged = True
             return summary
-        if path.exists() and path.name not in manifest and not overwrite:
-            raise StylebatchError(f"{path}: is there, and no result of this clip; --overwrite replaces it")
-        stamp = manifest.stamp(path.name)
-    sink = VideoSink(path, film, {**settings, "input": file_digest(film.path)}, overwrite=overwrite)
+
+    def put(temp: Path, path: Path) -> None:
+        with Manifest(path.parent, film.path, settings, overwrite=overwrite, wait=_PATIENCE) as manifest:
+            manifest.put(content, temp, path)
+
+    sink = VideoSink(path, film, {**settings, "input": content.digest or file_digest(film.path)}, put=put)
     try:
         summary.skipped = done = sink.done
         batches = _batches(film.frames(lambda index: index >= done), stylizer, batch_size)
@@ -121,22 +127,20 @@ def stylize_video(
         sink.release()
     summary.total = summary.finished
     summary.warnings = film.warnings + sink.warnings
-    with suppress(OutputError), _proof(path, film, settings) as manifest:
-        manifest.add(path.name, [path], stamp)
     return summary
 
 
-def _proof(path: Path, film: VideoSource, settings: dict[str, Any]) -> Manifest:
-    """The manifest of the output's folder. Another film's run holds it for a moment at its beginning and its end."""
-    for _ in range(5):
-        with suppress(OutputError):
-            return Manifest(path.parent, film.path, settings)
-        time.sleep(0.1)
-    return Manifest(path.parent, film.path, settings)
+def _is_done(manifest: Manifest, content: Content, outputs: Sequence[Path]) -> bool:
+    """Whether a film's outputs are there already. Raises StylebatchError if one may not be written."""
+    standing, path = max((manifest.standing(content, output), output) for output in outputs)
+    if standing >= Standing.OTHERWISE and not manifest.overwrite:
+        raise StylebatchError(str(manifest.refusal(standing, content, path)))
+    return standing is Standing.DONE
 
 
 def _write_pictures(
     film: VideoSource,
+    content: Content,
     stylizer: Stylizer,
     summary: VideoSummary,
     settings: dict[str, Any],
@@ -148,11 +152,12 @@ def _write_pictures(
     """Each picture is an output of its own, written and proven like a photograph."""
     clip, options = film.clip, film.options
     size = None if options.keep_work_size else clip.size
-    with Manifest(summary.output, film.path, settings) as manifest:
-        stamp = manifest.stamp("")
+    with Manifest(summary.output, film.path, settings, overwrite=overwrite) as manifest:
+        remove_temporaries(summary.output)
 
         def wanted(index: int) -> bool:
-            done = not overwrite and manifest.is_done(_picture_name(film, index))
+            path = summary.output / _picture_name(film, index)
+            done = _is_done(manifest, content, [path, grid_path(path)] if options.side_by_side else [path])
             summary.skipped += done
             return not done
 
@@ -164,14 +169,12 @@ def _write_pictures(
                     alpha = resized(alpha, size or clip.work_size(options))
                 yield Frame(FrameInfo(frame.info.index, name, ImageExtra(name, "PNG", size, alpha)), frame.pixels)
 
-        def note(saved: Saved) -> None:
-            paths = [saved.path, grid_path(saved.path)] if options.side_by_side else [saved.path]
-            manifest.add(saved.source, paths, stamp)
-
-        sink = ImageSink(summary.output, grid=options.side_by_side)
+        sink = ImageSink(
+            summary.output, grid=options.side_by_side, put=lambda _, temp, path: manifest.put(content, temp, path)
+        )
         batches = _batches(pictures(), stylizer, batch_size)
         with closing(batches):
-            run(batches, stylizer, sink, summary=summary, saved=note, progress=lambda _: progress(summary), stop=stop)
+            run(batches, stylizer, sink, summary=summary, progress=lambda _: progress(summary), stop=stop)
     summary.decoder_waited = batches.waited
     summary.warnings = film.warnings
     if not summary.interrupted:
@@ -219,6 +222,6 @@ def output_path(source: Path, output: Path | str | None, style: str, *, pictures
     path = source.with_name(name) if output is None else Path(output)
     if path.is_dir() or not path.suffix:
         path = path / name
-    if path.resolve() == source.resolve():
+    if identity(path) == identity(source):
         raise StylebatchError(f"{path}: output and input are the same file; give another output")
     return path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -65,9 +65,16 @@ def rehearse(encoding: Encoding, source: VideoSource) -> list[Planned]:
     return planned
 
 
-def join(work: Work, encoding: Encoding, source: VideoSource, planned: Sequence[Planned], output: Path) -> list[str]:
+def join(
+    work: Work,
+    encoding: Encoding,
+    source: VideoSource,
+    planned: Sequence[Planned],
+    output: Path,
+    put: Callable[[Path, Path], None] | None = None,
+) -> list[str]:
     """Write `output` from the segments and the rest of `source`, check that each frame is in it once and at its time, and
-    only then give it its name.
+    only then give it its name, as `publish` does.
 
     Returns:
         What has been lost on the way, in words.
@@ -88,7 +95,7 @@ def join(work: Work, encoding: Encoding, source: VideoSource, planned: Sequence[
             warnings += left_out(container, out)
     except (av.FFmpegError, ValueError) as error:
         raise OutputError(f"{output}: cannot be written: {plain(error)}", fatal=isinstance(error, OSError)) from error
-    publish(temp, output)
+    publish(temp, output, put)
     return warnings
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from queue import Queue
@@ -48,6 +48,7 @@ class VideoSink:
         settings: whatever else changes the frames; JSON values. With them what is done stays, hidden beside `output`, when
             the film is not finished, and the next sink with the same goes on there; without them nothing stays.
         overwrite: do not go on with what another sink has left.
+        put: gives the complete film its name, as in `atomic_write`.
 
     Attributes:
         done: frames that the next sink need not be given; at first those that another one has left. The next to come has
@@ -67,7 +68,9 @@ class VideoSink:
         settings: dict[str, Any] | None = None,
         *,
         overwrite: bool = False,
+        put: Callable[[Path, Path], None] | None = None,
     ) -> None:
+        self._put = put
         self.output = Path(output)
         self.source = source
         self.encoding = plan(source.clip, source.options, self.output)
@@ -145,7 +148,7 @@ class VideoSink:
         self._open.close()
         if not self._work.frames:
             raise StylebatchError(f"{self.source.path}: no frames in it")
-        self.warnings += join(self._work, self.encoding, self.source, self._planned, self.output)
+        self.warnings += join(self._work, self.encoding, self.source, self._planned, self.output, self._put)
         self._work.remove()
 
     def release(self) -> None:
