@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +135,69 @@ def test_missing_and_unwritable_paths(model: dict[str, torch.Tensor], tmp_path: 
     torch.save({"state": 1}, tmp_path / "no_model.pth")
     with pytest.raises(StylebatchError, match="not a style checkpoint"):
         load_checkpoint(tmp_path / "no_model.pth")
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda m: m,
+        lambda m: {"state_dict": m},
+        lambda m: {"model_state_dict": m, "epoch": 3},
+        lambda m: {"model": {f"module.{key}": value for key, value in m.items()}},
+        lambda m: {f"net.{key}": value for key, value in m.items()} | {"vgg.0.weight": torch.zeros(2)},
+        lambda m: {key: torch.nn.Parameter(value) for key, value in m.items()},
+        lambda m: {"model": {key: value.double() for key, value in m.items()}, 3: "three"},
+        lambda m: {"model": m, "metadata": {"loss": torch.tensor(2.5), 1: (2, 3)}},
+    ],
+    ids=["bare", "state_dict", "model_state_dict", "parallel", "wrapped", "parameters", "integers", "tensors"],
+)
+@pytest.mark.parametrize("suffix", [".pth", ".ckpt"])
+def test_weights_as_people_save_them(model: dict[str, torch.Tensor], wrap: Any, suffix: str, tmp_path: Path) -> None:
+    torch.save(wrap(dict(model)), tmp_path / f"a{suffix}")
+    loaded = load_checkpoint(tmp_path / f"a{suffix}").model
+    for key, tensor in model.items():
+        assert torch.equal(loaded[key], tensor)
+
+
+def test_weights_without_values(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        torch.save(TransNet().state_dict(), tmp_path / "a.pth")
+    with pytest.raises(StylebatchError, match="a shape but no values"):
+        load_checkpoint(tmp_path / "a.pth")
+
+
+def test_size_is_read_before_tensors(
+    model: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deflated archive of zeros is small; what it unpacks to is not allocated."""
+    torch.save({"model": model}, tmp_path / "a.pth")
+    archive = zipfile.ZipFile(tmp_path / "b.pth", "w", zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(tmp_path / "a.pth") as source, archive as target:
+        for record in source.infolist():
+            target.writestr(record.filename, source.read(record))
+        with target.open("a/data/999", "w", force_zip64=True) as file:
+            for _ in range(200):
+                file.write(bytes(1_000_000))
+    assert (tmp_path / "b.pth").stat().st_size < 10_000_000
+    monkeypatch.setattr("stylebatch.checkpoint.MAX_BYTES", 100_000_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(StylebatchError, match=r"refused: 0\.2 GB"):
+        load_checkpoint(tmp_path / "b.pth")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+@pytest.mark.parametrize("name", ["/../../x", "..", "a/b", "a\\b", "x\x1b[2J", "two\nlines", "\ud800"])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_style_named_as_no_file_can_be_is_refused(
+    model: dict[str, torch.Tensor], name: str, suffix: str, tmp_path: Path
+) -> None:
+    checkpoint = Checkpoint(model, {"style": name, "padding_mode": "reflect"})
+    if suffix == ".pth":
+        save_pth(checkpoint, tmp_path / "a.pth")
+    elif name == "\ud800":
+        pytest.skip("a header is UTF-8")
+    else:
+        save_safetensors(checkpoint, tmp_path / "a.safetensors")
+    with pytest.raises(StylebatchError, match="is no file name") as error:
+        load_checkpoint(tmp_path / f"a{suffix}")
+    assert str(error.value).isprintable()

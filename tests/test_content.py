@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -7,10 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import picture
+from PIL import Image
+from profiles import P3, SRGB_CURVE, rgb_profile
 
 from stylebatch.errors import StylebatchError
-from trainer.content import PACKAGED, content_loader, find_photographs, load_style
+from trainer import content
+from trainer.content import PACKAGED, content_loader, find_photographs, load_middles, load_style
 from trainer.crops import Crops, endless_batches
+from trainer.report import save_sheet
 
 
 def test_the_package_carries_photographs_with_their_licences() -> None:
@@ -108,3 +113,83 @@ def test_no_content(tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
     with pytest.raises(StylebatchError, match="no content photographs"):
         find_photographs(tmp_path)
+
+
+def test_style_pictures_of_many_kinds(tmp_path: Path) -> None:
+    """As photographs are read: sixteen bits, profiles, HEIC. A scroll comes at the size that its short side allows."""
+    ramp = np.linspace(0, 65535, 96 * 80).reshape(80, 96).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    assert load_style(tmp_path / "deep.png", 0).image.mean() == pytest.approx(0.5, abs=0.01)
+    profile = rgb_profile(P3, SRGB_CURVE)
+    Image.new("RGB", (96, 80), (200, 100, 50)).save(tmp_path / "p3.png", icc_profile=profile)
+    colours = load_style(tmp_path / "p3.png", 0).image[0, :, 40, 48] * 255
+    assert colours[0] > 205  # sRGB needs more red for the same colour
+    picture(96, 80).save(tmp_path / "a.heic", quality=95)
+    assert load_style(tmp_path / "a.heic", 0).image.shape == (1, 3, 80, 96)
+    picture(1500, 150).save(tmp_path / "scroll.png")
+    assert load_style(tmp_path / "scroll.png", 512).image.shape == (1, 3, 64, 640)
+
+
+def test_what_does_not_show_of_a_style_picture(tmp_path: Path) -> None:
+    """Its colours are those of what shows around it, and its opacity is told; a picture of next to nothing is no style."""
+    whole = picture(128, 112).convert("RGBA")
+    whole.paste((255, 0, 255), (0, 0, 128, 56))
+    alpha = Image.new("L", whole.size, 255)
+    alpha.paste(0, (0, 0, 128, 56))
+    whole.putalpha(alpha)
+    whole.save(tmp_path / "half.png")
+    style = load_style(tmp_path / "half.png", 0)
+    assert style.opacity is not None
+    assert style.opacity.mean() == pytest.approx(0.5, abs=0.02)
+    assert style.image[:, 1, :50].min() > 0  # nothing of the magenta
+    whole.putalpha(255)
+    whole.save(tmp_path / "opaque.png")
+    assert load_style(tmp_path / "opaque.png", 0).opacity is None
+    whole.putalpha(2)
+    whole.save(tmp_path / "nothing.png")
+    with pytest.raises(StylebatchError, match="too little of it shows"):
+        load_style(tmp_path / "nothing.png", 0)
+
+
+def test_large_scans_are_reduced_while_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(2000, 1600).save(tmp_path / "scan.jpg", quality=95)
+    exact = load_style(tmp_path / "scan.jpg", 160).image
+    monkeypatch.setattr("trainer.content._SCAN", 1_000_000)
+    sizes: list[tuple[int, int] | None] = []
+    read = content.read_pixels
+    monkeypatch.setattr("trainer.content.read_pixels", lambda path, size: sizes.append(size) or read(path, size))
+    reduced = load_style(tmp_path / "scan.jpg", 160).image
+    assert sizes == [(640, 512)]
+    assert reduced.shape == exact.shape
+    assert (reduced - exact).abs().mean() < 0.01
+
+
+def test_what_lies_between_photographs(photos: Callable[..., Path]) -> None:
+    """A link to a folder is followed once; a pipe, a program's code and what trainings leave are no photographs."""
+    folder = photos("a.jpg", "x/b.jpg")
+    elsewhere = photos("c.jpg", folder="elsewhere")
+    (folder / "link").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(folder)
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "code.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
+    save_sheet(picture(), folder / "paint_fuse_1.jpg")
+    photos("d.jpg", folder="in/checkpoints")
+    photographs, skipped = find_photographs(folder, folder / "checkpoints")
+    assert [path.name for path in photographs] == ["a.jpg", "c.jpg", "b.jpg"]
+    assert sorted(Path(line.split(": ")[0]).name for line in skipped) == ["code.jpg", "pipe.jpg"]
+
+
+def test_a_broken_photograph_that_was_held_out_gives_its_place_to_the_next(photos: Callable[..., Path]) -> None:
+    folder = photos("a.jpg", "b.jpg", "c.jpg", "d.jpg", size=(80, 70))
+    (folder / "b.jpg").write_bytes((folder / "b.jpg").read_bytes()[:-300])
+    photographs = sorted(folder.iterdir())
+    told: list[str] = []
+    squares, taken = load_middles(photographs, 2, 32, told.append)
+    assert squares.shape == (2, 3, 32, 32)
+    assert [path.name for path in taken] == ["c.jpg", "d.jpg"]
+    assert len(told) == 1
+    assert "b.jpg: " in told[0]
+    for path in photographs:
+        path.write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(StylebatchError, match="every content photograph is broken"):
+        load_middles(photographs, 2, 32)

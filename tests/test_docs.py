@@ -72,6 +72,7 @@ def run(command: list[str], folder: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_shell_blocks(folder: Path) -> None:
     lines = [line for line in shell_lines() if not line.startswith(tuple(NOT_RUN))]
     assert {line.split()[0] for line in lines} == {"stylebatch", "trainer"}
@@ -95,6 +96,7 @@ def test_each_exception_is_needed() -> None:
         assert any(line.startswith(beginning) for line in lines), beginning
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", python_blocks())
 def test_python_blocks(block: str, folder: Path) -> None:
     script = folder / "script.py"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 import torch
 from conftest import MAX_BLOCK_LEVELS, MAX_SHADING, MIN_BASE_PSNR, MIN_PSNR, assert_close
 from PIL import Image
+from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from stylebatch import Stylizer
@@ -297,3 +300,55 @@ def test_a_style_that_was_not_added_is_not_removed(family: Family) -> None:
         remove_style("two")
     assert find_style("two").exists()
     assert family
+
+
+@pytest.mark.usefixtures("family")
+def test_files_that_are_no_styles_are_passed_over_and_named_once(
+    home: tuple[Path, Family], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One broken file, or another program's network, in ./checkpoints takes nothing away from the others."""
+    folder = tmp_path / "work" / "checkpoints"
+    shutil.copytree(home[0] / "checkpoints", folder)
+    (folder / "broken.safetensors").write_bytes((folder / "one.safetensors").read_bytes()[:5000])
+    save_file({"unet.weight": torch.zeros(4, 4)}, folder / "diffusion.safetensors")
+    monkeypatch.chdir(folder.parent)
+    for _ in range(2):
+        assert {"one", "two", "alien", "narrow"} == set(named_styles())
+    notes = [record.message for record in caplog.records]
+    assert sorted(re.search(r"(broken|diffusion)\.safetensors", note)[0] for note in notes) == [  # type: ignore[index]
+        "broken.safetensors", "diffusion.safetensors",
+    ]  # fmt: skip
+    with pytest.raises(StylebatchError, match="diffusion"):
+        load_style("diffusion")
+
+
+def test_a_style_that_stands_for_a_shipped_one_is_told(
+    family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_safetensors(
+        Checkpoint(family["one"], {"style": "alien", "padding_mode": "reflect"}), Path("checkpoints/alien.safetensors")
+    )
+    assert find_style("alien") == Path("checkpoints/alien.safetensors")
+    assert [record.message for record in caplog.records if "checkpoints/alien.safetensors" in record.message]
+
+
+@pytest.mark.parametrize("name", ["Monet, Lilies", "12:30", "x.pth", "a:b,c:d", "$x$ and $y$"])
+@pytest.mark.usefixtures("family")
+def test_styles_of_every_name(name: str, home: tuple[Path, Family], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commas and colons are those of mixes only where no style has such a name."""
+    folder = tmp_path / "work" / "checkpoints"
+    folder.mkdir(parents=True)
+    shutil.copy(home[0] / "checkpoints" / "one.safetensors", folder / f"{name}.safetensors")
+    monkeypatch.chdir(folder.parent)
+    assert find_style(name) == Path("checkpoints", f"{name}.safetensors")
+    assert load_style(name).digest == load_style(str(folder / f"{name}.safetensors")).digest
+
+
+@pytest.mark.usefixtures("family")
+def test_weights_that_make_no_numbers_are_told(home: tuple[Path, Family], tmp_path: Path) -> None:
+    """Finite, but so large that every picture is NaN: no picture is written of them."""
+    model = {key: tensor * 1e30 for key, tensor in load_style(str(home[0] / "checkpoints/one.safetensors")).model.items()}
+    save_pth(Checkpoint(model, {"style": "huge", "padding_mode": "reflect"}), tmp_path / "huge.pth")
+    with pytest.raises(StylebatchError, match=r"huge\.pth: its weights are too large to compute with"):
+        Stylizer(str(tmp_path / "huge.pth"), device="cpu")

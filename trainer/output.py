@@ -69,13 +69,11 @@ class Output:
             OutputError: one does, or the folder or one of the names cannot be written.
         """
         new = not self.config.out.exists()
-        for ending in (f"trans_net_{self.last_epoch}.pth", PREVIEW, LOSSES_FILE, *CURVES):
-            self._check_name(self.path(ending))
-        self._check_name(self.style)
         lock = self.config.out / f".{self.name}.lock"
         descriptor = open_locked(lock)
         try:
-            for path in (*self.checkpoints(), *self._numbered("fuse", "jpg")):
+            coming = [self.path(end) for end in (f"trans_net_{self.last_epoch}.pth", PREVIEW, LOSSES_FILE, *CURVES)]
+            for path in (self.style, *coming, *self.checkpoints(), *self._numbered("fuse", "jpg")):
                 self._check_name(path)
             yield
         finally:
