@@ -298,6 +298,7 @@ def _video_options(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--fps", callback=_as_rate, metavar="RATE", help="Resample.  [default: each frame at its own time]"),
         click.option("--side-by-side", is_flag=True, help="Original | stylized in one film."),
         click.option("--every", type=int, metavar="N", help="No film but a picture of each Nth frame."),
+        click.option("--max-megapixels", type=int, metavar="N", help="Refuse larger frames.  [default: 60]"),
         click.option(
             "--on-corrupt",
             type=click.Choice(["fail", "repeat"]),

@@ -35,6 +35,22 @@ def irregularity(mode: int) -> str:
     return next((f"is a {kind}, not a file" for test, kind in _KINDS if test(mode)), "")
 
 
+def check_name(path: Path) -> None:
+    """Whether a file can be called so: before the work, not after it.
+
+    Raises:
+        OutputError: the file system takes no such name.
+    """
+    folder = Path()
+    for name in path.parts:
+        try:
+            (folder / name).lstat()
+            folder /= name
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise OutputError(f"{name}: the name is too long for the file system; give another output") from None
+
+
 @contextmanager
 def atomic_write(path: Path, put: Callable[[Path, Path], None] | None = None) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; when the block ends without an exception it takes that name, durably.

@@ -31,7 +31,7 @@ def planned(source: Path, output: Path) -> list[str]:
 
 def kinds(path: Path) -> list[str]:
     """Each stream's codec, or its tag if it has none."""
-    with open_input(str(path)) as container:
+    with open_input(path) as container:
         return [each.tag if each.codec in ("none", "bin_data") else each.codec for each in described(container).values()]
 
 
@@ -146,7 +146,7 @@ def test_channels_in_an_order_of_their_own_are_copied_or_left_out(tmp_path: Path
     film = with_sound(make_clip(tmp_path / "p.mov"), tmp_path / "a.mov", "pcm_s24le", "7.1")
     data = film.read_bytes()  # the layout as a bit for each channel, which becomes one of QuickTime's own
     film.write_bytes(data.replace(bytes.fromhex("000100000000063f"), bytes.fromhex("0080000800000000")))
-    with open_input(str(film)) as container:
+    with open_input(film) as container:
         assert described(container)[1].order_of_its_own
     assert copied(film, tmp_path / "b.mov") == []
     assert copied(film, tmp_path / "b.webm") == ["stream 1 (audio pcm_s24le) is left out: webm takes none such"]

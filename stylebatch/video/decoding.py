@@ -29,18 +29,20 @@ def decoded(
     name: object,
     *,
     repeat: bool,
+    max_pixels: int,
     warn: Callable[[str], None] = lambda _: None,
 ) -> Iterator[VideoFrame]:
     """The frames of a stream, at rising times as far as it has any.
 
     Args:
         name: of the film, for errors.
+        max_pixels: a larger frame is damage.
         repeat: for every frame that cannot be decoded give the one before, or the first that can; else fail.
 
     Raises:
         StylebatchError: damage, with its time.
     """
-    decode = _decoder(stream)
+    decode = _decoder(stream, max_pixels)
     time_base = base_of(stream)
     format = stream.container.format.name
     by_decoding = format in TIMED_BY_DECODING
@@ -135,11 +137,13 @@ def _read(packets: Iterable[Packet[Any]], damaged: Callable[[str], None]) -> Ite
         damaged(f"cannot be read on ({plain(error)})")
 
 
-def _decoder(stream: VideoStream) -> Callable[[Packet[Any]], list[VideoFrame]]:
+def _decoder(stream: VideoStream, max_pixels: int) -> Callable[[Packet[Any]], list[VideoFrame]]:
+    stream.codec_context.options = {"max_pixels": str(max_pixels)}
     name = _WITH_ALPHA.get(stream.codec_context.name)
     if name is None or stream.metadata.get("alpha_mode") != "1":
         return stream.decode
     context: Any = CodecContext.create(name, "r")
+    context.options = {"max_pixels": str(max_pixels)}
     context.thread_count = stream.codec_context.thread_count
     frames: Callable[[Packet[Any]], list[VideoFrame]] = context.decode
     return frames

@@ -12,6 +12,7 @@ from av.filter import Graph
 from av.packet import Packet
 
 from stylebatch.video.encoding import Encoding
+from stylebatch.video.pyav import as_url
 from stylebatch.video.work import Work
 
 #: A GIF's ticks a second.
@@ -20,7 +21,7 @@ _GIF_RATE = 100
 
 def write_gif(work: Work, encoding: Encoding, temp: Path) -> int:
     """Each frame with 256 colours of its own, which only now are chosen: the segments keep all."""
-    with av.open(str(temp), "w", format="gif") as out:
+    with av.open(as_url(temp), "w", format="gif") as out:
         stream = out.add_stream("gif", rate=_GIF_RATE)
         stream.width, stream.height = encoding.coded
         stream.pix_fmt = "pal8"

@@ -10,7 +10,7 @@ from typing import Any
 
 from stylebatch.colour import resized
 from stylebatch.errors import OutputError, StylebatchError
-from stylebatch.files import identity, remove_temporaries
+from stylebatch.files import check_name, identity, remove_temporaries
 from stylebatch.frame import Frame, FrameInfo
 from stylebatch.images import ImageExtra, ImageSink, grid_path
 from stylebatch.loader import FilmBatches
@@ -156,14 +156,14 @@ def _write_pictures(
         remove_temporaries(summary.output)
 
         def wanted(index: int) -> bool:
-            path = summary.output / _picture_name(film, index)
+            path = summary.output / _picture_name(film.path, index)
             done = _is_done(manifest, content, [path, grid_path(path)] if options.side_by_side else [path])
             summary.skipped += done
             return not done
 
         def pictures() -> Iterator[Frame]:
             for frame in film.frames(wanted):
-                name = _picture_name(film, frame.info.index)
+                name = _picture_name(film.path, frame.info.index)
                 alpha = frame.info.extra.alpha
                 if alpha is not None:
                     alpha = resized(alpha, size or clip.work_size(options))
@@ -182,8 +182,8 @@ def _write_pictures(
     return summary
 
 
-def _picture_name(film: VideoSource, index: int) -> str:
-    return f"{film.path.stem}_{index:06}.png"
+def _picture_name(source: Path, index: int) -> str:
+    return f"{source.stem}_{index:06}.png"
 
 
 def _batches(frames: Iterator[Frame], stylizer: Stylizer, batch_size: int | None) -> FilmBatches:
@@ -214,14 +214,19 @@ def output_path(source: Path, output: Path | str | None, style: str, *, pictures
 
     Raises:
         StylebatchError: onto its source.
+        OutputError: the file system takes no such name.
     """
     if pictures:
-        return source.with_name(f"{source.stem}_{style}_frames") if output is None else Path(output)
+        path = source.with_name(f"{source.stem}_{style}_frames") if output is None else Path(output)
+        check_name(path / _picture_name(source, 0))
+        return path
     suffix = source.suffix if source.suffix.lower() in CONTAINERS else ".mp4"
     name = f"{source.stem}_{style}{suffix}"
     path = source.with_name(name) if output is None else Path(output)
+    check_name(path)
     if path.is_dir() or not path.suffix:
         path = path / name
     if identity(path) == identity(source):
         raise StylebatchError(f"{path}: output and input are the same file; give another output")
+    check_name(path)
     return path

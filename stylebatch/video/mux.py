@@ -19,7 +19,7 @@ from stylebatch.files import publish
 from stylebatch.video.encoding import Encoding
 from stylebatch.video.gif import write_gif
 from stylebatch.video.options import show_time
-from stylebatch.video.pyav import fraction, plain, put_beside, readable
+from stylebatch.video.pyav import as_url, fraction, open_input, plain, put_beside, readable
 from stylebatch.video.source import Clip, VideoSource
 from stylebatch.video.streams import (
     Planned,
@@ -91,7 +91,7 @@ def join(
         else:
             track = _write(work, encoding, source, planned, temp, start, warnings)
         _check(work, encoding, temp, output, track, start)
-        with source.opened() as container, av.open(str(temp)) as out:
+        with source.opened() as container, open_input(temp) as out:
             warnings += left_out(container, out)
     except (av.FFmpegError, ValueError) as error:
         raise OutputError(f"{output}: cannot be written: {plain(error)}", fatal=isinstance(error, OSError)) from error
@@ -116,7 +116,7 @@ def _write(
 ) -> int:
     """The film with everything else; the index of its stream."""
     options = _options(encoding)
-    with source.opened() as container, av.open(str(temp), "w", format=encoding.container, options=options) as out:
+    with source.opened() as container, av.open(as_url(temp), "w", format=encoding.container, options=options) as out:
         last = work.segments[-1]
         end = (last.last + (last.duration or 1)) * encoding.time_base if source.options.is_cut else None
         tracks = _begin(container, out, planned, encoding, source, start, end)
@@ -263,7 +263,7 @@ def _copy_chapters(container: InputContainer, out: OutputContainer, start: Fract
 
 def _check(work: Work, encoding: Encoding, temp: Path, output: Path, track: int, start: Fraction) -> None:
     """Each frame once, and at its time within a tick, its own or the container's."""
-    with av.open(str(temp)) as container:
+    with open_input(temp) as container:
         stream = container.streams[track]
         time_base = fraction(stream.time_base) or encoding.time_base
         packets = (packet for packet in container.demux(stream) if packet.size)

@@ -34,6 +34,7 @@ class VideoOptions:
         fps: frames a second to resample to; by default every frame keeps its own time.
         side_by_side: original | stylized in one film.
         every: no film but pictures of each so many frames.
+        max_megapixels: refuse films with larger frames.
         on_corrupt: "fail", or "repeat" the frame before for each that cannot be decoded.
 
     Raises:
@@ -52,6 +53,7 @@ class VideoOptions:
     fps: Fraction | None = None
     side_by_side: bool = False
     every: int | None = None
+    max_megapixels: int = 60
     on_corrupt: str = "fail"
 
     def __post_init__(self) -> None:
@@ -73,8 +75,15 @@ class VideoOptions:
             raise StylebatchError(f"start {self.start:g}: must be at least 0 seconds")
         if self.end is not None and self.end <= (self.start or 0):
             raise StylebatchError(f"end {self.end:g}: must be after the start, {self.start or 0:g}")
+        if self.max_megapixels < 1:
+            raise StylebatchError(f"max megapixels {self.max_megapixels}: must be at least 1")
         if self.on_corrupt not in ON_CORRUPT:
             raise StylebatchError(f"on corrupt {self.on_corrupt}: choose from {', '.join(ON_CORRUPT)}")
+
+    @property
+    def max_pixels(self) -> int:
+        """Of a frame."""
+        return self.max_megapixels * 1_000_000
 
     @property
     def is_cut(self) -> bool:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import av
 from av.container import InputContainer
 from av.packet import Packet, PacketSideData, packet_sidedata_type_from_literal
 
+#: Demuxers that open other files than the one that is given, or what is none: lists of films, numbered pictures, networks.
+_OTHERS = {
+    "concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest",
+}  # fmt: skip
 #: Tags that are not UTF-8 must not keep a film from opening. PyAV 18 takes the way of decoding them as an argument; from 19
 #: on they always come as surrogates, and there is no such argument.
 _LENIENT: dict[str, Any] = {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
@@ -21,15 +27,35 @@ _STREAM = re.compile(
 )
 
 
-def open_input(file: Any, probe_size: int | None = None) -> InputContainer:
-    """Open a file for reading, whatever the encoding of its tags. Raises what `av.open` raises.
+@cache
+def _safe_demuxers() -> str:
+    return ",".join(sorted(av.formats_available - _OTHERS))
+
+
+def as_url(path: Path) -> str:
+    """A path as FFmpeg takes it for one, also with a colon."""
+    return f"file:{path}"
+
+
+def open_input(
+    file: Path | BinaryIO, *, probe_size: int | None = None, max_pixels: int | None = None, decode: bool = True
+) -> InputContainer:
+    """Open a file, and nothing else, for reading, whatever the encoding of its tags. Raises what `av.open` raises.
 
     Args:
-        file: a URL, or a binary file.
         probe_size: look for streams in so many bytes, where FFmpeg by itself looks at some megabytes or seconds.
+        max_pixels: decode no larger frames to learn more of streams.
+        decode: decode any.
     """
-    limits = {"probesize": str(probe_size), "analyzeduration": str(2**62)} if probe_size else {}
-    container: InputContainer = av.open(file, container_options=limits, **_LENIENT)
+    options = {"protocol_whitelist": "file", "format_whitelist": _safe_demuxers()}
+    if probe_size:
+        options |= {"probesize": str(probe_size), "analyzeduration": str(2**62)}
+    if max_pixels:
+        options["max_pixels"] = str(max_pixels)
+    if not decode:
+        options["codec_whitelist"] = "none"
+    url: Any = as_url(file) if isinstance(file, Path) else file
+    container: InputContainer = av.open(url, options=options, **_LENIENT)
     return container
 
 

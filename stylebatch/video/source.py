@@ -35,6 +35,8 @@ _RUN_UP = 5.0
 #: Of what is damaged so many places are named.
 _NAMED = 20
 _RATE = Fraction(25)
+#: Gigabytes of memory that a megapixel of a frame takes, with all that are under way.
+_MEMORY = 0.075
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ class VideoSource:
 
     def opened(self) -> AbstractContextManager[InputContainer]:
         """The file, with all of its streams."""
-        return open_film(self.path, self.times.probe_size)
+        return open_film(self.path, probe_size=self.times.probe_size, max_pixels=self.options.max_pixels)
 
     def warn(self, what: str) -> None:
         """Say it once, and not more than a person reads."""
@@ -175,12 +177,15 @@ class VideoSource:
             self.warnings.append(what)
 
     def _probe(self) -> tuple[Clip, Times]:
-        with open_film(self.path) as container:
-            _main_stream(container, self.path)
+        max_pixels = self.options.max_pixels
+        with open_film(self.path, decode=False) as container:
+            _check_size(_main_stream(container, self.path), self.path, max_pixels)
         times = times_of(self.path)
-        with open_film(self.path, times.probe_size) as container:
+        with open_film(self.path, probe_size=times.probe_size, max_pixels=max_pixels) as container:
             stream = _main_stream(container, self.path)
-            frame = next(decoded(times.packets(container, stream), stream, self.path, repeat=True), None)
+            frame = next(
+                decoded(times.packets(container, stream), stream, self.path, repeat=True, max_pixels=max_pixels), None
+            )
             if frame is None:
                 raise StylebatchError(f"{self.path}: no frame in it can be decoded")
             turn = _turn(frame)
@@ -223,7 +228,7 @@ class VideoSource:
 
     def _look_at_end(self, clip: Clip, times: Times) -> None:
         """A file that ends before its container says is refused before hours are spent on it, or it is said."""
-        with open_film(self.path, times.probe_size) as container:
+        with open_film(self.path, probe_size=times.probe_size) as container:
             found = extent(self.path, container.format.name)
             if found.unread:
                 self.warn("another film was joined to its end, and cannot be read there; join them by FFmpeg's concat")
@@ -260,7 +265,9 @@ class VideoSource:
                         container.seek(int(seconds / clip.time_base), stream=stream)
                 else:
                     packets = from_key(packets, first - _RUN_UP)
-            frames = equal(decoded(packets, stream, self.path, repeat=repeat, warn=self.warn), self.warn)
+            frames = equal(
+                decoded(packets, stream, self.path, repeat=repeat, max_pixels=options.max_pixels, warn=self.warn), self.warn
+            )
             count = 0
             for frame in rising(resampled(progressive(frames), options.fps)):
                 time = float((frame.pts or 0) * frame_base(frame))
@@ -283,6 +290,17 @@ def _main_stream(container: InputContainer, path: Path) -> VideoStream:
     if stream.codec_context is None:
         raise StylebatchError(f"{path}: its video codec cannot be decoded by this PyAV; convert it first")
     return stream
+
+
+def _check_size(stream: VideoStream, path: Path, max_pixels: int) -> None:
+    """Refuse by its header what would take the memory: some kilobytes of film may hold frames of gigabytes."""
+    width, height = stream.codec_context.width, stream.codec_context.height  # 0 where only decoding tells
+    if width * height > max_pixels:
+        megapixels = -(-width * height // 1_000_000)
+        raise StylebatchError(
+            f"{path}: its frames are {width}×{height}, {megapixels} megapixels, and may take {_MEMORY * megapixels:.0f} GB; "
+            f"--max-megapixels {megapixels} takes them"
+        )
 
 
 def _turn(frame: VideoFrame) -> tuple[bool, bool, bool]:

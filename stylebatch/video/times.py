@@ -112,7 +112,7 @@ def times_of(path: Path) -> Times:
 
 
 def _times(path: Path, probe_size: int | None) -> Times:
-    with open_film(path, probe_size) as container:
+    with open_film(path, probe_size=probe_size) as container:
         name = container.format.name
         joined = name.startswith("matroska") and extent(path, name).follow > 0
         late = _unknown(container)
