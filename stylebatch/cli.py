@@ -7,18 +7,20 @@ import json
 import logging
 import os
 import shlex
+import signal
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from stylebatch import __version__
 from stylebatch.arguments import Commands, Number, PathType, expect
 from stylebatch.errors import OutputError, StylebatchError, TrainingError
+from stylebatch.interrupt import Interrupt, catch_interrupts
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from stylebatch.options import ImageOptions
     from stylebatch.pipeline import Summary
     from stylebatch.video import VideoOptions, VideoSummary
+
+_Result = TypeVar("_Result")
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 PATH = PathType()
@@ -81,6 +85,27 @@ def progress_bar(unit: str) -> tqdm[Any]:
     from tqdm import tqdm
 
     return tqdm(unit=unit, dynamic_ncols=True, delay=1e-6, mininterval=0.1 if sys.stderr.isatty() else 30)
+
+
+def _until_stopped(job: Callable[[], _Result]) -> _Result:
+    """Do what has nothing to keep of a part. A signal ends the program, whatever the job waits for."""
+    with catch_interrupts() as interrupt:
+        result = interrupt.wait_for(job)
+    if result is None or interrupt():
+        _exit_by(interrupt)
+    return result
+
+
+def _exit_by(interrupt: Interrupt) -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would come into the interpreter's end, and change the code
+    if interrupt.left_behind:  # the interpreter would wait for what cannot be ended, or end it in the middle of a call
+        from stylebatch.workers import end_all
+
+        end_all()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(interrupt.exit_code)
+    sys.exit(interrupt.exit_code)
 
 
 def _advance(bar: tqdm[Any], done: int, total: int, before: int = 0) -> None:
@@ -208,7 +233,7 @@ def main() -> None:
 @command
 def folder(source: Path, output: Path | None, style: str, as_json: bool, **options: Any) -> None:
     """Stylize the photographs in folder IN into the same tree under OUT."""
-    from stylebatch.interrupt import catch_interrupts
+    from dataclasses import replace
 
     expect("folder", source, output)
     if output is None:
@@ -217,17 +242,22 @@ def folder(source: Path, output: Path | None, style: str, as_json: bool, **optio
     image_options = _as_image_options(options)
     style = _checked(style, options["strength"], options["device"])
     from stylebatch.jobs import stylize_folder
+    from stylebatch.pipeline import Summary
 
+    shown = Summary()
     with catch_interrupts() as interrupt, progress_bar("img") as bar:
 
         def show(summary: Summary) -> None:
+            nonlocal shown
+            shown = summary
             bar.set_postfix_str(f"{summary.megapixels:.1f} MP, {len(summary.failures)} failed", refresh=False)
             _advance(bar, summary.finished, summary.total, summary.skipped)
 
-        summary = stylize_folder(source, output, style, options=image_options, progress=show, stop=interrupt, **options)
+        job = functools.partial(stylize_folder, source, output, style, options=image_options, progress=show, **options)
+        summary = interrupt.wait_for(lambda: job(stop=interrupt)) or replace(shown, interrupted=True)
     click.echo(json.dumps(_as_dict(summary), indent=2) if as_json else printable(_as_text(summary, output)))
     if summary.interrupted:
-        sys.exit(interrupt.exit_code)
+        _exit_by(interrupt)
     if summary.failures or summary.aborted:
         sys.exit(SOME_FAILED)
 
@@ -258,7 +288,7 @@ def image(source: Path, output: str | None, style: str, **options: Any) -> None:
     def note(text: str) -> None:
         click.echo(printable(f"{source}: {text}"), err=True)
 
-    path = stylize_image(source, into, style, options=image_options, note=note, **options)
+    path = _until_stopped(lambda: stylize_image(source, into, style, options=image_options, note=note, **options))
     click.echo(printable(str(path)))
 
 
@@ -330,8 +360,6 @@ def video(
     **options: Any,
 ) -> None:
     """Stylize a CLIP, by default into CLIP_STYLE beside it, or several into the folder OUT."""
-    from stylebatch.interrupt import catch_interrupts
-
     if len(paths) <= 2:  # of several, one that is wrong fails alone
         expect("video", *paths)
     video_options = _as_video_options(options)
@@ -343,20 +371,20 @@ def video(
     done: list[VideoSummary] = []
     failures: list[tuple[Path, StylebatchError]] = []
     with catch_interrupts() as interrupt:
-        stylizer = Stylizer(style, strength=strength, device=device, precision=precision, backend=backend)
+        stylizer = interrupt.wait_for(
+            lambda: Stylizer(style, strength=strength, device=device, precision=precision, backend=backend)
+        )
         for clip in clips:
+            if stylizer is None or interrupt():
+                break
             try:
-                with progress_bar("frame") as bar:
-                    done.append(stylize_video(
-                        clip, output, stylizer, options=video_options, progress=functools.partial(_show_frames, bar),
-                        stop=interrupt, **options,
-                    ))  # fmt: skip
+                done.append(_stylize_film(interrupt, functools.partial(
+                    stylize_video, clip, output, stylizer, options=video_options, **options
+                )))  # fmt: skip
             except StylebatchError as error:
                 if len(clips) == 1:
                     raise
                 failures.append((clip, error))
-            if interrupt():
-                break
     if as_json:
         films = [_film_as_dict(summary) for summary in done]
         failed = [{"path": str(clip), "reason": str(error)} for clip, error in failures]
@@ -365,13 +393,25 @@ def video(
         lines = [line for summary in done for line in _film_as_lines(summary)]
         click.echo(printable("\n".join([f"failed: {error}" for _, error in failures] + lines)))
     if interrupt():
-        sys.exit(interrupt.exit_code)
+        _exit_by(interrupt)
     if failures or any(summary.failures or summary.aborted for summary in done):
         sys.exit(SOME_FAILED)
 
 
-def _show_frames(bar: tqdm[Any], summary: VideoSummary) -> None:
-    _advance(bar, summary.finished, max(summary.total, summary.finished), summary.skipped)
+def _stylize_film(interrupt: Interrupt, job: Callable[..., VideoSummary]) -> VideoSummary:
+    from dataclasses import replace
+
+    from stylebatch.video import VideoSummary
+
+    shown = VideoSummary()
+    with progress_bar("frame") as bar:
+
+        def show(summary: VideoSummary) -> None:
+            nonlocal shown
+            shown = summary
+            _advance(bar, summary.finished, max(summary.total, summary.finished), summary.skipped)
+
+        return interrupt.wait_for(lambda: job(progress=show, stop=interrupt)) or replace(shown, interrupted=True)
 
 
 @main.command(short_help="Make a contact sheet of photographs and styles.")
@@ -415,10 +455,10 @@ def grid(
     from stylebatch.jobs import stylize_grid
 
     with progress_bar("img") as bar:
-        path = stylize_grid(
+        path = _until_stopped(lambda: stylize_grid(
             list(photos), list(styles), strengths=strengths or (1.0,), epochs=epochs,
             progress=functools.partial(_advance, bar), **options,
-        )  # fmt: skip
+        ))  # fmt: skip
     click.echo(printable(str(path)))
 
 
@@ -441,7 +481,9 @@ def styles(context: click.Context, as_json: bool, sheet: Path | None, output: Pa
         from stylebatch.jobs import style_sheet
 
         with progress_bar("style") as bar:
-            path = style_sheet(sheet, output, overwrite=overwrite, progress=functools.partial(_advance, bar))
+            path = _until_stopped(
+                lambda: style_sheet(sheet, output, overwrite=overwrite, progress=functools.partial(_advance, bar))
+            )
         click.echo(printable(str(path)))
         return
     _list_styles(as_json)
@@ -504,7 +546,7 @@ def bench(style: str, device: str, as_json: bool) -> None:
     from stylebatch.benchmark import benchmark
 
     with progress_bar("run") as bar:
-        measurements = benchmark(style, device=device, progress=functools.partial(_advance, bar))
+        measurements = _until_stopped(lambda: benchmark(style, device=device, progress=functools.partial(_advance, bar)))
     if as_json:
         click.echo(json.dumps([asdict(measurement) for measurement in measurements], indent=2))
         return
@@ -561,7 +603,8 @@ def _as_text(summary: Summary, output: Path) -> str:
     if summary.aborted:
         lines.append(f"stopped: {summary.aborted}")
     if summary.interrupted or summary.aborted:
-        lines.append(f"{summary.total - summary.finished} not done; the same command goes on")
+        rest = f"{summary.total - summary.finished} not done" if summary.total else "nothing done yet"
+        lines.append(f"{rest}; the same command goes on")
     if summary.skipped:
         lines.append(f"{summary.skipped} done before, unchanged")
     lines.append(

@@ -6,13 +6,12 @@ import errno
 import os
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
-from queue import Empty, SimpleQueue
-from threading import BoundedSemaphore, Lock
+from queue import Empty, Queue, SimpleQueue
+from threading import Lock, Thread
 from typing import TypeVar
 
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -190,18 +189,20 @@ class ImageSink:
         self.options = options
         self.grid = grid
         self._put = put
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="encode")
-        self._room = BoundedSemaphore(threads + 2)
+        self._queue: Queue[list[tuple[FrameInfo, Pixels, Pixels]] | None] = Queue(2)
         self._outcomes: SimpleQueue[Saved | Failure | OutputError] = SimpleQueue()
         self._lock = Lock()
         self._collected: dict[str, _Collected] = {}
+        # Daemons: the program ends also when a disk does not answer.
+        self._threads = [Thread(target=self._encode, name="encode", daemon=True) for _ in range(threads)]
+        for thread in self._threads:
+            thread.start()
 
     def add(self, info: FrameInfo, original: Pixels, stylized: Pixels) -> None:
         """Take one result, both H×W×3 uint8 or uint16; queue its file when all of its frames have come."""
         complete = self._collect(info, original, stylized)
         if complete:
-            self._room.acquire()
-            self._pool.submit(self._save, complete)
+            self._queue.put(complete)
 
     def fail(self, info: FrameInfo, reason: str) -> None:
         """A frame that could not be stylized: its file fails, once, and its other frames are dropped."""
@@ -222,7 +223,11 @@ class ImageSink:
 
     def close(self) -> None:
         """Wait until everything complete is on the disk. Of an animation that is not, nothing is written."""
-        self._pool.shutdown(wait=True)
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._threads = []
 
     def _collect(self, info: FrameInfo, original: Pixels, stylized: Pixels) -> list[tuple[FrameInfo, Pixels, Pixels]]:
         """All frames of the file if this was the last one, else none."""
@@ -241,6 +246,11 @@ class ImageSink:
             return True
         return False
 
+    def _encode(self) -> None:
+        while (frames := self._queue.get()) is not None:
+            self._save(frames)
+            del frames  # before it waits for the next
+
     def _save(self, frames: list[tuple[FrameInfo, Pixels, Pixels]]) -> None:
         info, original, _ = frames[0]
         try:
@@ -257,8 +267,6 @@ class ImageSink:
             self._outcomes.put(error if error.fatal else Failure(info.source, str(error)))
         except Exception as error:  # an encoder's refusal concerns this picture alone
             self._outcomes.put(Failure(info.source, f"cannot be encoded: {error or type(error).__name__}"))
-        finally:
-            self._room.release()
 
 
 def grid_path(output: _AnyPath) -> _AnyPath:

@@ -1,22 +1,42 @@
-"""Ctrl-C, SIGTERM and a closed terminal: the first asks to finish what is in flight, a second one stops at once."""
+"""Ctrl-C, SIGTERM and a closed terminal: the first asks to finish what is in flight, and lets it, for a moment; a second one
+stops at once."""
 
 from __future__ import annotations
 
+import math
 import signal
 import socket
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TypeVar
 
 #: Those that mean more when they come twice, and the one of a closed terminal, which often comes twice by itself.
 _URGENT = (signal.SIGINT, signal.SIGTERM)
 _HANGUP = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
 
 
+#: Seconds that what is in flight has to end in.
+GRACE = 1.5
+#: How often a waiting program looks whether it is to stop.
+POLL = 0.1
+
+_Result = TypeVar("_Result")
+
+
 class Interrupt:
-    """Call it: has a signal asked to stop? `signal` is its number, 0 if none came."""
+    """Call it: has a signal asked to stop?
+
+    Attributes:
+        signal: its number, 0 if none came.
+        left_behind: a job did not end when it was asked to. It still waits for a disk, a device or a decoder, or computes.
+    """
 
     signal = 0
+    left_behind = False
 
     def __call__(self) -> bool:
         return bool(self.signal)
@@ -25,6 +45,27 @@ class Interrupt:
     def exit_code(self) -> int:
         """What a shell expects of a program that ended on this signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
         return 128 + self.signal
+
+    def wait_for(self, job: Callable[[], _Result]) -> _Result | None:
+        """Do a job in a thread of its own, so that signals are heard whatever it is at. None if it is left behind: `GRACE`
+        seconds after the first signal, or at the second."""
+        outcome: Future[_Result] = Future()
+
+        def work() -> None:
+            try:
+                outcome.set_result(job())
+            except BaseException as error:
+                outcome.set_exception(error)
+
+        threading.Thread(target=work, name="job", daemon=True).start()
+        deadline = math.inf
+        with suppress(KeyboardInterrupt):
+            while not outcome.done() and time.monotonic() < deadline:
+                wait([outcome], POLL)
+                if self():
+                    deadline = min(deadline, time.monotonic() + GRACE)
+        self.left_behind = not outcome.done()
+        return None if self.left_behind else outcome.result()
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def stylize_folder(
             what fits.
         workers: processes that decode; by default half the cores on a CPU, where the network needs them, else all.
         progress: called after each batch with the summary so far.
-        stop: asked after each batch; True ends the run when what is in flight has been written.
+        stop: asked after each batch, and while it waits for one; True ends the run when what is in flight has been written.
 
     Raises:
         StylebatchError: bad input, an output that another run is writing, that has results with other options or that

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from queue import Empty, Queue
@@ -69,15 +69,22 @@ def equal_sizes(source: Source, batch_size: int, batch_pixels: int = BATCH_PIXEL
 
 
 def load_batches(
-    source: Source, *, batch_size: int, workers: int, pin: bool, batch_pixels: int = BATCH_PIXELS
+    source: Source,
+    *,
+    batch_size: int,
+    workers: int,
+    pin: bool,
+    batch_pixels: int = BATCH_PIXELS,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Load]:
     """Go over the whole source once, in batches of no more frames and pixels; pinned for asynchronous copies if asked.
 
-    Pictures are decoded by `workers` processes, 0 for none, up to a batch and two for each process ahead.
+    Pictures are decoded by `workers` processes, 0 for none, up to a batch and two for each process ahead. When `stop`, asked
+    while it waits for them, is True, nothing more comes.
     """
     groups = decoded(
         source, equal_sizes(source, batch_size, batch_pixels), workers=workers, ahead=batch_size + 2 * workers,
-        lost=lambda index, reason: Failure(source.name(index), reason),
+        lost=lambda index, reason: Failure(source.name(index), reason), stop=stop,
     )  # fmt: skip
     with closing(groups):
         for samples in groups:

@@ -96,6 +96,7 @@ def stylize(
         batch_pixels=stylizer.batch_pixels,
         workers=workers if workers is not None else max(1, min(8, cores() // 2 if on_cpu else cores())),
         pin=stylizer.device.type == "cuda",
+        stop=stop,
     )
 
     def note(outcome: Saved) -> None:
@@ -124,6 +125,7 @@ def run(
     fetched, the sink encodes."""
     clock = _Clock(summary)
     in_flight: list[_InFlight] = []
+    progress(summary)
     try:
         for load in loader:
             clock.lap("load")
@@ -139,6 +141,8 @@ def run(
             summary.interrupted = stop()
             if summary.interrupted or summary.aborted:
                 break
+        else:
+            summary.interrupted = stop()
         for remaining in in_flight:
             _finish(remaining, sink, clock)
     finally:

@@ -24,6 +24,8 @@ from weakref import WeakSet
 
 import numpy as np
 
+from stylebatch.interrupt import POLL
+
 _PROGRAM = "import sys; sys.path[:] = {path}; from stylebatch.workers import main; main()"
 #: Before each message: the length of its pickle, and how many arrays lie behind it, each with its length.
 _HEAD, _LENGTH = struct.Struct("<QI"), struct.Struct("<Q")
@@ -49,6 +51,7 @@ def decoded(
     workers: int,
     ahead: int,
     lost: Callable[[_Key, str], _Sample],
+    stop: Callable[[], bool] = lambda: False,
 ) -> Generator[list[_Sample], None, None]:
     """The samples of each group of keys, in order.
 
@@ -59,6 +62,7 @@ def decoded(
         workers: processes, started when they are needed; 0 decodes here, when asked.
         ahead: how many samples may be on their way or wait, at least one group.
         lost: what stands in the place of a sample that cannot be had, from its key and the reason.
+        stop: asked while it waits; True ends it there.
 
     Raises:
         What `source` raises.
@@ -77,24 +81,35 @@ def decoded(
                 return
             samples = []
             for key, future in waiting[0]:
-                try:
-                    samples.append(future.result())
-                except _LostError:
-                    wait([other for each in waiting for _, other in each])
-                    try:
-                        samples.append(pool.submit(key).result())
-                    except _LostError as error:
-                        samples.append(lost(key, str(error)))
+                _until_done([future], stop)
+                if isinstance(future.exception(), _LostError):
+                    _until_done([other for each in waiting for _, other in each], stop)
+                    future = pool.submit(key)
+                    _until_done([future], stop)
+                failed = future.exception()
+                samples.append(lost(key, str(failed)) if isinstance(failed, _LostError) else future.result())
             waiting.popleft()
             yield samples
+    except _StoppedError:
+        return
     finally:
         pool.close()
+
+
+def _until_done(futures: list[Future[Any]], stop: Callable[[], bool]) -> None:
+    while wait(futures, POLL).not_done:
+        if stop():
+            raise _StoppedError
 
 
 def end_all() -> None:
     """End every process at once, whatever it is at."""
     for pool in list(_pools):
         pool.close()
+
+
+class _StoppedError(Exception):
+    """It was asked to stop while it waited."""
 
 
 class _LostError(Exception):

@@ -12,8 +12,9 @@ ROOT = Path(__file__).parent.parent
 
 #: From the bottom up: a module of stylebatch imports only what stands in a line before its own. Nobody imports `trainer`.
 LAYERS = [
+    "interrupt",
     "workers",
-    "errors frame grid interrupt lazy tiff transnet video.extent video.pyav video.timecode",
+    "errors frame grid lazy tiff transnet video.extent video.pyav video.timecode",
     "deep exif files formats h273 jpeg kinds loader stages video.convert video.options",
     "arguments options xmp video.opening",
     "device metadata video.streams video.times",

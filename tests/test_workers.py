@@ -92,6 +92,21 @@ def test_a_stuck_process_ends_with_its_reader() -> None:
     assert ends(process)
 
 
+def test_asked_to_stop_it_waits_no_longer() -> None:
+    waited: list[int] = []
+    loads = decoded(
+        Stuck(),
+        [[0], [1]],
+        workers=1,
+        ahead=2,
+        lost=lambda key, _: key,
+        stop=lambda: bool(waited.append(0)) or len(waited) > 2,
+    )
+    ((process,), *rest) = loads
+    assert not rest
+    assert ends(process)
+
+
 def test_a_stuck_process_ends_with_the_program() -> None:
     """However that ends."""
     script = (

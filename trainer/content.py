@@ -191,13 +191,23 @@ def load_middles(
 
 
 def content_loader(
-    photographs: list[Path], *, size: int, augment: bool, batch_size: int, seed: int, start: int, workers: int, pin: bool
+    photographs: list[Path],
+    *,
+    size: int,
+    augment: bool,
+    batch_size: int,
+    seed: int,
+    start: int,
+    workers: int,
+    pin: bool,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Batch]:
-    """An endless stream of `Batch`, as if `start` steps had been taken already."""
+    """An endless stream of `Batch`, as if `start` steps had been taken already; it ends where `stop`, asked while it waits,
+    is True."""
     groups = decoded(
         Crops(photographs, size, augment, seed), endless_batches(len(photographs), batch_size, augment, seed, start),
         workers=workers, ahead=batch_size + 2 * workers,
-        lost=lambda key, reason: (None, [f"{photographs[key[1]]}: {reason}"]),
+        lost=lambda key, reason: (None, [f"{photographs[key[1]]}: {reason}"]), stop=stop,
     )  # fmt: skip
     with closing(groups):
         for samples in groups:

@@ -200,7 +200,7 @@ def _train(
     while state.step < run.end(state):
         loader = content_loader(
             photographs, size=config.crop_size, augment=config.augment, batch_size=config.batch_size, seed=config.seed,
-            start=state.step, workers=config.workers, pin=device.type == "cuda",
+            start=state.step, workers=config.workers, pin=device.type == "cuda", stop=stop,
         )  # fmt: skip
         for batch in loader:
             # 5a. Photographs to the device.
@@ -288,6 +288,9 @@ def _train(
                 if stopping:
                     return FitResult(checkpoint, None, state.step, run.end(state), interrupted=True)
             run.preview_when_due(state.network)
+        else:  # asked to stop while it waited for photographs
+            saved = run.save(state) if state.step and _is_finite(state.network) else None
+            return FitResult(saved, None, state.step, run.end(state), interrupted=True)
 
     # 6. The style as one file.
     checkpoint = run.save(state)
