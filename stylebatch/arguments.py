@@ -11,7 +11,9 @@ from typing import Any
 import click
 
 from stylebatch.errors import StylebatchError
+from stylebatch.files import identity, is_folder
 from stylebatch.formats import PICTURE_SUFFIXES
+from stylebatch.manifest import is_result
 
 #: Files that a person would call a film by their name; others are films as well.
 _FILM_SUFFIXES = frozenset(
@@ -23,10 +25,14 @@ _MOVING_SUFFIXES = frozenset((".gif", ".webp", ".png", ".apng", ".avif"))
 
 
 class PathType(click.Path):
-    """A path as `Path`; an empty one, as a script gives whose variable is not set, is not taken for this folder."""
+    """A path; an empty one, as a script gives whose variable is not set, is not taken for this folder.
 
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
+    Args:
+        path_type: `str` keeps a separator at the end.
+    """
+
+    def __init__(self, path_type: type[Path] | type[str] = Path) -> None:
+        super().__init__(path_type=path_type)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
@@ -97,7 +103,7 @@ def command_for(path: Path) -> str | None:
     return "image" if path.is_file() else None
 
 
-def expect(command: str, path: Path, *others: Path | None) -> None:
+def expect(command: str, path: Path, *others: Path | str | None) -> None:
     """Whether a path that was given to a command of `stylebatch` is there, and not one for another command.
 
     Raises:
@@ -117,7 +123,7 @@ def expect(command: str, path: Path, *others: Path | None) -> None:
     ):
         return
     if command == "video" and (films := _films_in(path)):
-        given = [f"{shlex.quote(str(path))}/*{films[0].suffix}", *_quoted(others or (Path("OUT"),))]
+        given = [f"{shlex.quote(str(path))}/*{films[0].suffix}", *(_quoted(others) or ["OUT"])]
         raise StylebatchError(f"{path}: is a folder; name the films in it: stylebatch video {' '.join(given)}")
     outputs = [other for other in others if other is not None]
     if meant == "folder" and not outputs:
@@ -126,7 +132,41 @@ def expect(command: str, path: Path, *others: Path | None) -> None:
     raise StylebatchError(f"{path}: is a {what[meant]}; the command for it is stylebatch {words}")
 
 
-def _quoted(paths: Sequence[Path | None]) -> list[str]:
+def inputs_and_output(command: str, words: Sequence[str], output: str | None) -> tuple[list[Path], str | None]:
+    """What `INPUT... [OUT]` means for a command of `stylebatch`. As of `cp`, the last of several words is the output, and of
+    more than two it is a folder; but a file that is there and no result of the input is none.
+
+    Args:
+        output: that of an option; the words are inputs then.
+
+    Raises:
+        StylebatchError: there is no telling the output, or it is the input; or as `expect`, for a single input: of several,
+            one that is wrong fails alone.
+    """
+    kind = {"image": "photographs", "video": "clips"}[command]
+    inputs = [Path(word) for word in words]
+    by_option = output is not None
+    if not by_option and len(words) > 1:
+        *inputs, _ = inputs
+        output = words[-1]
+    if len(inputs) == 1:
+        expect(command, inputs[0], output)
+    if output is None or is_folder(output):
+        return inputs, output
+    if len(inputs) > 1:
+        raise StylebatchError(f"{output}: several {kind} need a folder as the {'output' if by_option else 'last argument'}")
+    path = Path(output)
+    if path.exists() and identity(path) == identity(inputs[0]):
+        raise StylebatchError(f"{output}: output and input are the same file; give another output")
+    if not by_option and path.is_file() and not is_result(path, inputs[0]):
+        raise StylebatchError(
+            f"{output}: is there already; several {kind} need a folder as the last argument, and "
+            f"--output {shlex.quote(output)} --overwrite replaces it"
+        )
+    return inputs, output
+
+
+def _quoted(paths: Sequence[Path | str | None]) -> list[str]:
     return [shlex.quote(str(path)) for path in paths if path is not None]
 
 

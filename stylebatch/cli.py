@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from stylebatch import __version__
-from stylebatch.arguments import Commands, Number, PathType, expect
+from stylebatch.arguments import Commands, Number, PathType, expect, inputs_and_output
 from stylebatch.errors import OutputError, StylebatchError, TrainingError
+from stylebatch.files import is_folder
+from stylebatch.formats import format_of
 from stylebatch.interrupt import Interrupt, catch_interrupts
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ _Result = TypeVar("_Result")
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 PATH = PathType()
+#: Of which a separator at the end says that it is a folder.
+WORD = PathType(str)
 
 SIZE = Number(int, "px")
 COUNT, COUNT_OR_NONE = Number(int, "", least=1), Number(int, "", least=0)
@@ -167,6 +171,12 @@ def _style_options(function: Callable[..., None]) -> Callable[..., None]:
     )(function)  # fmt: skip
 
 
+def _output_option(function: Callable[..., None]) -> Callable[..., None]:
+    return click.option("--output", "-o", metavar="OUT", type=WORD, help="The file or folder to write, instead of OUT.")(
+        function
+    )
+
+
 def _image_options(function: Callable[..., None]) -> Callable[..., None]:
     """The fields of `ImageOptions`, which owns their defaults: what is not given arrives as None or False."""
     options = [
@@ -262,34 +272,47 @@ def folder(source: Path, output: Path | None, style: str, as_json: bool, **optio
         sys.exit(SOME_FAILED)
 
 
-@main.command(short_help="Stylize one photograph.")
-@click.argument("source", metavar="PHOTO", type=PATH)
-@click.argument("output", metavar="[OUT]", type=click.Path(), required=False)
+@main.command(short_help="Stylize photographs.")
+@click.argument("words", metavar="PHOTO... [OUT]", nargs=-1, required=True, type=WORD)
 @_style_options
 @click.option("--grid", is_flag=True, help="Also write original | stylized, as NAME_grid.jpg.")
+@_output_option
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 @_image_options
 @_device_options
 @command
-def image(source: Path, output: str | None, style: str, **options: Any) -> None:
-    """Stylize one PHOTO into OUT, a file or a folder; by default into PHOTO_STYLE beside it."""
-    from stylebatch.formats import format_of
-
-    into = None if output is None else Path(output)
-    expect("image", source, into)
-    if into and (into.is_dir() or str(output).endswith(("/", os.sep))):
-        into = into / source.name
-    if into:
-        format_of(into)
+def image(words: tuple[str, ...], output: str | None, style: str, **options: Any) -> None:
+    """Stylize a PHOTO into OUT, file or folder, by default into PHOTO_STYLE beside it, or several into the folder OUT."""
+    photos, output = inputs_and_output("image", words, output)
+    if output and not is_folder(output):
+        format_of(Path(output))
     image_options = _as_image_options(options)
     style = _checked(style, options["strength"], options["device"])
     from stylebatch.jobs import stylize_image
+    from stylebatch.stylizer import Stylizer
 
-    def note(text: str) -> None:
-        click.echo(printable(f"{source}: {text}"), err=True)
+    settings = {name: options.pop(name) for name in ("strength", "device", "precision", "backend")}
+    stylizer = _until_stopped(lambda: Stylizer(style, **settings))
+    done: list[Path] = []
+    failed = 0
+    for photo in photos:
 
-    path = _until_stopped(lambda: stylize_image(source, into, style, options=image_options, note=note, **options))
-    click.echo(printable(str(path)))
+        def note(text: str, photo: Path = photo) -> None:
+            click.echo(printable(f"{photo}: {text}"), err=True)
+
+        try:
+            job = functools.partial(stylize_image, photo, output, stylizer, keep=[*photos, *done], note=note)
+            path = _until_stopped(functools.partial(job, options=image_options, **options))
+        except StylebatchError as error:
+            if len(photos) == 1:
+                raise
+            failed += 1
+            click.echo(printable(f"failed: {error}"), err=True)
+        else:
+            done.append(path)
+            click.echo(printable(str(path)))
+    if failed:
+        sys.exit(SOME_FAILED)
 
 
 def _as_time(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
@@ -341,8 +364,9 @@ def _video_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @main.command(short_help="Stylize films.")
-@click.argument("paths", metavar="CLIP... [OUT]", nargs=-1, required=True, type=PATH)
+@click.argument("words", metavar="CLIP... [OUT]", nargs=-1, required=True, type=WORD)
 @_style_options
+@_output_option
 @click.option("--overwrite", is_flag=True, help="Replace what is there and no result of CLIP with these options.")
 @_video_options
 @_device_options
@@ -350,7 +374,8 @@ def _video_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @command
 def video(
-    paths: tuple[Path, ...],
+    words: tuple[str, ...],
+    output: str | None,
     style: str,
     strength: float,
     device: str,
@@ -359,21 +384,21 @@ def video(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Stylize a CLIP, by default into CLIP_STYLE beside it, or several into the folder OUT."""
-    if len(paths) <= 2:  # of several, one that is wrong fails alone
-        expect("video", *paths)
+    """Stylize a CLIP into OUT, film or folder, by default into CLIP_STYLE beside it, or several into the folder OUT."""
+    clips, output = inputs_and_output("video", words, output)
     video_options = _as_video_options(options)
     style = _checked(style, strength, device)
     from stylebatch.stylizer import Stylizer
-    from stylebatch.video import clips_and_output, stylize_video
+    from stylebatch.video import output_paths, stylize_video
 
-    clips, output = clips_and_output(paths)
     done: list[VideoSummary] = []
     failures: list[tuple[Path, StylebatchError]] = []
     with catch_interrupts() as interrupt:
         stylizer = interrupt.wait_for(
             lambda: Stylizer(style, strength=strength, device=device, precision=precision, backend=backend)
         )
+        if stylizer is not None:
+            output_paths(clips, output, stylizer.name, video_options)
         for clip in clips:
             if stylizer is None or interrupt():
                 break
@@ -437,7 +462,6 @@ def grid(
     photos: tuple[Path, ...], styles: tuple[str, ...], strengths: tuple[float, ...], epochs: Path | None, **options: Any
 ) -> None:
     """Make a contact sheet: PHOTOS down, the original and styles across, or one style's epochs."""
-    from stylebatch.formats import format_of
     from stylebatch.options import check_device
     from stylebatch.styles import check_style, epoch_checkpoints
 
@@ -474,8 +498,6 @@ def styles(context: click.Context, as_json: bool, sheet: Path | None, output: Pa
     if context.invoked_subcommand:
         return
     if sheet:
-        from stylebatch.formats import format_of
-
         expect("image", sheet)
         format_of(output)
         from stylebatch.jobs import style_sheet

@@ -225,6 +225,13 @@ def name_folding(folder: Path) -> Callable[[str], str]:
     return lambda name: reduce(lambda folded, change: change(folded), changes, name)
 
 
+def is_folder(path: Path | str) -> bool:
+    """Whether a path stands for a folder: it is one, or is called like one and nothing is there."""
+    if os.path.lexists(path):
+        return Path(path).is_dir()
+    return str(path).endswith(("/", os.sep)) or not Path(path).suffix
+
+
 def identity(path: Path) -> tuple[int, int] | None:
     """What tells a file or folder from all others, by whatever name; None if nothing is there."""
     try:

@@ -13,7 +13,7 @@ from PIL import Image
 from stylebatch.colour import to_8_bits
 from stylebatch.device import cores
 from stylebatch.errors import StylebatchError
-from stylebatch.files import atomic_write, create, identity, is_within, taken
+from stylebatch.files import atomic_write, create, identity, is_folder, is_within, taken
 from stylebatch.files import replace as put_in_place
 from stylebatch.formats import EXPORT, format_of, told_apart
 from stylebatch.frame import Failure, Frame, Pixels
@@ -118,23 +118,27 @@ def _settings(stylizer: Stylizer, options: ImageOptions) -> dict[str, Any]:
 def stylize_image(
     source: Path | str,
     output: Path | str | None = None,
-    style: str | Path = "hosi",
+    style: str | Path | Stylizer = "hosi",
     *,
     strength: float = 1.0,
     options: ImageOptions = ImageOptions(),  # noqa: B008 (frozen)
     grid: bool = False,
     overwrite: bool = False,
+    keep: Sequence[Path] = (),
     device: str = "auto",
     precision: str = "auto",
     backend: str = "auto",
     note: Callable[[str], None] = lambda _: None,
 ) -> Path:
-    """Stylize one photograph; the format is that of `output`'s extension, else the photograph's.
+    """Stylize one photograph.
 
     Args:
-        output: by default `{name}_{style}` with the photograph's extension, beside it.
-        style, strength, options, grid: as in `stylize_folder`.
+        output: a file, whose extension chooses the format, or a folder, where the result has the photograph's name; by
+            default `{name}_{style}` beside the photograph, in its format.
+        style: as in `stylize_folder`, or a `Stylizer`, which then has strength, device, precision and backend.
+        strength, options, grid: as in `stylize_folder`.
         overwrite: replace what is there.
+        keep: files that are not replaced even so.
         note: told what of the photograph did not come through, or not as it was.
 
     Returns:
@@ -144,14 +148,21 @@ def stylize_image(
         StylebatchError: bad input, or an output that is there or cannot be written.
     """
     source = Path(source)
-    if output:
+    folder = output is not None and is_folder(output)
+    if output and not folder:
         options = replace(options, format=format_of(Path(output)))
+        _check_output(Path(output), [source, *keep], overwrite)
     frames = _read(source, options)
-    stylizer = Stylizer(style, strength=strength, device=device, precision=precision, backend=backend)
+    if not isinstance(style, Stylizer):
+        style = Stylizer(style, strength=strength, device=device, precision=precision, backend=backend)
+    stylizer = style
     written = Path(frames[0].info.extra.output)
-    path = Path(output) if output else source.with_name(f"{written.stem}_{stylizer.name}{written.suffix}")
-    for output in (path, grid_path(path)) if grid else (path,):
-        _check_output(output, [source], overwrite)
+    if output:
+        path = Path(output) / written if folder else Path(output)
+    else:
+        path = source.with_name(f"{written.stem}_{stylizer.name}{written.suffix}")
+    for each in (path, grid_path(path)) if grid else (path,):
+        _check_output(each, [source, *keep], overwrite)
     put = put_in_place if overwrite else create
     sink = ImageSink(path.parent, options=options, grid=grid, put=lambda _, temp, path: put(temp, path))
     for frame in frames:

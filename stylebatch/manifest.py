@@ -197,6 +197,18 @@ class Manifest:
             return real.as_posix()
 
 
+def is_result(output: Path, source: Path) -> bool:
+    """Whether `output` was written by a run whose input was `source`, with whatever options, and nobody has changed it.
+
+    Raises:
+        OutputError: as `Manifest`.
+    """
+    if not (output.parent / NAME).exists():
+        return False
+    with Manifest(output.parent, source, {}) as manifest:
+        return manifest.standing(Content(source), output) is Standing.OTHERWISE
+
+
 def digest_of(value: Any) -> str:
     """SHA-256 of a JSON value, in hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

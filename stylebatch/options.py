@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, fields
+from fractions import Fraction
 from typing import Any
 
 from stylebatch.errors import StylebatchError
@@ -12,7 +13,7 @@ from stylebatch.formats import CHOICES
 #: The widest network that is trained and read.
 MAX_WIDTH = 128
 #: Of options that say what is taken or refused: what is taken comes out the same.
-_LIMIT = {"limit": True}
+LIMIT = {"limit": True}
 
 _DEVICE = re.compile(r"auto|cpu(:0)?|mps(:0)?|cuda(:\d+)?")
 
@@ -41,8 +42,8 @@ class ImageOptions:
     preserve_color: bool = False
     size: int | None = None
     keep_work_size: bool = False
-    allow_truncated: bool = field(default=False, metadata=_LIMIT)
-    max_megapixels: int = field(default=512, metadata=_LIMIT)
+    allow_truncated: bool = field(default=False, metadata=LIMIT)
+    max_megapixels: int = field(default=512, metadata=LIMIT)
 
     def __post_init__(self) -> None:
         if self.format is not None:
@@ -59,7 +60,7 @@ class ImageOptions:
 
     def as_settings(self) -> dict[str, Any]:
         """What changes the bytes of an output, as JSON values."""
-        return {each.name: getattr(self, each.name) for each in fields(self) if "limit" not in each.metadata}
+        return settings_of(self)
 
     def work_size(self, width: int, height: int) -> tuple[int, int]:
         """What the network sees of a picture of width × height."""
@@ -68,6 +69,12 @@ class ImageOptions:
 
 
 DEFAULTS = ImageOptions()
+
+
+def settings_of(options: Any) -> dict[str, Any]:
+    """The fields of a dataclass that are no `LIMIT`, as JSON values."""
+    values = {each.name: getattr(options, each.name) for each in fields(options) if "limit" not in each.metadata}
+    return {name: str(value) if isinstance(value, Fraction) else value for name, value in values.items()}
 
 
 def check_device(name: str) -> None:

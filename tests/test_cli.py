@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from conftest import picture
+from conftest import CODED_LEVELS, picture
 from PIL import Image
 
 import stylebatch.cli
@@ -335,6 +336,63 @@ def test_what_is_meant_is_done(newcomer: Path, checkpoint: Path) -> None:
     assert invoke("stylebatch", "image", "cat.jpg", "same.png", "--style", "la_muse", "--strength", "0.5").exit_code == 0
     assert Path("half.png").read_bytes() == Path("same.png").read_bytes()
     assert invoke("stylebatch", "styles", "list").stdout == invoke("stylebatch", "styles").stdout
+
+
+@pytest.mark.usefixtures("newcomer")
+def test_several_photographs(checkpoint: Path) -> None:
+    """Into a folder, as by `cp`; one that fails is named, and no photograph or result is replaced by another."""
+    for name in ("a/x.jpg", "b/x.jpg", "y.png"):
+        Path(name).parent.mkdir(exist_ok=True)
+        picture(40, 30, seed=name).save(name)
+    Path("broken.jpg").write_text("no picture")
+    command = ("stylebatch", "image", "a/x.jpg", "b/x.jpg", "none.jpg", "broken.jpg", "y.png", "out", "--style", checkpoint)
+    for overwrite in ((), ("--overwrite",)):
+        result = invoke(*command, *overwrite)
+        assert result.exit_code == 1
+        assert result.stdout.splitlines() == (["out/x.jpg", "out/y.png"])
+        told = result.stderr
+        assert "failed: none.jpg: no such photograph" in told
+        assert "failed: broken.jpg: not an image" in told
+        assert "failed: out/x.jpg: " in told
+    again = invoke(*command)
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert "out/y.png: is there already; --overwrite replaces it" in again.stderr
+    assert invoke("stylebatch", "image", "y.png", "cat.jpg", "-o", "folder/", "--style", checkpoint).exit_code == 0
+    assert sorted(path.name for path in Path("folder").iterdir()) == ["cat.jpg", "y.png"]
+    assert (
+        invoke("stylebatch", "image", "y.png", "-o", "folder/cat.jpg", "--overwrite", "--style", checkpoint).exit_code == 0
+    )
+    with Image.open("folder/cat.jpg") as cat, Image.open("out/y.png") as painted:
+        assert np.abs(np.asarray(cat, dtype=int) - np.asarray(painted, dtype=int)).mean() < CODED_LEVELS
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "image cat.jpg painting.jpg", "image cat.jpg painting.jpg --overwrite",
+        "image cat.jpg in/a.jpg painting.jpg --overwrite",
+        "image cat.jpg cat.jpg --overwrite", "image cat.jpg link.jpg --overwrite", "image cat.jpg -o link.jpg --overwrite",
+        "image cat.jpg . --overwrite", "image cat.jpg -o painting.jpg", "image cat.jpg painting.jpg . --overwrite",
+        "grid cat.jpg -o painting.jpg", "grid cat.jpg -o cat.jpg --overwrite",
+        "grid in/a.jpg cat.jpg -o link.jpg --overwrite",
+        "styles --sheet cat.jpg -o painting.jpg", "styles --sheet cat.jpg -o cat.jpg --overwrite",
+    ],
+)  # fmt: skip
+def test_no_photograph_is_taken_for_an_output(typed: str, newcomer: Path) -> None:
+    os.link("cat.jpg", "link.jpg")
+    before = {path: path.read_bytes() for path in newcomer.rglob("*") if path.is_file()}
+    result = invoke("stylebatch", *typed.split())
+    assert result.exit_code in (1, 2)
+    assert re.search("is there|same file|need a folder", result.stderr)
+    assert {path: path.read_bytes() for path in newcomer.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.usefixtures("newcomer")
+def test_a_sheet_replaces_what_it_is_told_to(checkpoint: Path) -> None:
+    command = ("stylebatch", "grid", "cat.jpg", "--style", checkpoint, "--width", 64)
+    assert invoke(*command).exit_code == 0
+    assert "grid.png: is there already; --overwrite replaces it" in invoke(*command).stderr
+    assert invoke(*command, "--overwrite").exit_code == 0
 
 
 @pytest.mark.parametrize("program", ["stylebatch", "trainer"])

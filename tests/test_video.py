@@ -331,7 +331,7 @@ def test_stopped_and_continued_is_uninterrupted(checkpoint: Path, tmp_path: Path
     seen: list[int] = []
     parts = tmp_path / "parts.mp4"
     stopped = styled(
-        source, parts, checkpoint, progress=lambda summary: seen.append(summary.finished), stop=lambda: len(seen) >= 13
+        source, parts, checkpoint, progress=lambda summary: seen.append(summary.finished), stop=lambda: seen[-1] >= 13
     )
     assert stopped.interrupted
     assert 13 <= stopped.done < 23
@@ -384,6 +384,7 @@ def test_what_changes_frames_starts_anew(checkpoint: Path, tmp_path: Path) -> No
     assert output.read_bytes() == before
     assert styled(source, output, checkpoint, overwrite=True).skipped == 1  # the same command goes on
     assert styled(source, output, checkpoint, overwrite=True).unchanged
+    assert styled(source, output, checkpoint, max_megapixels=1).unchanged  # a limit changes no result
     status = source.stat()
     make_clip(source, frames=12, rate=50)
     os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -567,7 +568,13 @@ def bad_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (("pipe.mp4",), "pipe.mp4: is a FIFO, not a file; give a film"),
         (("sound.mp4",), "sound.mp4: no video in it"),
         (("a.mp4", "a.mp4"), "output and input are the same file"),
-        (("a.mp4", "foreign.mp4"), "foreign.mp4: is there, and no result of a.mp4; --overwrite replaces it"),
+        (("a.mp4", "foreign.mp4"), "foreign.mp4: is there already; several clips need a folder"),
+        (("a.mp4", "foreign.mp4", "--overwrite"), "--output foreign.mp4 --overwrite replaces it"),
+        (("a.mp4", "-o", "foreign.mp4"), "foreign.mp4: is there, and no result of a.mp4; --overwrite replaces it"),
+        (("a.mp4", "folder.mp4/../a.mp4"), "output and input are the same file"),
+        (("a.mp4", "text.mp4", "-o", "b.mp4"), "b.mp4: several clips need a folder as the output"),
+        (("a.mp4", "folder.mp4/a.mp4", "new/"), "folder.mp4/a.mp4: would be written to new/a_plain.mp4, as a.mp4 is"),
+        (("a.mp4", "a.mpg", "new", "--every", "2"), "a.mpg: would be written to new, as a.mp4 is; give them a folder each"),
         (("a.mp4", "b.wmv"), "b.wmv: none that is written; choose from .mp4"),
         (("a.mp4", "b.mp4", "c.mp4"), "several clips need a folder as the last argument"),
         (("a.mp4", "--style", "nobody"), "style 'nobody': unknown"),
@@ -624,6 +631,36 @@ def test_several_clips_into_a_folder(checkpoint: Path, tmp_path: Path) -> None:
     assert "broken.mp4: no film" in summary["failed"][0]["reason"]
     assert set(summary["films"][0]["waits"]) == {"decoder", "network", "encoder"}
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".stylebatch.jsonl", "a_plain.mp4", "c_plain.mkv"]
+
+
+def test_a_film_is_replaced_by_its_own_clip_alone(checkpoint: Path, tmp_path: Path) -> None:
+    """Another clip of the same name, in another container or folder, leaves the film as it is; so does a preview."""
+    args = ("--style", checkpoint, "--device", "cpu")
+    clip, other = make_clip(tmp_path / "clip.mp4", frames=48), make_clip(tmp_path / "clip.mkv", frames=4)
+    assert invoke(clip, *args).exit_code == 0
+    film = tmp_path / "clip_plain.mp4"
+    before = film.read_bytes()
+    assert invoke(clip, "--preview", 1, *args).exit_code == 0
+    assert len(shown(tmp_path / "clip_plain_preview.mp4")) < 48
+    other.rename(tmp_path / "clip.mpg")
+    result = invoke(tmp_path / "clip.mpg", *args)
+    assert result.exit_code == 2
+    assert (
+        "clip_plain.mp4: is there, and no result of clip.mpg; --overwrite replaces it, another output keeps" in result.stderr
+    )
+    pictures = (tmp_path / "clip.mpg", tmp_path / "pictures", "--every", 2, *args)
+    assert invoke(*pictures).exit_code == 0
+    refused = invoke(clip, *pictures[1:])
+    assert "pictures/clip_000000.png: is there, and no result of clip.mp4" in refused.stderr
+    assert film.read_bytes() == before
+    assert "unchanged" in invoke(clip, film, *args, "--overwrite").stdout  # what it made is no second clip
+    retouched = invoke(clip, film, *args, "--crf", 30, "--overwrite")
+    assert (retouched.exit_code, film.read_bytes() == before) == (0, False)
+    clips = {path: path.read_bytes() for path in (clip, tmp_path / "clip.mpg")}
+    for clip_and_clip in ((clip, tmp_path / "clip.mpg"), (clip, tmp_path / "clip.mpg", tmp_path)):
+        assert invoke(*clip_and_clip, *args, "--overwrite").exit_code == 2
+    assert {path: path.read_bytes() for path in clips} == clips
+    assert invoke(clip, "-o", tmp_path / "clip.mpg.mp4", *args).exit_code == 0
 
 
 def test_pictures_of_every_nth_frame(checkpoint: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from stylebatch.lazy import lazy_names
 
 if TYPE_CHECKING:
     from stylebatch.video.job import VideoSummary as VideoSummary
-    from stylebatch.video.job import clips_and_output as clips_and_output
+    from stylebatch.video.job import output_paths as output_paths
     from stylebatch.video.job import stylize_video as stylize_video
     from stylebatch.video.options import VideoOptions as VideoOptions
     from stylebatch.video.sink import VideoSink as VideoSink
@@ -19,7 +19,7 @@ _HOMES = {
     "VideoSink": "sink",
     "VideoSource": "source",
     "VideoSummary": "job",
-    "clips_and_output": "job",
+    "output_paths": "job",
     "stylize_video": "job",
 }
 

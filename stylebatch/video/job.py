@@ -10,7 +10,7 @@ from typing import Any
 
 from stylebatch.colour import resized
 from stylebatch.errors import OutputError, StylebatchError
-from stylebatch.files import check_name, identity, remove_temporaries
+from stylebatch.files import check_name, identity, is_folder, name_folding, remove_temporaries
 from stylebatch.frame import Frame, FrameInfo
 from stylebatch.images import ImageExtra, ImageSink, grid_path
 from stylebatch.loader import FilmBatches
@@ -71,8 +71,8 @@ def stylize_video(
     again. What it has made of a film that has changed since is made anew. Nothing else that is there is replaced.
 
     Args:
-        output: a film, whose extension chooses the container, or a folder for it; by default `{name}_{style}` beside the
-            source, in its container, or in MP4 if that one is not written.
+        output: a film, whose extension chooses the container, or a folder for it; by default `{name}_{style}`, of a preview
+            `{name}_{style}_preview`, beside the source, in its container, or in MP4 if that one is not written.
         style: a name, a checkpoint's path, a mix, or a `Stylizer`, which then has strength, device, precision and backend.
         strength: as in `stylize_folder`.
         overwrite: replace what is there and was not made from this film, or with other options.
@@ -89,7 +89,7 @@ def stylize_video(
     if not isinstance(style, Stylizer):
         style = Stylizer(style, strength=strength, device=device, precision=precision, backend=backend)
     stylizer = style
-    path = output_path(film.path, output, stylizer.name, pictures=bool(options.every))
+    (path,) = output_paths([film.path], output, stylizer.name, options)
     summary = VideoSummary(total=film.clip.expected_frames(options) or 0, output=path)
     settings = {
         "style": stylizer.digest,
@@ -195,38 +195,39 @@ def _batches(frames: Iterator[Frame], stylizer: Stylizer, batch_size: int | None
     )
 
 
-def clips_and_output(paths: Sequence[Path]) -> tuple[list[Path], Path | None]:
-    """What `CLIP... [OUT]` on a command line means: of several paths the last is the output, of three or more a folder.
+def output_paths(clips: Sequence[Path], output: Path | str | None, style: str, options: VideoOptions) -> list[Path]:
+    """Where the result of each clip goes.
 
     Raises:
-        StylebatchError: several clips, and no folder for them.
+        StylebatchError: one would replace a clip, or the result of another.
     """
-    if len(paths) == 1:
-        return list(paths), None
-    *clips, output = paths
-    if len(clips) > 1 and not output.is_dir() and (output.exists() or output.suffix):
-        raise StylebatchError(f"{output}: several clips need a folder as the last argument")
-    return clips, output
+    paths = [output_path(clip, output, style, options) for clip in clips]
+    makers: dict[object, Path] = {}
+    for clip, path in zip(clips, paths, strict=True):
+        written = path / clip.stem if options.every else path
+        key = identity(written.parent) or written.parent, name_folding(written.parent)(written.name)
+        if key in makers:
+            raise StylebatchError(f"{clip}: would be written to {path}, as {makers[key]} is; give them a folder each")
+        if path.exists() and identity(path) in map(identity, clips):
+            raise StylebatchError(f"{path}: output and input are the same file; give another output")
+        makers[key] = clip
+    return paths
 
 
-def output_path(source: Path, output: Path | str | None, style: str, *, pictures: bool = False) -> Path:
+def output_path(source: Path, output: Path | str | None, style: str, options: VideoOptions) -> Path:
     """Where the film goes, or the folder of its pictures.
 
     Raises:
-        StylebatchError: onto its source.
         OutputError: the file system takes no such name.
     """
-    if pictures:
+    if options.every:
         path = source.with_name(f"{source.stem}_{style}_frames") if output is None else Path(output)
         check_name(path / _picture_name(source, 0))
         return path
     suffix = source.suffix if source.suffix.lower() in CONTAINERS else ".mp4"
-    name = f"{source.stem}_{style}{suffix}"
+    name = f"{source.stem}_{style}{'_preview' if options.preview else ''}{suffix}"
     path = source.with_name(name) if output is None else Path(output)
-    check_name(path)
-    if path.is_dir() or not path.suffix:
-        path = path / name
-    if identity(path) == identity(source):
-        raise StylebatchError(f"{path}: output and input are the same file; give another output")
+    if output is not None and is_folder(output):
+        path /= name
     check_name(path)
     return path

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from stylebatch.errors import StylebatchError
+from stylebatch.options import LIMIT, settings_of
 
 #: What films are encoded in; `encoding.CODECS` says how.
 CODECS = ("h264", "h265", "av1", "vp9", "prores", "ffv1", "h264_nvenc", "h265_nvenc", "av1_nvenc")
@@ -19,7 +20,7 @@ ON_CORRUPT = ("fail", "repeat")
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """Everything that changes the frames of an output.
+    """What can be asked for of a film.
 
     Attributes:
         codec: one of `CODECS`, "gif" for GIF; by default what is usual in the container.
@@ -53,7 +54,7 @@ class VideoOptions:
     fps: Fraction | None = None
     side_by_side: bool = False
     every: int | None = None
-    max_megapixels: int = 60
+    max_megapixels: int = field(default=60, metadata=LIMIT)
     on_corrupt: str = "fail"
 
     def __post_init__(self) -> None:
@@ -90,8 +91,8 @@ class VideoOptions:
         return self.start is not None or self.end is not None or self.preview is not None
 
     def as_settings(self) -> dict[str, Any]:
-        """The same as JSON values."""
-        return {name: str(value) if isinstance(value, Fraction) else value for name, value in asdict(self).items()}
+        """What changes the frames of an output, as JSON values."""
+        return settings_of(self)
 
 
 def parse_time(text: str) -> float:
