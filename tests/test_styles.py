@@ -200,9 +200,11 @@ def test_a_style_trained_here_comes_before_an_added_one_and_a_shipped_one(
         find_style("base")
 
 
-def test_strength_nothing_is_the_photograph(tmp_path: Path) -> None:
+@pytest.mark.parametrize("width", [32, 16])
+def test_strength_nothing_is_the_photograph(width: int, tmp_path: Path) -> None:
     """Over photographs that the base was not trained with. The style, noise on the base, has no part in it at 0."""
-    base = load_checkpoint(base_of(32))
+    base = load_checkpoint(base_of(width))
+    assert base.width == width
     noisy = {key: tensor + 0.1 * torch.randn_like(tensor) for key, tensor in base.model.items()}
     save_safetensors(Checkpoint(noisy, {**base.metadata, "style": "noisy", "base": base.digest}), tmp_path / "n.safetensors")
     stylizer = Stylizer(tmp_path / "n.safetensors", strength=0, device="cpu", precision="fp32")

@@ -51,7 +51,7 @@ class FitConfig:
     vgg: str = _option("caffe", "Loss network: caffe (embedded), IMAGENET1K_V1, IMAGENET1K_FEATURES or a path.")
     vgg_input: str = _option("auto", "How the loss network is fed.", ("auto", "caffe", "imagenet", "raw"))
     padding_mode: str = _option("reflect", "How the network's convolutions pad.", ("reflect", "zeros"))
-    width: int = _option(32, "Channels of the network at full size; 16 is half the network.")
+    width: int = _option(32, "Channels of the network at full size: 32, 16, or any other with --init none.")
     checkpoint_steps: int = _option(100, "Steps between checkpoints.")
     checkpoint_epochs: int | None = _option(None, "Epochs between checkpoints, instead of --checkpoint-steps.")
     init: str = _option(
