@@ -200,13 +200,18 @@ def with_sound(
     *,
     begins: float = 0,
     seconds: float | None = None,
+    first: bool = False,
+    **tags: str,
 ) -> Path:
-    """The picture of a film with a tone of `codec` from `begins` seconds on, by default as long as it."""
+    """The picture of a film with a tone of `codec`, tagged, which may come `first`: from `begins` seconds on, by default as
+    long as the film."""
     with av.open(str(film)) as a, av.open(str(output), "w") as b:
         (source,) = a.streams.video
+        made: Any = b.add_stream(codec, rate=rate) if first else None
         video = b.add_stream_from_template(source, opaque=True)
-        sound: Any = b.add_stream(codec, rate=rate)
+        sound: Any = made or b.add_stream(codec, rate=rate)
         sound.codec_context.layout, sound.codec_context.bit_rate = layout, 64_000 * av.AudioLayout(layout).nb_channels
+        sound.metadata.update(tags)
         packets = [packet for packet in a.demux(source) if packet.size]
         seconds = seconds or float(max(packet.pts * packet.time_base for packet in packets))
         resampler = av.AudioResampler(sound.codec_context.format, layout, rate)
@@ -222,13 +227,16 @@ def with_sound(
     return output
 
 
-def with_cues(film: Path, output: Path, cues: Sequence[tuple[int, int, bytes]]) -> Path:
-    """The picture of a film with subtitles: from when, for how long, both in milliseconds, and their text."""
+def with_cues(film: Path, output: Path, cues: Sequence[tuple[int, int, bytes]], *, first: bool = False) -> Path:
+    """The picture of a film with subtitles, which may come `first`: from when, for how long, both in milliseconds, and their
+    text."""
     with av.open(str(film)) as a, av.open(str(output), "w") as b:
         (source,) = a.streams.video
-        video = b.add_stream_from_template(source, opaque=True)
         prefixed = output.suffix in (".mp4", ".mov")
-        text: Any = b.add_stream("mov_text" if prefixed else "webvtt" if output.suffix == ".webm" else "subrip")
+        codec = "mov_text" if prefixed else "webvtt" if output.suffix == ".webm" else "subrip"
+        made: Any = b.add_stream(codec) if first else None
+        video = b.add_stream_from_template(source, opaque=True)
+        text: Any = made or b.add_stream(codec)
         text.codec_context.subtitle_header, text.time_base = _HEADER, Fraction(1, 1_000_000)
         packets = [packet for packet in a.demux(source) if packet.size]
         for start, duration, line in cues:

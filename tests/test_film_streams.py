@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -277,6 +278,85 @@ def test_sound_that_comes_up_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("stylebatch.video.times._LARGEST_PROBE", 1 << 12)
     assert copied(source, tmp_path / "d.mp4") == ["stream 1 (audio ac3) is left out: it begins too late in the file"]
     assert kinds(tmp_path / "d.mp4") == ["h264"]
+
+
+def insert(data: bytes, path: Sequence[bytes], box: bytes) -> bytes:
+    """A box of MP4 or MOV as the last one of that which a path leads to. What follows must not be referred to by place."""
+    end, sizes = len(data), []
+    start = 0
+    for kind in path:
+        start = data.index(kind, start, end) - 4
+        sizes.append(start)
+        end = start + int.from_bytes(data[start : start + 4], "big")
+        start += 8
+    grown = bytearray(data[:end] + box + data[end:])
+    for place in sizes:
+        grown[place : place + 4] = (int.from_bytes(grown[place : place + 4], "big") + len(box)).to_bytes(4, "big")
+    return bytes(grown)
+
+
+def test_marks_beside_the_pixels_are_named(tmp_path: Path) -> None:
+    tags = ["Spherical>true", "Stitched>true", "StitchingSoftware>x", "ProjectionType>equirectangular"]
+    content = bytes.fromhex("ffcc8263f8554a938814587a02521fdd") + "".join(f"<GSpherical:{tag}" for tag in tags).encode()
+    box = (8 + len(content)).to_bytes(4, "big") + b"uuid" + content
+    source = tmp_path / "a.mp4"
+    source.write_bytes(insert(make_clip(source).read_bytes(), [b"moov", b"trak"], box))
+    for output in ("b.mp4", "b.mkv"):
+        said = planned(source, tmp_path / output)
+        assert said == ["left out, for it lies beside the pixels: the mark of a 360° film"]
+
+
+def test_captions_in_pictures_are_named(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "a.m2v", codec="mpeg2video", time_base=Fraction(1, 25), options={})
+    captions = b"\0\0\1\xb2GA94" + bytes.fromhex("03c1fffc942cff")
+    source.write_bytes(source.read_bytes().replace(b"\0\0\1\1", captions + b"\0\0\1\1"))
+    said = planned(source, tmp_path / "b.mp4")
+    assert said == ["left out, for it lies beside the pixels: closed captions (CEA-608, CEA-708)"]
+
+
+def test_where_a_phone_has_its_metadata(tmp_path: Path) -> None:
+    tags = {"title": "Probe", "com.apple.quicktime.make": "Maker", "com.apple.quicktime.location.ISO6709": "+47.1+008.5/"}
+    with (
+        av.open(str(make_clip(tmp_path / "a.mp4"))) as a,
+        av.open(str(tmp_path / "b.mov"), "w", options={"movflags": "use_metadata_tags"}) as b,
+    ):
+        b.metadata.update(tags)
+        stream = b.add_stream_from_template(a.streams.video[0], opaque=True)
+        for packet in a.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                b.mux(packet)
+    for name, lost in (("c.mov", []), ("c.mkv", []), ("c.mp4", [f"metadata is left out: {', '.join(sorted(tags)[:2])}"])):
+        assert copied(tmp_path / "b.mov", tmp_path / name) == lost
+        with av.open(str(tmp_path / name)) as container:
+            found = {key.lower(): value for key, value in container.metadata.items()}
+        assert {key: value for key, value in tags.items() if key.lower() in found and found[key.lower()] == value} == (
+            {"title": "Probe"} if lost else tags
+        )
+
+
+def test_what_streams_are_called(tmp_path: Path) -> None:
+    source = with_sound(make_clip(tmp_path / "p.mp4"), tmp_path / "a.mkv", "ac3", "stereo", title="Director", take="7")
+    assert copied(source, tmp_path / "b.mkv") == []
+    assert copied(source, tmp_path / "c.mp4") == ["metadata of stream 1 is left out: TAKE"]
+    assert copied(tmp_path / "c.mp4", tmp_path / "d.mkv") == []
+    for name in ("b.mkv", "d.mkv"):
+        with av.open(str(tmp_path / name)) as container:
+            assert container.streams[1].metadata["title"] == "Director"
+
+
+def test_tracks_that_are_empty_in_a_part(tmp_path: Path) -> None:
+    """Also if they come before the picture, whose place in the file then is another one."""
+    film = with_cues(make_clip(tmp_path / "p.mp4", frames=50), tmp_path / "a.mkv", [(100, 50, b"line")], first=True)
+    assert kinds(film) == ["subrip", "h264"]
+    assert copied(film, tmp_path / "b.mp4", start=1) == ["stream 0 (subtitle srt) is converted to mov_text"]
+    assert kinds(tmp_path / "b.mp4") == ["mov_text", "h264"]
+    film = with_sound(make_clip(tmp_path / "q.mp4", frames=50), tmp_path / "c.mp4", "aac", "mono", seconds=0.4, first=True)
+    assert copied(film, tmp_path / "d.mp4", start=1) == [
+        "stream 0 (audio aac, und): the track is left out: there is nothing in it"
+    ]
+    assert kinds(tmp_path / "d.mp4") == ["h264"]
+    assert len(shown(tmp_path / "b.mp4")) == len(shown(tmp_path / "d.mp4")) == 25
 
 
 # ---- packets that are refused

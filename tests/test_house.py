@@ -15,7 +15,7 @@ LAYERS = [
     "interrupt",
     "workers",
     "errors frame grid lazy tiff transnet video.extent video.pyav video.timecode",
-    "deep exif files formats h273 jpeg kinds loader stages video.convert",
+    "deep exif files formats h273 jpeg kinds loader stages video.convert video.sidedata",
     "options xmp video.opening",
     "device metadata video.options video.streams video.times",
     "backends checkpoint icc manifest video.decoding",

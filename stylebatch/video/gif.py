@@ -19,7 +19,7 @@ from stylebatch.video.work import Work
 _GIF_RATE = 100
 
 
-def write_gif(work: Work, encoding: Encoding, temp: Path) -> int:
+def write_gif(work: Work, encoding: Encoding, temp: Path) -> None:
     """Each frame with 256 colours of its own, which only now are chosen: the segments keep all."""
     with av.open(as_url(temp), "w", format="gif") as out:
         stream = out.add_stream("gif", rate=_GIF_RATE)
@@ -44,7 +44,6 @@ def write_gif(work: Work, encoding: Encoding, temp: Path) -> int:
                     for packet in stream.encode(graph.vpull()):
                         packet.duration = max(1, round(durations[pts] * encoding.time_base * _GIF_RATE))
                         out.mux(packet)
-    return 0
 
 
 def _palettes(like: VideoFrame) -> Graph:

@@ -28,6 +28,7 @@ from stylebatch.video.streams import (
     first_packets,
     left_out,
     metadata_of,
+    places_of,
     plan_streams,
     timecode_of,
 )
@@ -87,12 +88,13 @@ def join(
         start = _start(work, encoding, source)
         warnings: list[str] = []
         if encoding.container == "gif":
-            track = write_gif(work, encoding, temp)
+            write_gif(work, encoding, temp)
+            places = {source.clip.stream: 0}
         else:
-            track = _write(work, encoding, source, planned, temp, start, warnings)
-        _check(work, encoding, temp, output, track, start)
+            places = _write(work, encoding, source, planned, temp, start, warnings)
+        _check(work, encoding, temp, output, places[source.clip.stream], start)
         with source.opened() as container, open_input(temp) as out:
-            warnings += left_out(container, out)
+            warnings += left_out(container, out, places)
     except (av.FFmpegError, ValueError) as error:
         raise OutputError(f"{output}: cannot be written: {plain(error)}", fatal=isinstance(error, OSError)) from error
     publish(temp, output, put)
@@ -113,19 +115,22 @@ def _write(
     temp: Path,
     start: Fraction,
     warnings: list[str],
-) -> int:
-    """The film with everything else; the index of its stream."""
-    options = _options(encoding)
-    with source.opened() as container, av.open(as_url(temp), "w", format=encoding.container, options=options) as out:
+) -> dict[int, int]:
+    """The film with everything else. Where the source's streams are in it, both by index."""
+    with (
+        source.opened() as container,
+        av.open(as_url(temp), "w", format=encoding.container, options=_options(encoding, container)) as out,
+    ):
         last = work.segments[-1]
         end = (last.last + (last.duration or 1)) * encoding.time_base if source.options.is_cut else None
         tracks = _begin(container, out, planned, encoding, source, start, end)
-        film = tracks.pop(source.clip.stream)
+        film = tracks[source.clip.stream]
+        others = {index: track for index, track in tracks.items() if track is not film}
         packets = _film_packets(work, encoding, cast(VideoStream, film.stream), start)
-        _feed(container, source.times, out, film, tracks, packets, start, end)
-        for track in tracks.values():
+        _feed(container, source.times, out, film, others, packets, start, end)
+        for track in others.values():
             warnings += track.close(encoding.container)
-        return film.stream.index
+        return places_of(tracks, encoding.container)
 
 
 def _begin(
@@ -160,7 +165,7 @@ def _set_timecode(
         film.metadata[TIMECODE] = shifted_timecode(text, clip.rate, frames, encoding.rate)
 
 
-def _options(encoding: Encoding) -> dict[str, str]:
+def _options(encoding: Encoding, container: InputContainer) -> dict[str, str]:
     if encoding.container in ("matroska", "webm"):
         return {"avoid_negative_ts": "disabled"}
     if encoding.container not in ("mp4", "mov"):
@@ -169,7 +174,10 @@ def _options(encoding: Encoding) -> dict[str, str]:
     while scale < 10_000:
         scale *= 2
     # Tracks that start late do so by an edit in the movie's own ticks: as fine as those of the frames.
-    return {"movflags": "+faststart", "movie_timescale": str(min(scale, 2**31 - 1))}
+    flags = "+faststart"
+    if encoding.container == "mov" and any(key.startswith("com.") for key in container.metadata):
+        flags += "+use_metadata_tags"  # as phones and cameras have theirs: place, make, model
+    return {"movflags": flags, "movie_timescale": str(min(scale, 2**31 - 1))}
 
 
 def _film_stream(out: OutputContainer, encoding: Encoding, container: InputContainer, film: int) -> Stream:

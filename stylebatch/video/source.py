@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
-import numpy as np
 from av import VideoFrame
 from av.container import InputContainer
-from av.sidedata.sidedata import Type
 from av.video.stream import VideoStream
 
 from stylebatch.colour import fill_transparent, resized
@@ -28,6 +24,7 @@ from stylebatch.video.filters import equal, frame_base, progressive, resampled, 
 from stylebatch.video.opening import open_film
 from stylebatch.video.options import VideoOptions, show_time
 from stylebatch.video.pyav import fraction, plain
+from stylebatch.video.sidedata import not_kept, turn_of, turned
 from stylebatch.video.times import Times, base_of, from_key, times_of
 
 #: Seconds before a cut from which on decoding runs up to it, over streams whose key frames refer across them.
@@ -158,9 +155,9 @@ class VideoSource:
         for index, picture in enumerate(self._pictures()):
             if index % (options.every or 1) or not wanted(index):
                 continue
-            pixels, alpha = _turned(to_rgb(picture), clip.turn), to_rgb.alpha(picture)
+            pixels, alpha = turned(to_rgb(picture), clip.turn), to_rgb.alpha(picture)
             if alpha is not None:
-                alpha = _turned(alpha, clip.turn)
+                alpha = turned(alpha, clip.turn)
                 pixels = fill_transparent(pixels, alpha)
             work = resized(pixels, clip.work_size(options))
             keep = options.side_by_side and work is not pixels and not options.keep_work_size
@@ -188,7 +185,7 @@ class VideoSource:
             )
             if frame is None:
                 raise StylebatchError(f"{self.path}: no frame in it can be decoded")
-            turn = _turn(frame)
+            turn = turn_of(frame)
             colour = colour_of(frame)
             if colour.hdr:
                 self.warn(f"{colour.hdr} is tone-mapped to BT.709: its highlights lose their range")
@@ -196,6 +193,7 @@ class VideoSource:
                 places = "1 place" if len(times.joints) == 1 else f"{len(times.joints)} places"
                 first = show_time(float(times.joints[0]))
                 self.warn(f"its clock restarts or jumps in {places}, at {first} first: what follows is joined on")
+            next(self._noting(iter([frame])))
             for index, name in times.late.items():
                 if index >= len(container.streams):
                     self.warn(f"{name} is left out: it begins too late in the file")
@@ -225,6 +223,13 @@ class VideoSource:
                 ) from error
         self._look_at_end(clip, times)
         return clip, times
+
+    def _noting(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+        """Say what is beside their pixels and cannot be kept."""
+        for frame in frames:
+            for name in not_kept(frame, tone_mapped=colour_of(frame).hdr is not None):
+                self.warn(f"left out, for it lies beside the pixels: {name}")
+            yield frame
 
     def _look_at_end(self, clip: Clip, times: Times) -> None:
         """A file that ends before its container says is refused before hours are spent on it, or it is said."""
@@ -265,9 +270,8 @@ class VideoSource:
                         container.seek(int(seconds / clip.time_base), stream=stream)
                 else:
                     packets = from_key(packets, first - _RUN_UP)
-            frames = equal(
-                decoded(packets, stream, self.path, repeat=repeat, max_pixels=options.max_pixels, warn=self.warn), self.warn
-            )
+            frames = decoded(packets, stream, self.path, repeat=repeat, max_pixels=options.max_pixels, warn=self.warn)
+            frames = equal(self._noting(frames), self.warn)
             count = 0
             for frame in rising(resampled(progressive(frames), options.fps)):
                 time = float((frame.pts or 0) * frame_base(frame))
@@ -301,29 +305,6 @@ def _check_size(stream: VideoStream, path: Path, max_pixels: int) -> None:
             f"{path}: its frames are {width}×{height}, {megapixels} megapixels, and may take {_MEMORY * megapixels:.0f} GB; "
             f"--max-megapixels {megapixels} takes them"
         )
-
-
-def _turn(frame: VideoFrame) -> tuple[bool, bool, bool]:
-    """Swap axes, flip vertically, flip horizontally: what the display matrix asks, in quarter turns and mirrors."""
-    side_data: Any = frame.side_data
-    if Type.DISPLAYMATRIX not in side_data:
-        return False, False, False
-    matrix = side_data[Type.DISPLAYMATRIX]
-    a, b, _, c, d = struct.unpack("<9i", bytes(matrix)[:36])[:5]
-    if abs(b) > abs(a):
-        return True, b < 0, c < 0
-    return False, d < 0, a < 0
-
-
-def _turned(pixels: Pixels, turn: tuple[bool, bool, bool]) -> Pixels:
-    swap, vertical, horizontal = turn
-    if swap:
-        pixels = pixels.swapaxes(0, 1)
-    if vertical:
-        pixels = pixels[::-1]
-    if horizontal:
-        pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
 
 
 def _rate(stream: VideoStream) -> Fraction:

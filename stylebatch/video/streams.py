@@ -33,6 +33,8 @@ _QUICKTIME = {
 #: Metadata that speaks of a file's own form, not of what is in it.
 _OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "software", "vendor_id", "duration"}
 _OF_THE_CODING = {"duration", "bps", "number_of_frames", "number_of_bytes", "rotate", "encoder", "vendor_id", "alpha_mode"}
+#: A stream's metadata that is told otherwise, or of a container's own making.
+_NOT_MISSED = {TIMECODE, "handler_name", "creation_time"} | _OF_THE_CODING
 #: Tracks in which MP4 and MOV have timecodes, and repeat the names of chapters.
 _TIMECODES, _CHAPTERS = ("tmcd",), ("text", "tx3g")
 #: Containers that have a place for timecodes.
@@ -117,6 +119,10 @@ class Track:
                 raise
             self.refused += 1
 
+    def is_there(self, format: str) -> bool:
+        """Whether the file has a track of it: MP4 and MOV have none without packets, but put one into each of subtitles."""
+        return self.written > 0 or format not in _DROPS_EMPTY or self.stream.type == "subtitle"
+
     def close(self, format: str) -> list[str]:
         """All of it has come. Returns what has been lost on the way, in words."""
         if self.trial is not None:
@@ -125,7 +131,7 @@ class Track:
         lost = [f"{damaged} of its packets cannot be decoded and are left out"] * (damaged > 0)
         lost += [f"{guessed} of its texts are not UTF-8, and read as Windows-1252"] * (guessed > 0)
         lost += [f"{self.refused} of its packets are refused by {format} and left out"] * (self.refused > 0)
-        if not self.written and format in _DROPS_EMPTY:
+        if not self.is_there(format):
             lost.append("the track is left out: there is nothing in it")
         return [f"{self.planned.name}: {what}" for what in lost]
 
@@ -291,6 +297,16 @@ def add_tracks(
     return found
 
 
+def places_of(tracks: Mapping[int, Track], format: str) -> dict[int, int]:
+    """Where tracks that have been written are found in the file, both by index: MP4 and MOV leave out empty ones, and have
+    covers at the end."""
+    if format not in _DROPS_EMPTY:
+        return {index: track.stream.index for index, track in tracks.items()}
+    kept = [index for index, track in tracks.items() if track.is_there(format)]
+    kept.sort(key=lambda index: bool(tracks[index].stream.disposition & Disposition.attached_pic))
+    return {index: place for place, index in enumerate(kept)}
+
+
 def _attach(container: InputContainer, out: OutputContainer, stream: Stream) -> None:
     picture = bytes(next(container.demux(stream)))
     container.seek(0)
@@ -354,20 +370,35 @@ def timecode_of(container: InputContainer, film: int) -> str | None:
     return next(filter(is_timecode, found), None)
 
 
-def left_out(container: InputContainer, out: InputContainer) -> list[str]:
-    """What of a source's metadata and chapters has not come along in `out`, in words."""
+def left_out(container: InputContainer, out: InputContainer, places: Mapping[int, int]) -> list[str]:
+    """What of a source's metadata and chapters has not come along in `out`, in words.
+
+    Args:
+        places: of the source's streams in `out`, both by index.
+    """
     warnings = []
     if len(out.chapters()) < len(container.chapters()):
         warnings.append(f"chapters are left out: {out.format.name} takes none")
-    there = {key.lower() for key in out.metadata} | {TIMECODE}
-    lost = sorted(key for key in metadata_of(container) if key.lower() not in there)
-    return [*warnings, f"metadata is left out: {', '.join(lost)}"] if lost else warnings
+    if lost := _lost(metadata_of(container), out.metadata, {TIMECODE}):
+        warnings.append(f"metadata is left out: {', '.join(lost)}")
+    for index, place in places.items():
+        tags = {key: value for key, value in metadata_of(container.streams[index], recoded=True).items() if value != "und"}
+        if lost := _lost(tags, metadata_of(out.streams[place]), _NOT_MISSED):
+            warnings.append(f"metadata of stream {index} is left out: {', '.join(lost)}")
+    return warnings
+
+
+def _lost(tags: Mapping[str, str], there: Mapping[str, str], told: set[str]) -> list[str]:
+    kept = {key.lower() for key in there} | told
+    return sorted(key for key in tags if key.lower() not in kept)
 
 
 def metadata_of(holder: Any, *, recoded: bool = False) -> dict[str, str]:
     """Tags of a file or stream that are true of its copy."""
     dropped = _OF_THE_CODING if recoded else _OF_THE_FILE
     tags = readable(holder.metadata)
+    if "name" in tags and isinstance(holder, Stream):
+        tags.setdefault("title", tags.pop("name"))  # as MP4 and MOV have it
     return {key: value for key, value in tags.items() if key.lower() not in dropped and not key.startswith("_")}
 
 
