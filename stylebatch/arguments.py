@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import click
 
 from stylebatch.errors import StylebatchError
 from stylebatch.files import identity, is_folder
-from stylebatch.formats import PICTURE_SUFFIXES
+from stylebatch.formats import PICTURE_SUFFIXES, is_set_aside
 from stylebatch.manifest import is_result
 
 #: Files that a person would call a film by their name; others are films as well.
@@ -122,9 +123,11 @@ def expect(command: str, path: Path, *others: Path | str | None) -> None:
         and (path.suffix.lower() not in PICTURE_SUFFIXES or path.suffix.lower() in _MOVING_SUFFIXES)
     ):
         return
-    if command == "video" and (films := _films_in(path)):
-        given = [f"{shlex.quote(str(path))}/*{films[0].suffix}", *(_quoted(others) or ["OUT"])]
-        raise StylebatchError(f"{path}: is a folder; name the films in it: stylebatch video {' '.join(given)}")
+    if command == "video" and next(_films_in(path), None):
+        if any(others):
+            return
+        words = shlex.join(["stylebatch", "video", str(path), f"{path}_hosi"])
+        raise StylebatchError(f"{path}: is a folder; give one for the results, too: {words}")
     outputs = [other for other in others if other is not None]
     if meant == "folder" and not outputs:
         outputs = [path.with_name(f"{path.name}_hosi")]
@@ -153,7 +156,7 @@ def inputs_and_output(command: str, words: Sequence[str], output: str | None) ->
         expect(command, inputs[0], output)
     if output is None or is_folder(output):
         return inputs, output
-    if len(inputs) > 1:
+    if len(inputs) > 1 or inputs[0].is_dir():
         raise StylebatchError(f"{output}: several {kind} need a folder as the {'output' if by_option else 'last argument'}")
     path = Path(output)
     if path.exists() and identity(path) == identity(inputs[0]):
@@ -170,8 +173,28 @@ def _quoted(paths: Sequence[Path | str | None]) -> list[str]:
     return [shlex.quote(str(path)) for path in paths if path is not None]
 
 
-def _films_in(path: Path) -> list[Path]:
-    return sorted(each for each in path.iterdir() if each.suffix.lower() in _FILM_SUFFIXES) if path.is_dir() else []
+def films_of(inputs: Sequence[Path], output: str | None) -> list[tuple[Path, str | None]]:
+    """The films that are meant, each with the output it gets: those in a folder, and in the folders in it, the same tree in
+    `output`."""
+    films: list[tuple[Path, str | None]] = []
+    for path in inputs:
+        found = list(_films_in(path, output))
+        if output is not None:
+            films += [(film, f"{Path(output, film.parent.relative_to(path))}{os.sep}") for film in found]
+        if not found:
+            films.append((path, output))
+    return films
+
+
+def _films_in(root: Path, output: str | None = None) -> Iterator[Path]:
+    """Films anywhere in a folder, by their names; none of those in `output`."""
+    out = None if output is None else identity(Path(output))
+    for folder, folders, names in os.walk(root):
+        kept = [name for name in sorted(folders) if not is_set_aside(name)]
+        folders[:] = [name for name in kept if out is None or identity(Path(folder, name)) != out]
+        for name in sorted(names):
+            if Path(name).suffix.lower() in _FILM_SUFFIXES and not name.startswith("."):
+                yield Path(folder, name)
 
 
 def _takes(command: click.Command, option: str) -> bool:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from stylebatch import __version__
-from stylebatch.arguments import Commands, Number, PathType, expect, inputs_and_output
+from stylebatch.arguments import Commands, Number, PathType, expect, films_of, inputs_and_output
 from stylebatch.errors import OutputError, StylebatchError, TrainingError
 from stylebatch.files import is_folder
 from stylebatch.formats import format_of
@@ -384,8 +384,9 @@ def video(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Stylize a CLIP into OUT, film or folder, by default into CLIP_STYLE beside it, or several into the folder OUT."""
-    clips, output = inputs_and_output("video", words, output)
+    """Stylize a CLIP into OUT, film or folder, by default into CLIP_STYLE beside it; several, or a folder of them with its
+    tree, into the folder OUT."""
+    clips = films_of(*inputs_and_output("video", words, output))
     video_options = _as_video_options(options)
     style = _checked(style, strength, device)
     from stylebatch.stylizer import Stylizer
@@ -398,13 +399,13 @@ def video(
             lambda: Stylizer(style, strength=strength, device=device, precision=precision, backend=backend)
         )
         if stylizer is not None:
-            output_paths(clips, output, stylizer.name, video_options)
-        for clip in clips:
+            output_paths(clips, stylizer.name, video_options)
+        for clip, folder in clips:
             if stylizer is None or interrupt():
                 break
             try:
                 done.append(_stylize_film(interrupt, functools.partial(
-                    stylize_video, clip, output, stylizer, options=video_options, **options
+                    stylize_video, clip, folder, stylizer, options=video_options, **options
                 )))  # fmt: skip
             except StylebatchError as error:
                 if len(clips) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -60,6 +61,47 @@ def test_moving_pictures_are_sent_to_their_command(name: str, tmp_path: Path) ->
     for path in (tmp_path / name, tmp_path / "a.mp4"):
         with pytest.raises(StylebatchError, match="a picture, moving or not; the command for it is stylebatch image"):
             VideoSource(path)
+
+
+@pytest.mark.parametrize(("suffix", "said", "expected"), [
+    (".gif", None, None), (".gif", 0, 0), (".gif", 3, 3), (".png", 0, 0), (".png", 1, None), (".png", 4, 3), (".mp4", 0, 0),
+])  # fmt: skip
+def test_moving_pictures_repeat_as_they_did(suffix: str, said: int | None, expected: int | None, tmp_path: Path) -> None:
+    source = tmp_path / f"a{suffix}"
+    if suffix == ".mp4":
+        make_clip(source)
+    else:
+        frames = [Image.fromarray(np.full((32, 32, 3), 80 * index, np.uint8)) for index in range(3)]
+        loop = {} if said is None else {"loop": said}
+        frames[0].save(source, save_all=True, append_images=frames[1:], duration=100, **loop)
+    copied(source, tmp_path / "b.gif")
+    with Image.open(tmp_path / "b.gif") as image:
+        assert image.info.get("loop") == expected
+
+
+def test_a_folder_of_films_keeps_its_tree(checkpoint: Path, tmp_path: Path) -> None:
+    for name in ("a.mp4", "day 1/b.mkv", "day 1/deep/c.mov", "@eaDir/thumb.mp4", ".hidden.mp4"):
+        make_clip(tmp_path / "in" / name, frames=3)
+    (tmp_path / "in" / "broken.mp4").write_text("no film")
+    (tmp_path / "in" / "notes.txt").write_text("no film either")
+    args = ["--style", str(checkpoint), "--device", "cpu", "--json"]
+    for out in (tmp_path / "out.d", tmp_path / "in" / "results"):
+        for _ in range(2):  # results are no clips
+            result = CliRunner().invoke(stylebatch.cli.main, ["video", str(tmp_path / "in"), f"{out}/", *args])
+            assert result.exit_code == 1, result.output
+            assert [each["path"] for each in json.loads(result.stdout)["failed"]] == [str(tmp_path / "in" / "broken.mp4")]
+            made = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.m*"))
+            assert made == ["a_plain.mp4", "day 1/b_plain.mkv", "day 1/deep/c_plain.mov"]
+
+
+def test_a_folder_of_films_needs_one_for_the_results(tmp_path: Path) -> None:
+    make_clip(tmp_path / "in" / "deep" / "a.mp4", frames=3)
+    result = CliRunner().invoke(stylebatch.cli.main, ["video", str(tmp_path / "in")])
+    assert result.exit_code == 2
+    said = f"in: is a folder; give one for the results, too: stylebatch video {tmp_path / 'in'} {tmp_path / 'in'}_hosi"
+    assert said in result.stderr
+    result = CliRunner().invoke(stylebatch.cli.main, ["video", str(tmp_path / "in"), str(tmp_path / "b.mp4")])
+    assert "b.mp4: several clips need a folder as the last argument" in result.stderr
 
 
 def large(path: Path, size: tuple[int, int]) -> Path:

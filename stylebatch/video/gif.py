@@ -10,6 +10,7 @@ from av import VideoFrame
 from av.codec.context import CodecContext
 from av.filter import Graph
 from av.packet import Packet
+from PIL import Image
 
 from stylebatch.video.encoding import Encoding
 from stylebatch.video.pyav import as_url
@@ -19,9 +20,24 @@ from stylebatch.video.work import Work
 _GIF_RATE = 100
 
 
-def write_gif(work: Work, encoding: Encoding, temp: Path) -> None:
+def repeats_of(source: Path, format: str) -> int:
+    """How often a film is shown again, as FFmpeg's muxer has it: -1 never, 0 for ever. Moving pictures alone say it.
+
+    Args:
+        format: FFmpeg's name of its demuxer.
+    """
+    if format not in ("gif", "apng"):
+        return 0
+    with Image.open(source) as image:
+        said = image.info.get("loop")
+    if format == "apng":  # how often it is shown in all
+        return {0: 0, 1: -1}.get(said, said - 1) if said is not None else 0
+    return -1 if said is None else said
+
+
+def write_gif(work: Work, encoding: Encoding, temp: Path, repeats: int) -> None:
     """Each frame with 256 colours of its own, which only now are chosen: the segments keep all."""
-    with av.open(as_url(temp), "w", format="gif") as out:
+    with av.open(as_url(temp), "w", format="gif", options={"loop": str(repeats)}) as out:
         stream = out.add_stream("gif", rate=_GIF_RATE)
         stream.width, stream.height = encoding.coded
         stream.pix_fmt = "pal8"

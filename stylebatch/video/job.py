@@ -89,7 +89,7 @@ def stylize_video(
     if not isinstance(style, Stylizer):
         style = Stylizer(style, strength=strength, device=device, precision=precision, backend=backend)
     stylizer = style
-    (path,) = output_paths([film.path], output, stylizer.name, options)
+    (path,) = output_paths([(film.path, output)], stylizer.name, options)
     summary = VideoSummary(total=film.clip.expected_frames(options) or 0, output=path)
     settings = {
         "style": stylizer.digest,
@@ -195,20 +195,21 @@ def _batches(frames: Iterator[Frame], stylizer: Stylizer, batch_size: int | None
     )
 
 
-def output_paths(clips: Sequence[Path], output: Path | str | None, style: str, options: VideoOptions) -> list[Path]:
-    """Where the result of each clip goes.
+def output_paths(clips: Sequence[tuple[Path, Path | str | None]], style: str, options: VideoOptions) -> list[Path]:
+    """Where the result of each clip goes, which comes with the output that was given for it.
 
     Raises:
         StylebatchError: one would replace a clip, or the result of another.
     """
-    paths = [output_path(clip, output, style, options) for clip in clips]
+    paths = [output_path(clip, output, style, options) for clip, output in clips]
+    inputs = {identity(clip) for clip, _ in clips}
     makers: dict[object, Path] = {}
-    for clip, path in zip(clips, paths, strict=True):
+    for (clip, _), path in zip(clips, paths, strict=True):
         written = path / clip.stem if options.every else path
         key = identity(written.parent) or written.parent, name_folding(written.parent)(written.name)
         if key in makers:
             raise StylebatchError(f"{clip}: would be written to {path}, as {makers[key]} is; give them a folder each")
-        if path.exists() and identity(path) in map(identity, clips):
+        if path.exists() and identity(path) in inputs:
             raise StylebatchError(f"{path}: output and input are the same file; give another output")
         makers[key] = clip
     return paths

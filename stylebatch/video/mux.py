@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from stylebatch.errors import OutputError, StylebatchError
 from stylebatch.files import publish
 from stylebatch.video.encoding import Encoding
-from stylebatch.video.gif import write_gif
+from stylebatch.video.gif import repeats_of, write_gif
 from stylebatch.video.options import show_time
 from stylebatch.video.pyav import as_url, fraction, open_input, plain, put_beside, readable
 from stylebatch.video.source import Clip, VideoSource
@@ -88,7 +88,9 @@ def join(
         start = _start(work, encoding, source)
         warnings: list[str] = []
         if encoding.container == "gif":
-            write_gif(work, encoding, temp)
+            with source.opened() as container:
+                repeats = repeats_of(source.path, container.format.name)
+            write_gif(work, encoding, temp, repeats)
             places = {source.clip.stream: 0}
         else:
             places = _write(work, encoding, source, planned, temp, start, warnings)
