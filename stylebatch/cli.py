@@ -63,6 +63,11 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
                 raise
             click.echo(f"Error: {printable(str(error))}", err=True)
             sys.exit(SOME_FAILED if isinstance(error, OutputError) else BAD_USAGE)
+        except MemoryError as error:
+            if debug:
+                raise
+            click.echo(f"Error: {printable(str(error) or 'not enough memory')}", err=True)
+            sys.exit(SOME_FAILED)
         except KeyboardInterrupt:
             sys.exit(130)
         finally:

@@ -186,7 +186,8 @@ def write_frames(
         file.write(data)
         if extras[0].times is not None:
             file.flush()  # a later write would set the time again
-            os.utime(file.name, ns=extras[0].times)
+            with suppress(OSError):  # refused, or beyond what the file system can tell
+                os.utime(file.name, ns=extras[0].times)
 
 
 def open_image(path: Path) -> Image.Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,6 +17,9 @@ from stylebatch.options import check_device
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+#: Of PyTorch, CUDA, OpenVINO and C++.
+_SHORT_OF_MEMORY = re.compile(r"out of memory|\balloc|bad_alloc|bad allocation|Allocator", re.IGNORECASE)
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -88,6 +92,16 @@ def keep_freed_memory() -> None:
 def cores() -> int:
     """Cores that this process may use, which containers and schedulers limit."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def shortage(error: Exception) -> str:
+    """What to say of an error that means that memory is short, the device's or the machine's, which each runtime puts in its
+    own way; empty for any other."""
+    if isinstance(error, MemoryError) and str(error):
+        return str(error)
+    if isinstance(error, MemoryError) or _SHORT_OF_MEMORY.search(str(error)):
+        return "not enough memory; use --size"
+    return ""
 
 
 def free_memory() -> int | None:

@@ -26,8 +26,12 @@ _KINDS = (
 _COMPOSED, _DECOMPOSED = "\u00e9", "e\u0301"
 #: What `tempfile.mkstemp` makes of the prefix.
 _TEMPORARY = re.compile(re.escape(TEMP_PREFIX) + f"[a-z0-9_]{{8}}({_COMPOSED}|{_DECOMPOSED})?")
+#: What is said of a disk that is full or broken.
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 #: What file systems say that have no hard links.
 _NO_LINKS = (errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
+#: What those say that cannot be asked to write at once, some network and FUSE file systems.
+_NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 def irregularity(mode: int) -> str:
@@ -68,7 +72,7 @@ def atomic_write(path: Path, put: Callable[[Path, Path], None] | None = None) ->
         with os.fdopen(descriptor, "w+b") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
             if os.name == "posix":  # while it is locked
                 (put or replace)(Path(temp), path)
         if os.name != "posix":
@@ -155,7 +159,7 @@ def publish(temp: Path, path: Path, put: Callable[[Path, Path], None] | None = N
     """
     try:
         with temp.open("rb") as file:
-            os.fsync(file.fileno())
+            sync(file.fileno())
         (put or replace)(temp, path)
     except OSError as error:
         raise write_error(path, error) from error
@@ -163,7 +167,7 @@ def publish(temp: Path, path: Path, put: Callable[[Path, Path], None] | None = N
 
 def write_error(path: Path, error: OSError) -> OutputError:
     """In words what the system says against writing `path`."""
-    fatal = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+    fatal = error.errno in (*_DISK, errno.EROFS)
     return OutputError(f"{path}: cannot be written: {error.strerror or error}", fatal=fatal)
 
 
@@ -177,7 +181,7 @@ def _lock(descriptor: int, *, wait: bool = True) -> None:
 
 def replace(temp: Path, path: Path) -> None:
     """Give a complete file its final name, durably, whatever has it."""
-    temp.chmod(0o666 & ~_umask())
+    _give_usual_mode(temp)
     temp.replace(path)
     _sync_folder(path.parent)
 
@@ -188,7 +192,7 @@ def create(temp: Path, path: Path) -> None:
     Raises:
         OutputError: something has.
     """
-    temp.chmod(0o666 & ~_umask())
+    _give_usual_mode(temp)
     try:
         os.link(temp, path)
     except FileExistsError:
@@ -247,6 +251,25 @@ def is_within(path: Path, folder: Path) -> bool:
     return own is not None and any(identity(parent) == own for parent in (resolved, *resolved.parents))
 
 
+def sync(descriptor: int) -> None:
+    """Have what was written on the disk, where the file system can be asked for that.
+
+    Raises:
+        OSError: the disk is full or broken.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
+def _give_usual_mode(temp: Path) -> None:
+    """That of files that are not temporary. File systems without modes (SMB, exFAT, some of FUSE) refuse."""
+    with suppress(OSError):
+        temp.chmod(0o666 & ~_umask())
+
+
 def _umask() -> int:
     """The process's umask, read without changing it where the system tells."""
     try:
@@ -257,10 +280,18 @@ def _umask() -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut. Windows has no such call, and needs none."""
+    """Make a rename survive a power cut, where the system lets folders be opened for that. Windows needs no such call.
+
+    Raises:
+        OSError: the disk is full or broken.
+    """
     if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            if error.errno in _DISK:
+                raise

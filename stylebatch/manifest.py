@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from stylebatch.errors import BusyError, OutputError
-from stylebatch.files import atomic_write, create, open_own, remove_temporaries, replace
+from stylebatch.files import atomic_write, create, open_own, remove_temporaries, replace, sync
 
 NAME = ".stylebatch.jsonl"
 #: Raised when the same input, style and options give other pixels than before.
@@ -171,7 +171,7 @@ class Manifest:
         )
         self._records[record.output] = [*self._records.get(record.output, []), record]
         os.write(self._descriptor, record.line())
-        os.fsync(self._descriptor)
+        sync(self._descriptor)
         (create if standing is Standing.FREE else replace)(temp, output)
         self._records[record.output] = [record]
 

@@ -165,8 +165,8 @@ def _start(batch: Batch, stylizer: Stylizer, summary: Summary) -> list[_InFlight
     """Hand a batch to the device. One that does not fit goes in halves."""
     try:
         return [_InFlight(batch, stylizer.start(batch.pixels))]
-    except (RuntimeError, MemoryError) as error:  # torch has no narrower type for a CPU out of memory
-        reason = str(error).partition("\n")[0]
+    except (RuntimeError, MemoryError) as error:
+        reason = _reason(error)
     # Out of the handler: the error keeps what filled the memory.
     middle = len(batch.infos) // 2
     if middle:
@@ -177,6 +177,12 @@ def _start(batch: Batch, stylizer: Stylizer, summary: Summary) -> list[_InFlight
     return [_InFlight(batch, f"{width}×{height} could not be stylized: {reason}")]
 
 
+def _reason(error: Exception) -> str:
+    """The first line that tells something, after OpenVINO's places in its source."""
+    lines = (line for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from "))
+    return next(lines, type(error).__name__)
+
+
 def _finish(started: _InFlight, sink: Sink, clock: _Clock) -> None:
     """Wait for the device, hand its results to the encoders."""
     if isinstance(started.pending, str):
@@ -185,9 +191,10 @@ def _finish(started: _InFlight, sink: Sink, clock: _Clock) -> None:
         return
     try:
         stylized = started.pending.result()
-    except StylebatchError as error:
+    except (StylebatchError, RuntimeError, MemoryError) as error:
+        reason = str(error) if isinstance(error, StylebatchError) else f"could not be stylized: {_reason(error)}"
         for info in started.batch.infos:
-            sink.fail(info, str(error))
+            sink.fail(info, reason)
         return
     clock.lap("stylize")
     for info, original, result in zip(started.batch.infos, started.batch.pixels.numpy(), stylized.numpy(), strict=True):

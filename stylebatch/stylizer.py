@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from stylebatch.backends import Backend, BackendName, load_backend, pick_backend
+from stylebatch.backends import Backend, BackendName, Result, load_backend, pick_backend
 from stylebatch.colour import with_tone_of
-from stylebatch.device import DTYPES, Precision, keep_freed_memory, pick_devices, pick_precision
+from stylebatch.device import DTYPES, Precision, keep_freed_memory, pick_devices, pick_precision, shortage
 from stylebatch.errors import StylebatchError
 from stylebatch.frame import BATCH_PIXELS, Pixels
 from stylebatch.kinds import Pictures, as_batch
@@ -112,8 +112,7 @@ class Stylizer:
         work is done on return.
 
         Raises:
-            MemoryError: main memory is too small, which the system would answer by killing the process.
-            torch.OutOfMemoryError: the device's memory is too small for so many pictures at once.
+            MemoryError: the device's memory, or the machine's, is too small for so many pictures at once, or for this one.
         """
         if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype not in (torch.uint8, torch.uint16):
             raise ValueError(f"a batch is N×H×W×3 uint8 or uint16, not {tuple(pixels.shape)} {pixels.dtype}")
@@ -130,18 +129,16 @@ class Stylizer:
             name = "sweep"
         device = self.devices[self._turn % len(self.devices)]
         self._turn += 1
-        try:
-            result = self._backend(name, precision, device).start(pixels)
-        except torch.OutOfMemoryError:
-            if len(pixels) > 1:
-                raise
-            result = None
-        if result is None:  # out of the handler: the error keeps what filled the memory
+        result = self._tried(name, precision, device, pixels)
+        if isinstance(result, str) and len(pixels) == 1 and name != "sweep":
             name = "sweep"
-            result = self._backend(name, precision, device).start(pixels)
+            result = self._tried(name, precision, device, pixels)
+        if isinstance(result, str):
+            raise MemoryError(result)
+        wait = result
 
         def checked() -> Tensor:
-            stylized, finite = result()
+            stylized, finite = wait()
             if not finite and precision != "fp32":
                 stylized, finite = self._backend(name, "fp32", device).start(pixels)()
             if not finite:
@@ -152,6 +149,15 @@ class Stylizer:
             return stylized
 
         return Pending(checked)
+
+    def _tried(self, name: BackendName, precision: Precision, device: torch.device, pixels: Tensor) -> Result | str:
+        """What a backend gives, or how memory is short. Not as an error: that keeps what filled the memory."""
+        try:
+            return self._backend(name, precision, device).start(pixels)
+        except (RuntimeError, MemoryError) as error:  # torch has no narrower type for a CPU out of memory
+            if short := shortage(error):
+                return short
+            raise
 
     @property
     def batch_size(self) -> int:

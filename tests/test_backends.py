@@ -10,10 +10,10 @@ from conftest import ONE_LEVEL, STEPS_OF_65535, assert_close, picture, requires_
 from torch import Tensor
 
 from stylebatch import Stylizer
-from stylebatch.backends import pick_backend, sweep
+from stylebatch.backends import load_backend, pick_backend, sweep
 from stylebatch.backends.pytorch import convolve, instance_norm
 from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_pth
-from stylebatch.device import free_memory
+from stylebatch.device import free_memory, shortage
 from stylebatch.errors import StylebatchError
 from stylebatch.stages import PIXEL_SCALE, as_stages
 from stylebatch.transnet import TransNet
@@ -145,7 +145,7 @@ def test_a_device_out_of_memory_sweeps_a_single_picture(checkpoint: Path, monkey
 
     monkeypatch.setattr("stylebatch.backends.pytorch.PyTorchBackend.start", too_much)
     assert (stylizer(pixels).int() - expected.int()).abs().max() <= ONE_LEVEL
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(MemoryError, match="not enough memory"):
         stylizer(pixels.expand(2, -1, -1, -1))
 
 
@@ -179,3 +179,29 @@ def test_without_openvino_pytorch_computes(monkeypatch: pytest.MonkeyPatch) -> N
     assert pick_backend("auto", CPU) == "torch"
     with pytest.raises(StylebatchError, match="not installed; pip install openvino"):
         pick_backend("openvino", CPU)
+
+
+@requires_openvino
+def test_an_error_of_openvino_stays_with_its_batch(checkpoint: Path) -> None:
+    backend = load_backend("openvino", as_stages(load_checkpoint(checkpoint).network()), CPU, "fp32")
+    (pixels,) = photographs((44, 60))
+    before, _ = backend.start(pixels)()
+    with pytest.raises(RuntimeError):
+        backend.start(pixels[:0])
+    assert (backend.start(pixels)()[0] == before).all()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 753894912 bytes."),
+        RuntimeError("Exception from infer_request.cpp:224:\n[CPU] Check 'ptr' failed:\nFailed to allocate 752640000 bytes"),
+        RuntimeError("std::bad_alloc"),
+        MemoryError(),
+    ],
+)
+def test_memory_that_is_short_is_said_alike(error: Exception) -> None:
+    assert shortage(error) == "not enough memory; use --size"
+    assert shortage(MemoryError("12 GB are needed")) == "12 GB are needed"
+    assert shortage(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == ""

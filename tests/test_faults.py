@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import re
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -265,6 +267,52 @@ def test_an_output_that_cannot_be_written_is_one_line(photos: Callable[..., Path
     assert sorted(failure.source for failure in summary.failures) == ["b.png", "nested/a.jpg"]
     assert all(re.search("cannot be written|is there", failure.reason) for failure in summary.failures)
     assert (tmp_path / "out" / "c.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "number"),
+    [
+        ("chmod", errno.EPERM),
+        ("utime", errno.EPERM),
+        ("fsync", errno.EINVAL),
+        ("fsync", errno.ENOTSUP),
+        ("open", errno.EACCES),
+    ],
+)
+def test_what_a_file_system_refuses_beside_contents_is_no_failure(
+    call: str, number: int, photos: Callable[..., Path], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As SMB, exFAT and FUSE do: modes, times, to write at once, to open a folder."""
+    allowed = getattr(os, call)
+
+    def refused(what: object, *arguments: object, **options: object) -> object:
+        if call == "open" and not Path(str(what)).is_dir():
+            return allowed(what, *arguments, **options)
+        raise OSError(number, os.strerror(number))
+
+    source = photos("a.jpg", "b.png")
+    monkeypatch.setattr(os, call, refused)
+    summary = run(source, tmp_path / "out", checkpoint)
+    monkeypatch.undo()
+    assert (summary.done, summary.failures, summary.aborted) == (2, [], None)
+    assert run(source, tmp_path / "out", checkpoint).skipped == 2
+
+
+@pytest.mark.parametrize("of_a_folder", [False, True])
+def test_a_disk_that_cannot_write_ends_the_run(
+    of_a_folder: bool, photos: Callable[..., Path], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+
+    def broken(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) == of_a_folder:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", broken)
+    summary = run(photos("a.jpg"), tmp_path / "out", checkpoint)
+    assert summary.done == 0
+    assert "Input/output error" in str(summary.aborted)
 
 
 def test_inputs_that_are_no_plain_files(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:

@@ -43,9 +43,13 @@ class OpenVINOBackend:
         with self._lock:
             request = self._request(pixels.dtype)
             levels = levels_to_subtract(padded, self._stages[0])
-            stylized, finite = request.infer(
-                [padded.numpy(), levels.numpy()], share_inputs=True, share_outputs=True
-            ).to_tuple()
+            try:
+                stylized, finite = request.infer(
+                    [padded.numpy(), levels.numpy()], share_inputs=True, share_outputs=True
+                ).to_tuple()
+            except Exception:
+                del self._requests[pixels.dtype]  # after an error, it and its kernels are of no use
+                raise
             done = torch.from_numpy(stylized[:, :height, :width].copy()), bool(finite)
         return lambda: done
 

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 from av.packet import Packet
 
 from stylebatch.errors import OutputError
-from stylebatch.files import TEMP_PREFIX, atomic_write, open_own, own_folder, remove_temporaries
+from stylebatch.files import TEMP_PREFIX, atomic_write, open_own, own_folder, remove_temporaries, sync
 from stylebatch.manifest import digest_of, open_locked, read_all
 from stylebatch.video.pyav import beside
 
@@ -175,7 +175,7 @@ class Work:
         """Leave it for the next run."""
         if self._frames is not None:
             with suppress(OSError):
-                os.fsync(self._frames.fileno())
+                sync(self._frames.fileno())
             self._frames.close()
             self._frames = None
         if self._descriptor >= 0:
@@ -235,6 +235,6 @@ class Work:
     def _append(self, line: dict[str, object]) -> None:
         try:
             os.write(self._descriptor, json.dumps(line).encode() + b"\n")
-            os.fsync(self._descriptor)
+            sync(self._descriptor)
         except OSError as error:
             raise OutputError(f"{self.folder}: cannot be written: {error.strerror or error}", fatal=True) from error
