@@ -10,7 +10,7 @@ import shlex
 import signal
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from stylebatch.options import ImageOptions
     from stylebatch.pipeline import Summary
     from stylebatch.video import VideoOptions, VideoSummary
+    from stylebatch.video.check import Checked
 
 _Result = TypeVar("_Result")
 
@@ -372,6 +373,7 @@ def _video_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.argument("words", metavar="CLIP... [OUT]", nargs=-1, required=True, type=WORD)
 @_style_options
 @_output_option
+@click.option("--check", is_flag=True, help="Paint nothing: tell what will be kept, converted and left out.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there and no result of CLIP with these options.")
 @_video_options
 @_device_options
@@ -387,12 +389,16 @@ def video(
     precision: str,
     backend: str,
     as_json: bool,
+    check: bool,
     **options: Any,
 ) -> None:
     """Stylize a CLIP into OUT, film or folder, by default into CLIP_STYLE beside it; several, or a folder of them with its
     tree, into the folder OUT."""
     clips = films_of(*inputs_and_output("video", words, output))
     video_options = _as_video_options(options)
+    if check:
+        _check_films(clips, video_options, as_json)
+        return
     style = _checked(style, strength, device)
     from stylebatch.stylizer import Stylizer
     from stylebatch.video import output_paths, stylize_video
@@ -426,6 +432,29 @@ def video(
     if interrupt():
         _exit_by(interrupt)
     if failures or any(summary.failures or summary.aborted for summary in done):
+        sys.exit(SOME_FAILED)
+
+
+def _check_films(clips: Sequence[tuple[Path, str | None]], options: VideoOptions, as_json: bool) -> None:
+    from stylebatch.video import check_film
+
+    checked: list[tuple[Path, Checked]] = []
+    failures: list[tuple[Path, StylebatchError]] = []
+    for clip, output in clips:
+        try:
+            checked.append((clip, check_film(clip, output, options=options)))
+        except StylebatchError as error:
+            if len(clips) == 1:
+                raise
+            failures.append((clip, error))
+    if as_json:
+        films = [_checked_as_dict(clip, film) for clip, film in checked]
+        failed = [{"path": str(clip), "reason": str(error)} for clip, error in failures]
+        click.echo(json.dumps({"films": films, "failed": failed}, indent=2))
+    else:
+        lines = [line for clip, film in checked for line in _checked_as_lines(clip, film)]
+        click.echo(printable("\n".join(lines + [f"cannot be made: {error}" for _, error in failures])))
+    if failures:
         sys.exit(SOME_FAILED)
 
 
@@ -660,6 +689,36 @@ def _film_as_dict(summary: VideoSummary) -> dict[str, Any]:
         "interrupted": summary.interrupted,
         "aborted": summary.aborted,
     }
+
+
+def _checked_as_dict(path: Path, film: Checked) -> dict[str, Any]:
+    clip, encoding = film.clip, film.encoding
+    return {
+        "path": str(path),
+        "width": clip.size[0],
+        "height": clip.size[1],
+        "rate": float(clip.rate),
+        "seconds": clip.duration,
+        "container": encoding and encoding.container,
+        "codec": encoding and encoding.codec,
+        "pix_fmt": encoding and encoding.pix_fmt,
+        "streams": [{"stream": each.name, "fate": each.fate, "reason": each.reason} for each in film.streams],
+        "warnings": film.warnings,
+    }
+
+
+def _checked_as_lines(path: Path, film: Checked) -> list[str]:
+    from stylebatch.video.options import show_time
+
+    clip, encoding = film.clip, film.encoding
+    length = "" if clip.duration is None else f"{show_time(clip.duration)}, "
+    written = f"to {encoding.container}, {encoding.codec} {encoding.pix_fmt}" if encoding else "to pictures"
+    lines = [f"{path}: {length}{clip.size[0]}×{clip.size[1]}, {float(clip.rate):g} fps, {written}"]
+    reasons = {f"{each.name} {each.reason}" for each in film.streams}
+    lines += [
+        f"  {each.name}: {each.reason if each.reason and each.fate != 'stylized' else each.fate}" for each in film.streams
+    ]
+    return lines + [f"  warning: {warning}" for warning in film.warnings if warning not in reasons]
 
 
 def _film_as_lines(summary: VideoSummary) -> list[str]:

@@ -14,7 +14,7 @@ from clips import make_clip, packets, shown, with_cues, with_sound
 from conftest import copied
 
 from stylebatch import VideoOptions, VideoSink, VideoSource
-from stylebatch.video import streams
+from stylebatch.video import trial
 from stylebatch.video.pyav import described, open_input
 from stylebatch.video.timecode import shifted_timecode
 
@@ -382,5 +382,5 @@ def test_a_container_that_refuses_everything_is_named_before_painting(
     def refuse(*_: Any, **__: Any) -> Any:
         raise ValueError("no such thing")
 
-    monkeypatch.setattr(streams, "_copy_of", refuse)
+    monkeypatch.setattr(trial, "copy_of", refuse)
     assert planned(source, tmp_path / "b.mp4") == ["stream 1 (audio aac, deu) is converted to aac"]

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from stylebatch.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from stylebatch.video.check import check_film as check_film
     from stylebatch.video.job import VideoSummary as VideoSummary
-    from stylebatch.video.job import output_paths as output_paths
     from stylebatch.video.job import stylize_video as stylize_video
     from stylebatch.video.options import VideoOptions as VideoOptions
+    from stylebatch.video.outputs import output_paths as output_paths
     from stylebatch.video.sink import VideoSink as VideoSink
     from stylebatch.video.source import VideoSource as VideoSource
 
@@ -19,7 +20,8 @@ _HOMES = {
     "VideoSink": "sink",
     "VideoSource": "source",
     "VideoSummary": "job",
-    "output_paths": "job",
+    "check_film": "check",
+    "output_paths": "outputs",
     "stylize_video": "job",
 }
 

@@ -15,7 +15,6 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 from av.video.reformatter import ColorRange
 
-from stylebatch.device import cpu_capabilities
 from stylebatch.errors import StylebatchError
 from stylebatch.video.colour import Colour, depth_of, has_alpha
 from stylebatch.video.options import VideoOptions
@@ -133,6 +132,22 @@ class Encoding:
         """How long a frame is shown at the nominal rate, in `time_base`."""
         return max(1, round(1 / self.rate / self.time_base))
 
+    def notes(self, clip: Clip, options: VideoOptions) -> list[str]:
+        """What of a clip's picture, or of what was asked for, is written otherwise."""
+        notes = []
+        if self.coded != self.picture:
+            (width, height), (wide, high) = self.picture, self.coded
+            notes.append(f"{width}×{height} is padded to {wide}×{high}: {self.codec} holds no odd size")
+        if options.pix_fmt not in (None, self.pix_fmt):
+            reason = "the film has no alpha" if not clip.alpha else "alpha would be lost"
+            notes.append(f"pixel format {self.pix_fmt} is written, not {options.pix_fmt}: {reason}")
+        return notes
+
+    def flattened(self) -> str:
+        """What to say of transparent pixels where alpha is not written."""
+        kept = "prores and ffv1 in .mov and .mkv, vp9 in .webm keep it"
+        return f"alpha is not kept by {self.codec} in {self.pix_fmt}: shown on white; {kept}"
+
     def context(self) -> VideoCodecContext:
         """A fresh encoder. The same frames come out of each in the same bytes."""
         context = cast(VideoCodecContext, CodecContext.create(self.encoder, "w"))
@@ -140,6 +155,8 @@ class Encoding:
         if self.container != "avi":  # whose decoders look for them beside each key frame
             context.flags |= Flags.global_header
         context.options = dict(self.options)
+        from stylebatch.device import cpu_capabilities  # loads PyTorch
+
         if self.encoder == "libx264" and "avx512_f" in cpu_capabilities():
             # x264's AVX-512 code makes other bytes in every second run (measured on a Xeon, with one thread too, unless
             # mbtree is off); what it makes without is the same everywhere.
@@ -259,13 +276,15 @@ def _nearest(clip: Clip, name: str, container: str, formats: list[str]) -> str:
 
 def _try(encoding: Encoding, options: VideoOptions) -> None:
     """Open the encoder and ask the container, before hours are spent on what they would refuse."""
+    format = "matroska" if encoding.container == "gif" else encoding.container
+    out = av.open(io.BytesIO(), "w", format=format)
     try:
-        if encoding.container != "gif":
-            av.open(io.BytesIO(), "w", format=encoding.container).add_stream(encoding.encoder)
+        context = cast(VideoCodecContext, out.add_stream(encoding.encoder, options=dict(encoding.options)).codec_context)
     except ValueError:
         raise StylebatchError(f"codec {encoding.codec}: does not go into {encoding.container}; give another") from None
     try:
-        encoding.context().open()
+        encoding.configure(context)
+        context.open()
     except (av.FFmpegError, ValueError) as error:
         width, height = encoding.coded
         if encoding.codec.endswith("nvenc"):

@@ -10,15 +10,15 @@ from typing import Any
 
 from stylebatch.colour import resized
 from stylebatch.errors import OutputError, StylebatchError
-from stylebatch.files import check_name, identity, is_folder, name_folding, remove_temporaries
+from stylebatch.files import remove_temporaries
 from stylebatch.frame import Frame, FrameInfo
 from stylebatch.images import ImageExtra, ImageSink, grid_path
 from stylebatch.loader import FilmBatches
 from stylebatch.manifest import Content, Manifest, Standing, file_digest
 from stylebatch.pipeline import Summary, run
 from stylebatch.stylizer import Stylizer
-from stylebatch.video.encoding import CONTAINERS
 from stylebatch.video.options import VideoOptions
+from stylebatch.video.outputs import output_paths, picture_name
 from stylebatch.video.sink import VideoSink
 from stylebatch.video.source import VideoSource
 
@@ -156,14 +156,14 @@ def _write_pictures(
         remove_temporaries(summary.output)
 
         def wanted(index: int) -> bool:
-            path = summary.output / _picture_name(film.path, index)
+            path = summary.output / picture_name(film.path, index)
             done = _is_done(manifest, content, [path, grid_path(path)] if options.side_by_side else [path])
             summary.skipped += done
             return not done
 
         def pictures() -> Iterator[Frame]:
             for frame in film.frames(wanted):
-                name = _picture_name(film.path, frame.info.index)
+                name = picture_name(film.path, frame.info.index)
                 alpha = frame.info.extra.alpha
                 if alpha is not None:
                     alpha = resized(alpha, size or clip.work_size(options))
@@ -182,10 +182,6 @@ def _write_pictures(
     return summary
 
 
-def _picture_name(source: Path, index: int) -> str:
-    return f"{source.stem}_{index:06}.png"
-
-
 def _batches(frames: Iterator[Frame], stylizer: Stylizer, batch_size: int | None) -> FilmBatches:
     return FilmBatches(
         frames,
@@ -193,42 +189,3 @@ def _batches(frames: Iterator[Frame], stylizer: Stylizer, batch_size: int | None
         batch_pixels=stylizer.batch_pixels,
         pin=stylizer.device.type == "cuda",
     )
-
-
-def output_paths(clips: Sequence[tuple[Path, Path | str | None]], style: str, options: VideoOptions) -> list[Path]:
-    """Where the result of each clip goes, which comes with the output that was given for it.
-
-    Raises:
-        StylebatchError: one would replace a clip, or the result of another.
-    """
-    paths = [output_path(clip, output, style, options) for clip, output in clips]
-    inputs = {identity(clip) for clip, _ in clips}
-    makers: dict[object, Path] = {}
-    for (clip, _), path in zip(clips, paths, strict=True):
-        written = path / clip.stem if options.every else path
-        key = identity(written.parent) or written.parent, name_folding(written.parent)(written.name)
-        if key in makers:
-            raise StylebatchError(f"{clip}: would be written to {path}, as {makers[key]} is; give them a folder each")
-        if path.exists() and identity(path) in inputs:
-            raise StylebatchError(f"{path}: output and input are the same file; give another output")
-        makers[key] = clip
-    return paths
-
-
-def output_path(source: Path, output: Path | str | None, style: str, options: VideoOptions) -> Path:
-    """Where the film goes, or the folder of its pictures.
-
-    Raises:
-        OutputError: the file system takes no such name.
-    """
-    if options.every:
-        path = source.with_name(f"{source.stem}_{style}_frames") if output is None else Path(output)
-        check_name(path / _picture_name(source, 0))
-        return path
-    suffix = source.suffix if source.suffix.lower() in CONTAINERS else ".mp4"
-    name = f"{source.stem}_{style}{'_preview' if options.preview else ''}{suffix}"
-    path = source.with_name(name) if output is None else Path(output)
-    if output is not None and is_folder(output):
-        path /= name
-    check_name(path)
-    return path

@@ -25,8 +25,9 @@ from stylebatch.images import Saved
 from stylebatch.manifest import digest_of
 from stylebatch.video.colour import FromRGB
 from stylebatch.video.encoding import plan
-from stylebatch.video.mux import join, rehearse
+from stylebatch.video.mux import join
 from stylebatch.video.options import show_time
+from stylebatch.video.rehearsal import rehearse
 from stylebatch.video.source import Timing, VideoSource
 from stylebatch.video.work import Segment, Work
 
@@ -74,15 +75,8 @@ class VideoSink:
         self.output = Path(output)
         self.source = source
         self.encoding = plan(source.clip, source.options, self.output)
-        self.warnings: list[str] = []
-        if self.encoding.coded != self.encoding.picture:
-            (width, height), (wide, high) = self.encoding.picture, self.encoding.coded
-            self.warnings.append(f"{width}×{height} is padded to {wide}×{high}: {self.encoding.codec} holds no odd size")
-        if source.options.pix_fmt not in (None, self.encoding.pix_fmt):
-            reason = "the film has no alpha" if not source.clip.alpha else "alpha would be lost"
-            self.warnings.append(f"pixel format {self.encoding.pix_fmt} is written, not {source.options.pix_fmt}: {reason}")
-        self._planned = rehearse(self.encoding, source)
-        self.warnings += [f"{each.name} {each.reason}" for each in self._planned if each.reason]
+        rehearsal = rehearse(self.encoding, source)
+        self._planned, self.warnings = rehearsal.planned, rehearsal.warnings
         source.deep = source.clip.depth > 8 and self.encoding.deep
         key = digest_of([_FORMAT, av.__version__, self.encoding.as_settings(), source.options.as_settings(), settings])
         self._stays = settings is not None
@@ -220,16 +214,10 @@ class VideoSink:
             if self.encoding.alpha:
                 result = np.dstack([result, alpha])
             elif alpha.min() < np.iinfo(alpha.dtype).max:
-                self._warn_flattened()
+                flattened = self.encoding.flattened()
+                self.warnings += [flattened] * (flattened not in self.warnings)
                 result = over_white(result, alpha)
         return result if self.encoding.deep else to_8_bits(result)
-
-    def _warn_flattened(self) -> None:
-        encoding = self.encoding
-        kept = "prores and ffv1 in .mov and .mkv, vp9 in .webm keep it"
-        warning = f"alpha is not kept by {encoding.codec} in {encoding.pix_fmt}: shown on white; {kept}"
-        if warning not in self.warnings:
-            self.warnings.append(warning)
 
 
 class _OpenSegment:
