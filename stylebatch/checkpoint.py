@@ -14,7 +14,7 @@ import unicodedata
 import warnings
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,11 +135,11 @@ def save_pth(checkpoint: Checkpoint, path: Path) -> None:
         file.write(buffer.getbuffer())
 
 
-def save_safetensors(checkpoint: Checkpoint, path: Path) -> None:
-    """Write fp16 weights with the metadata in the header. Raises StylebatchError if it cannot be written."""
+def save_safetensors(checkpoint: Checkpoint, path: Path, put: Callable[[Path, Path], None] | None = None) -> None:
+    """Write fp16 weights with the metadata in the header, as `atomic_write`. Raises OutputError if it cannot be written."""
     model = {key: tensor.half().contiguous() for key, tensor in checkpoint.model.items()}
     header = {key: value if isinstance(value, str) else json.dumps(value) for key, value in checkpoint.metadata.items()}
-    with atomic_write(path) as file:
+    with atomic_write(path, put) as file:
         file.write(save(model, header))
 
 

@@ -580,12 +580,13 @@ def remove(name: str) -> None:
 
 @styles.command()
 @click.argument("path", metavar="PATH", type=PATH)
+@click.option("--overwrite", is_flag=True, help="Replace another style of that name.")
 @command
-def add(path: Path) -> None:
+def add(path: Path, overwrite: bool) -> None:
     """Give the style in PATH its name in every folder: it is copied to your application data."""
     from stylebatch.styles import add_style
 
-    click.echo(printable(str(add_style(path))))
+    click.echo(printable(str(add_style(path, overwrite=overwrite))))
 
 
 @main.command(short_help="Measure how fast this machine is.")

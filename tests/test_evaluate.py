@@ -80,7 +80,9 @@ def test_report(painting: Path, photos: Callable[..., Path], checkpoint: Path, t
     kept = sorted((out / "gatys").iterdir())
     assert len(kept) == 2
     kept[0].write_bytes(kept[1].read_bytes())
-    evaluate(str(checkpoint), painting, source, out=out, iterations=2, size=140)
+    with pytest.raises(StylebatchError, match=r"plain\.json: is there already; --overwrite replaces it"):
+        evaluate(str(checkpoint), painting, source, out=out, iterations=2, size=140)
+    evaluate(str(checkpoint), painting, source, out=out, iterations=2, size=140, overwrite=True)
     again = json.loads((out / "plain.json").read_text())["photographs"]
     assert [a["style"][:2] for a in again] == [b["style"][:2] for b in report["photographs"]]
     assert [a["total"][2] for a in again] != [b["total"][2] for b in report["photographs"]]

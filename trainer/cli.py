@@ -195,6 +195,7 @@ def _train(config: FitConfig, again: str = "the same command with --resume") -> 
 @click.option("--picture", "-p", required=True, type=PATH, help="The painting that it learned.")
 @click.option("--photos", required=True, type=PATH, help="Folder of photographs.")
 @click.option("--out", "-o", default="evaluation", show_default=True, type=PATH, help="Where it goes.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier report.")
 @click.option("--size", default=256, show_default=True, help="Long side of the photographs.")
 @click.option("--iterations", default=100, show_default=True, help="Of L-BFGS, for the picture to compare with.")
 @command

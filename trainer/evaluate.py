@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stylebatch.errors import StylebatchError
-from stylebatch.files import atomic_write
+from stylebatch.files import atomic_write, create, replace, taken
 from stylebatch.grid import contact_sheet
 from stylebatch.styles import load_style as load_network
 from trainer.config import FitConfig
@@ -67,6 +68,7 @@ def evaluate(
     photographs: Path,
     *,
     out: Path = Path("evaluation"),
+    overwrite: bool = False,
     size: int = 256,
     iterations: int = 100,
     style_size: int = FitConfig.style_size,
@@ -81,6 +83,7 @@ def evaluate(
         style: a name, path or mix.
         picture: the painting that it was trained with.
         photographs: a folder.
+        overwrite: replace an earlier report.
         size: long side of the photographs.
         iterations: of L-BFGS, from the photograph.
         progress: called with photographs done and in all.
@@ -90,11 +93,15 @@ def evaluate(
         The report, `{out}/{style}.md`; beside it `.json` and the sheet `.jpg`: photograph, network, optimised.
 
     Raises:
-        StylebatchError: bad input.
+        StylebatchError: bad input, or a report that is there.
     """
     if iterations < 1 or size < 64:
         raise StylebatchError(f"--iterations {iterations}, --size {size}: must be at least 1 and 64")
     checkpoint = load_network(style)
+    name = str(checkpoint.metadata["style"])
+    for path in _reports(name, out):
+        if os.path.lexists(path) and not overwrite:
+            raise StylebatchError(str(taken(path)))
     network, vgg = checkpoint.network(), VGG16()
     painting = load_style(picture, style_size)
     paths, skipped = find_photographs(photographs, out)
@@ -128,9 +135,8 @@ def evaluate(
         painted.append(stylized)
         rows.append([to_image(image) for image in pictures])
         progress(done + 1, len(paths))
-    name = str(checkpoint.metadata["style"])
     how = {"long side": size, "style weight": objective.style_weight, "L-BFGS iterations": iterations}
-    return _write(name, how, scores, _grain(scores, painted), rows, out)
+    return _write(name, how, scores, _grain(scores, painted), rows, out, replace if overwrite else create)
 
 
 def gatys(objective: Objective, photograph: Tensor, iterations: int) -> Tensor:
@@ -237,17 +243,23 @@ def _write(
     grain: dict[str, float],
     rows: list[list[Image.Image]],
     out: Path,
+    put: Callable[[Path, Path], None],
 ) -> Path:
     summary = {key: _median_and_spread([getattr(score, key) for score in scores]) for key in _SUMMARY}
-    name = style.replace("/", "_")
+    as_data, sheet, text = _reports(style, out)
     photographs = [asdict(score) for score in scores]
     report: dict[str, Any] = {"style": style, **how, "summary": summary, "grain": grain, "photographs": photographs}
-    with atomic_write(out / f"{name}.json") as file:
+    with atomic_write(as_data, put) as file:
         file.write(json.dumps(report, indent=2).encode())
-    save_sheet(contact_sheet(rows, ["photograph", style, "optimised"]), out / f"{name}.jpg")
-    with atomic_write(out / f"{name}.md") as file:
+    save_sheet(contact_sheet(rows, ["photograph", style, "optimised"]), sheet, put)
+    with atomic_write(text, put) as file:
         file.write(_markdown(style, how, summary, grain, scores).encode())
-    return out / f"{name}.md"
+    return text
+
+
+def _reports(style: str, out: Path) -> list[Path]:
+    """The report as JSON, as a sheet of pictures, as text."""
+    return [out / f"{style.replace('/', '_')}.{ending}" for ending in ("json", "jpg", "md")]
 
 
 #: What is summed up over the photographs, and its name in the report.

@@ -77,7 +77,8 @@ class Output:
                 self._check_name(path)
             yield
         finally:
-            lock.unlink(missing_ok=True)
+            if not os.fstat(descriptor).st_size:  # else a file of somebody else
+                lock.unlink(missing_ok=True)
             os.close(descriptor)
             if new:
                 with suppress(OSError):  # not empty

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -90,11 +90,11 @@ def save_fuse(images: Sequence[Tensor], path: Path) -> None:
     save_sheet(side_by_side(pictures, pictures[-1].height), path)
 
 
-def save_sheet(sheet: Image.Image, path: Path) -> None:
-    """Write a JPEG that says whose it is."""
+def save_sheet(sheet: Image.Image, path: Path, put: Callable[[Path, Path], None] | None = None) -> None:
+    """Write a JPEG that says whose it is, as `atomic_write`."""
     buffer = io.BytesIO()
     sheet.save(buffer, format="JPEG", quality=92, comment=MARK)
-    with atomic_write(path) as file:
+    with atomic_write(path, put) as file:
         file.write(buffer.getbuffer())
 
 

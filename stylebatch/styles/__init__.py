@@ -8,6 +8,7 @@ import math
 import os
 import re
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError, safe_open
 
 from stylebatch.errors import StylebatchError
+from stylebatch.files import create, replace
 from stylebatch.formats import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -247,17 +249,18 @@ def parse_mix(style: str) -> dict[str, float]:
     return {name: share / sum(shares.values()) for name, share in shares.items()}
 
 
-def add_style(path: Path) -> Path:
-    """Copy a trained style to where it is found by name from any folder; an older one of that name is replaced.
+def add_style(path: Path, *, overwrite: bool = False) -> Path:
+    """Copy a trained style to where it is found by name from any folder.
 
     Args:
         path: a `.pth` or `.safetensors` checkpoint. Its name is that of the picture that it was trained with.
+        overwrite: replace another style of that name.
 
     Returns:
         The file in `added_folder()`.
 
     Raises:
-        StylebatchError: not a checkpoint, or the folder cannot be written.
+        StylebatchError: not a checkpoint, the name is taken, or the folder cannot be written.
     """
     from stylebatch.checkpoint import Checkpoint, is_plain_name, load_checkpoint, save_safetensors
 
@@ -266,7 +269,10 @@ def add_style(path: Path) -> Path:
     if not is_plain_name(name):
         raise StylebatchError(f"{path}: its style's name {name!r} is no file name")
     added = added_folder() / f"{name}.safetensors"
-    save_safetensors(Checkpoint(checkpoint.model, checkpoint.metadata), added)
+    kept = Checkpoint({key: tensor.half().float() for key, tensor in checkpoint.model.items()}, checkpoint.metadata)
+    with suppress(StylebatchError):
+        overwrite = overwrite or load_checkpoint(added).digest == kept.digest
+    save_safetensors(kept, added, replace if overwrite else create)
     return added
 
 
