@@ -6,6 +6,7 @@ import difflib
 import os
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from stylebatch.errors import StylebatchError
 from stylebatch.files import identity, is_folder
 from stylebatch.formats import PICTURE_SUFFIXES, is_set_aside
 from stylebatch.manifest import is_result
+from stylebatch.terminal import open_streams, printable
 
 #: Files that a person would call a film by their name; others are films as well.
 _FILM_SUFFIXES = frozenset(
@@ -68,6 +70,18 @@ class Number(click.ParamType):  # type: ignore[type-arg]  # click before 8.5 has
 class Commands(click.Group):
     """A group that says, of what is no command of it, which one was meant."""
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        open_streams()
+        return super().main(*args, **options)
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        with _printable_errors():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _printable_errors():
+            return super().invoke(ctx)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
             return super().parse_args(ctx, list(args))
@@ -93,6 +107,16 @@ class Commands(click.Group):
         """The command of this group that a file or folder on the command line is for; None if it is neither."""
         meant = command_for(Path(argument))
         return meant if meant in self.commands else None
+
+
+@contextmanager
+def _printable_errors() -> Iterator[None]:
+    """What was typed is repeated in errors, and may be names that a shell put there."""
+    try:
+        yield
+    except click.ClickException as error:
+        vars(error)["message"] = printable(error.message)
+        raise
 
 
 def command_for(path: Path) -> str | None:

@@ -1,38 +1,32 @@
-"""The `stylebatch` command: options, progress bars, exit codes."""
+"""The `stylebatch` command: its options, and what it says."""
 
 from __future__ import annotations
 
 import functools
 import json
-import logging
-import os
 import shlex
-import signal
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from stylebatch import __version__
 from stylebatch.arguments import Commands, Number, PathType, expect, films_of, inputs_and_output
-from stylebatch.errors import OutputError, StylebatchError, TrainingError
+from stylebatch.command import SOME_FAILED, advance, command, exit_by, progress_bar, until_stopped
+from stylebatch.errors import StylebatchError
 from stylebatch.files import is_folder
 from stylebatch.formats import format_of
 from stylebatch.interrupt import Interrupt, catch_interrupts
+from stylebatch.terminal import put, say, tell
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from stylebatch.options import ImageOptions
     from stylebatch.pipeline import Summary
     from stylebatch.video import VideoOptions, VideoSummary
     from stylebatch.video.check import Checked
-
-_Result = TypeVar("_Result")
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 PATH = PathType()
@@ -42,89 +36,6 @@ WORD = PathType(str)
 SIZE = Number(int, "px")
 COUNT, COUNT_OR_NONE = Number(int, "", least=1), Number(int, "", least=0)
 SHARE = Number(float, "%")
-
-#: Exit codes: 0 all done, and these; an interruption is 128 + its signal.
-SOME_FAILED, BAD_USAGE = 1, 2
-
-
-def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Errors as one line, exit 2 for bad input and 1 for an output that failed; `--debug` shows the traceback."""
-
-    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-    @functools.wraps(function)
-    def wrapper(*args: Any, debug: bool, **options: Any) -> None:
-        notes = _Notes()
-        logging.getLogger("stylebatch").addHandler(notes)
-        try:
-            function(*args, **options)
-        except TrainingError as error:
-            sys.exit(error.exit_code)
-        except StylebatchError as error:
-            if debug:
-                raise
-            click.echo(f"Error: {printable(str(error))}", err=True)
-            sys.exit(SOME_FAILED if isinstance(error, OutputError) else BAD_USAGE)
-        except MemoryError as error:
-            if debug:
-                raise
-            click.echo(f"Error: {printable(str(error) or 'not enough memory')}", err=True)
-            sys.exit(SOME_FAILED)
-        except KeyboardInterrupt:
-            sys.exit(130)
-        finally:
-            logging.getLogger("stylebatch").removeHandler(notes)
-
-    return wrapper
-
-
-class _Notes(logging.Handler):
-    """What the library has to say beside its results, a line each."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"note: {printable(record.getMessage())}", err=True)
-
-
-def printable(text: str) -> str:
-    """File names and headers may hold bytes that are no text, and characters that command the terminal."""
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return "".join("\ufffd" if unicodedata.category(each) == "Cc" and each not in "\n\t" else each for each in text)
-
-
-def progress_bar(unit: str) -> tqdm[Any]:
-    """On stderr, from the first progress on; in a log file it writes twice a minute."""
-    from tqdm import tqdm
-
-    return tqdm(unit=unit, dynamic_ncols=True, delay=1e-6, mininterval=0.1 if sys.stderr.isatty() else 30)
-
-
-def _until_stopped(job: Callable[[], _Result]) -> _Result:
-    """Do what has nothing to keep of a part. A signal ends the program, whatever the job waits for."""
-    with catch_interrupts() as interrupt:
-        result = interrupt.wait_for(job)
-    if result is None or interrupt():
-        _exit_by(interrupt)
-    return result
-
-
-def _exit_by(interrupt: Interrupt) -> NoReturn:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would come into the interpreter's end, and change the code
-    if interrupt.left_behind:  # the interpreter would wait for what cannot be ended, or end it in the middle of a call
-        from stylebatch.workers import end_all
-
-        end_all()
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(interrupt.exit_code)
-    sys.exit(interrupt.exit_code)
-
-
-def _advance(bar: tqdm[Any], done: int, total: int, before: int = 0) -> None:
-    """`before` were done by an earlier run, and say nothing of this one's speed."""
-    if done > before:
-        bar.total = total
-        if not bar.n:
-            bar.initial = bar.n = bar.last_print_n = before
-        bar.update(done - bar.n)
 
 
 def _checked(style: str, strength: float, device: str) -> str:
@@ -267,13 +178,16 @@ def folder(source: Path, output: Path | None, style: str, as_json: bool, **optio
             nonlocal shown
             shown = summary
             bar.set_postfix_str(f"{summary.megapixels:.1f} MP, {len(summary.failures)} failed", refresh=False)
-            _advance(bar, summary.finished, summary.total, summary.skipped)
+            advance(bar, summary.finished, summary.total, summary.skipped)
 
         job = functools.partial(stylize_folder, source, output, style, options=image_options, progress=show, **options)
         summary = interrupt.wait_for(lambda: job(stop=interrupt)) or replace(shown, interrupted=True)
-    click.echo(json.dumps(_as_dict(summary), indent=2) if as_json else printable(_as_text(summary, output)))
+    if as_json:
+        put(json.dumps(_as_dict(summary), indent=2))
+    else:
+        say(*_as_lines(summary, output))
     if summary.interrupted:
-        _exit_by(interrupt)
+        exit_by(interrupt)
     if summary.failures or summary.aborted:
         sys.exit(SOME_FAILED)
 
@@ -298,25 +212,25 @@ def image(words: tuple[str, ...], output: str | None, style: str, **options: Any
     from stylebatch.stylizer import Stylizer
 
     settings = {name: options.pop(name) for name in ("strength", "device", "precision", "backend")}
-    stylizer = _until_stopped(lambda: Stylizer(style, **settings))
+    stylizer = until_stopped(lambda: Stylizer(style, **settings))
     done: list[Path] = []
     failed = 0
     for photo in photos:
 
         def note(text: str, photo: Path = photo) -> None:
-            click.echo(printable(f"{photo}: {text}"), err=True)
+            tell(f"{photo}: {text}")
 
         try:
             job = functools.partial(stylize_image, photo, output, stylizer, keep=[*photos, *done], note=note)
-            path = _until_stopped(functools.partial(job, options=image_options, **options))
+            path = until_stopped(functools.partial(job, options=image_options, **options))
         except StylebatchError as error:
             if len(photos) == 1:
                 raise
             failed += 1
-            click.echo(printable(f"failed: {error}"), err=True)
+            tell(f"failed: {error}")
         else:
             done.append(path)
-            click.echo(printable(str(path)))
+            say(str(path))
     if failed:
         sys.exit(SOME_FAILED)
 
@@ -425,12 +339,12 @@ def video(
     if as_json:
         films = [_film_as_dict(summary) for summary in done]
         failed = [{"path": str(clip), "reason": str(error)} for clip, error in failures]
-        click.echo(json.dumps({"films": films, "failed": failed, "interrupted": interrupt()}, indent=2))
+        put(json.dumps({"films": films, "failed": failed, "interrupted": interrupt()}, indent=2))
     else:
         lines = [line for summary in done for line in _film_as_lines(summary)]
-        click.echo(printable("\n".join([f"failed: {error}" for _, error in failures] + lines)))
+        say(*(f"failed: {error}" for _, error in failures), *lines)
     if interrupt():
-        _exit_by(interrupt)
+        exit_by(interrupt)
     if failures or any(summary.failures or summary.aborted for summary in done):
         sys.exit(SOME_FAILED)
 
@@ -450,10 +364,10 @@ def _check_films(clips: Sequence[tuple[Path, str | None]], options: VideoOptions
     if as_json:
         films = [_checked_as_dict(clip, film) for clip, film in checked]
         failed = [{"path": str(clip), "reason": str(error)} for clip, error in failures]
-        click.echo(json.dumps({"films": films, "failed": failed}, indent=2))
+        put(json.dumps({"films": films, "failed": failed}, indent=2))
     else:
         lines = [line for clip, film in checked for line in _checked_as_lines(clip, film)]
-        click.echo(printable("\n".join(lines + [f"cannot be made: {error}" for _, error in failures])))
+        say(*lines, *(f"cannot be made: {error}" for _, error in failures))
     if failures:
         sys.exit(SOME_FAILED)
 
@@ -469,7 +383,7 @@ def _stylize_film(interrupt: Interrupt, job: Callable[..., VideoSummary]) -> Vid
         def show(summary: VideoSummary) -> None:
             nonlocal shown
             shown = summary
-            _advance(bar, summary.finished, max(summary.total, summary.finished), summary.skipped)
+            advance(bar, summary.finished, max(summary.total, summary.finished), summary.skipped)
 
         return interrupt.wait_for(lambda: job(progress=show, stop=interrupt)) or replace(shown, interrupted=True)
 
@@ -514,11 +428,11 @@ def grid(
     from stylebatch.jobs import stylize_grid
 
     with progress_bar("img") as bar:
-        path = _until_stopped(lambda: stylize_grid(
+        path = until_stopped(lambda: stylize_grid(
             list(photos), list(styles), strengths=strengths or (1.0,), epochs=epochs,
-            progress=functools.partial(_advance, bar), **options,
+            progress=functools.partial(advance, bar), **options,
         ))  # fmt: skip
-    click.echo(printable(str(path)))
+    say(str(path))
 
 
 @main.group(cls=Commands, invoke_without_command=True, short_help="List, add and remove styles.")
@@ -538,10 +452,10 @@ def styles(context: click.Context, as_json: bool, sheet: Path | None, output: Pa
         from stylebatch.jobs import style_sheet
 
         with progress_bar("style") as bar:
-            path = _until_stopped(
-                lambda: style_sheet(sheet, output, overwrite=overwrite, progress=functools.partial(_advance, bar))
+            path = until_stopped(
+                lambda: style_sheet(sheet, output, overwrite=overwrite, progress=functools.partial(advance, bar))
             )
-        click.echo(printable(str(path)))
+        say(str(path))
         return
     _list_styles(as_json)
 
@@ -552,12 +466,12 @@ def _list_styles(as_json: bool) -> None:
     named = named_styles().values()
     if as_json:
         listing = [{"name": style.name, "path": str(style.path), **style.header} for style in named]
-        click.echo(json.dumps(listing, indent=2))
+        put(json.dumps(listing, indent=2))
         return
     for style in named:
         known = f"{style.artist}, {style.artwork}, {style.year} ({style.rights})"
         line = f"{style.name:<18} {known if 'artwork' in style.header else style.path}"
-        click.echo(printable(line).replace("\n", "\ufffd"))
+        say(line)
 
 
 @styles.command("list")
@@ -575,7 +489,7 @@ def remove(name: str) -> None:
     """Take the style NAME, which was added, out of your application data again."""
     from stylebatch.styles import remove_style
 
-    click.echo(printable(str(remove_style(name))))
+    say(str(remove_style(name)))
 
 
 @styles.command()
@@ -586,7 +500,7 @@ def add(path: Path, overwrite: bool) -> None:
     """Give the style in PATH its name in every folder: it is copied to your application data."""
     from stylebatch.styles import add_style
 
-    click.echo(printable(str(add_style(path, overwrite=overwrite))))
+    say(str(add_style(path, overwrite=overwrite)))
 
 
 @main.command(short_help="Measure how fast this machine is.")
@@ -604,19 +518,17 @@ def bench(style: str, device: str, as_json: bool) -> None:
     from stylebatch.benchmark import benchmark
 
     with progress_bar("run") as bar:
-        measurements = _until_stopped(lambda: benchmark(style, device=device, progress=functools.partial(_advance, bar)))
+        measurements = until_stopped(lambda: benchmark(style, device=device, progress=functools.partial(advance, bar)))
     if as_json:
-        click.echo(json.dumps([asdict(measurement) for measurement in measurements], indent=2))
+        put(json.dumps([asdict(measurement) for measurement in measurements], indent=2))
         return
-    click.echo("    picture  backend   precision  seconds    MP/s  GFLOP/s  matmul's     PSNR")
+    say("    picture  backend   precision  seconds    MP/s  GFLOP/s  matmul's     PSNR")
     for m in measurements:
-        click.echo(
+        say(
             f"{f'{m.side}×{m.side}':>11}  {m.backend:8}  {m.precision:9}  {m.seconds:7.3f}  {m.megapixels_per_second:6.2f}  "
             f"{m.gflops:7.0f}  {m.matmul_gflops:8.0f}  {m.psnr:4.1f} dB"
         )
-    click.echo(
-        "matmul's: GFLOP/s of PyTorch's matrix product. PSNR: against its fp32, on noise with a photograph's spectrum."
-    )
+    say("matmul's: GFLOP/s of PyTorch's matrix product. PSNR: against its fp32, on noise with a photograph's spectrum.")
 
 
 def _as_dict(summary: Summary) -> dict[str, Any]:
@@ -641,7 +553,7 @@ def _as_dict(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _as_text(summary: Summary, output: Path) -> str:
+def _as_lines(summary: Summary, output: Path) -> list[str]:
     seconds = max(summary.seconds, 1e-9)
     lines = [f"failed: {failure.source}: {failure.reason}" for failure in summary.failures]
     if summary.renamed:
@@ -669,7 +581,7 @@ def _as_text(summary: Summary, output: Path) -> str:
         f"{summary.done} of {summary.total} photographs in {output}: {summary.megapixels:.1f} MP in {seconds:.1f} s, "
         f"{summary.done / seconds:.2f} images/s, {len(summary.failures)} failed"
     )
-    return "\n".join(lines)
+    return lines
 
 
 def _film_as_dict(summary: VideoSummary) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from stylebatch.errors import TrainingError
 from stylebatch.interrupt import catch_interrupts
 from stylebatch.styles import check_style, is_painting
+from stylebatch.terminal import stderr_descriptor
 
 #: Where this package and `trainer` lie: run from there, no folder of the user's takes the place of either.
 _HOME = Path(__file__).parent.parent
@@ -51,7 +52,9 @@ def _trained(painting: str, device: str) -> Path:
     ]
     # In a session of its own it hears of Ctrl-C from here alone, so once. Windows' console tells both.
     with catch_interrupts() as interrupt:
-        process = subprocess.Popen(command, cwd=_HOME, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=_HOME, stdout=subprocess.PIPE, stderr=stderr_descriptor(), text=True, start_new_session=True
+        )
         forwarded = False
         try:
             while True:

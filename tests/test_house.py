@@ -12,9 +12,9 @@ ROOT = Path(__file__).parent.parent
 
 #: From the bottom up: a module of stylebatch imports only what stands in a line before its own. Nobody imports `trainer`.
 LAYERS = [
-    "interrupt",
-    "workers",
-    "errors frame grid lazy tiff transnet video.extent video.pyav video.timecode",
+    "errors interrupt",
+    "terminal workers",
+    "command frame grid lazy tiff transnet video.extent video.pyav video.timecode",
     "deep exif files formats h273 jpeg kinds loader stages video.convert video.sidedata video.tags",
     "options xmp video.opening video.trial",
     "device metadata video.options video.streams video.times",
@@ -35,12 +35,12 @@ LAYERS = [
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 TRAINER_MAY = {
-    "", "arguments", "checkpoint", "cli", "codec", "colour", "device", "errors", "files", "frame", "grid", "images",
-    "interrupt", "manifest", "options", "styles", "transnet", "workers",
+    "", "arguments", "checkpoint", "cli", "codec", "colour", "command", "device", "errors", "files", "frame", "grid",
+    "images", "interrupt", "manifest", "options", "styles", "terminal", "transnet", "workers",
 }  # fmt: skip
 SOLE_USERS = {
-    "click": {"stylebatch/arguments.py", "stylebatch/cli.py", "trainer/cli.py"},
-    "tqdm": {"stylebatch/cli.py"},
+    "click": {"stylebatch/arguments.py", "stylebatch/cli.py", "stylebatch/command.py", "trainer/cli.py"},
+    "tqdm": {"stylebatch/command.py"},
     "openvino": {"stylebatch/backends/openvino.py"},
     "simplejpeg": {"stylebatch/jpeg.py"},
     "cv2": {*(f"stylebatch/{name}.py" for name in ("colour", "deep", "h273", "icc")), "stylebatch/video/colour.py"},
@@ -92,6 +92,8 @@ def test_library_code_never_prints() -> None:
     for path in FILES:
         calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
         assert not any(isinstance(call, ast.Name) and call.id == "print" for call in calls), path
+        # `stylebatch.terminal` says it so that no file name commands the terminal.
+        assert not any(isinstance(call, ast.Attribute) and call.attr in ("echo", "secho") for call in calls), path
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("scripts/*.py")), ids=lambda path: path.name)

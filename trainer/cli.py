@@ -16,9 +16,11 @@ import click
 
 from stylebatch import __version__
 from stylebatch.arguments import Commands
-from stylebatch.cli import CONTEXT, PATH, command, printable, progress_bar
+from stylebatch.cli import CONTEXT, PATH
+from stylebatch.command import command, progress_bar
 from stylebatch.errors import StylebatchError
 from stylebatch.options import check_device
+from stylebatch.terminal import printable, say, tell
 from trainer.config import RECIPES, FitConfig, option_name
 
 if TYPE_CHECKING:
@@ -96,11 +98,11 @@ def fit(picture: Path | None, recipe: str | None, keep: bool, **options: Any) ->
     check_device(config.device)
     _check_files(config)
     if keep:
-        click.echo(printable(str(_keep(config))))
+        say(str(_keep(config)))
     else:
         style = _train(config)
-        click.echo(printable(str(style)))
-        click.echo(printable(f"use it: stylebatch folder IN OUT --style {shlex.quote(_called(style))}"), err=True)
+        say(str(style))
+        tell(f"use it: stylebatch folder IN OUT --style {shlex.quote(_called(style))}")
 
 
 def _called(style: Path) -> str:
@@ -131,15 +133,15 @@ def _keep(config: FitConfig) -> Path:
     kept = Kept(config)
     if style := kept.find():
         return style
-    name = printable(config.style.name)
+    name = config.style.name
 
     def waiting() -> None:
-        click.echo(f"waiting for another run that is training the style of {name}", err=True)
+        tell(f"waiting for another run that is training the style of {name}")
 
     with catch_interrupts() as interrupt, kept.alone(waiting, interrupt):
         if style := kept.find():
             return style
-        click.echo(f"training the style of {name}, which takes some minutes, once: it is kept", err=True)
+        tell(f"training the style of {name}, which takes some minutes, once: it is kept")
         return kept.keep(_train(kept.resumed(), again="the same command"))
 
 
@@ -158,7 +160,7 @@ def _train(config: FitConfig, again: str = "the same command with --resume") -> 
                 if sys.stderr.isatty():
                     bar.set_description_str(progress.stage)
                 else:
-                    say(progress.stage)
+                    note(progress.stage)
                 return
             if bar.bar_format:
                 bar.bar_format = None
@@ -171,20 +173,19 @@ def _train(config: FitConfig, again: str = "the same command with --resume") -> 
             )
             bar.update(progress.step - bar.n)
 
-        def say(line: str) -> None:
-            with suppress(OSError):  # the terminal has been closed
-                bar.write(printable(line), file=sys.stderr)
+        def note(line: str) -> None:
+            bar.write(printable(line), file=sys.stderr)
 
-        result = fit(config, progress=show, message=say, stop=interrupt)
+        result = fit(config, progress=show, message=note, stop=interrupt)
         if bar.bar_format:
             bar.set_description_str("")
     if result.interrupted:
         if result.checkpoint:
-            click.echo(printable(str(result.checkpoint)))
+            say(str(result.checkpoint))
             said = f"stopped at step {result.step} of {result.steps}; {again} goes on"
         else:
             said = "stopped before the first step: nothing has been written"
-        click.echo(said, err=True)
+        tell(said)
         sys.exit(interrupt.exit_code)
     assert result.style is not None  # as of every training that has ended
     return result.style
@@ -209,8 +210,8 @@ def evaluate(style: str, picture: Path, photos: Path, **options: Any) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        def say(line: str) -> None:
+        def note(line: str) -> None:
             bar.write(printable(line), file=sys.stderr)
 
-        report = evaluate(style, picture, photos, progress=show, message=say, **options)
-    click.echo(printable(str(report)))
+        report = evaluate(style, picture, photos, progress=show, message=note, **options)
+    say(str(report))
