@@ -24,8 +24,8 @@ _KINDS = (
 )  # fmt: skip
 #: A letter that may be written in two ways.
 _COMPOSED, _DECOMPOSED = "\u00e9", "e\u0301"
-#: What `tempfile.mkstemp` makes of the prefix.
-_TEMPORARY = re.compile(re.escape(TEMP_PREFIX) + f"[a-z0-9_]{{8}}({_COMPOSED}|{_DECOMPOSED})?")
+_TEMP_ENDING = ".tmp"
+_TEMPORARY = re.compile(f"{re.escape(TEMP_PREFIX)}[a-z0-9_]{{8}}({_COMPOSED}|{_DECOMPOSED})?{re.escape(_TEMP_ENDING)}")
 #: What is said of a disk that is full or broken.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 #: What file systems say that have no hard links.
@@ -87,11 +87,11 @@ def atomic_write(path: Path, put: Callable[[Path, Path], None] | None = None) ->
             Path(temp).unlink(missing_ok=True)
 
 
-def _temporary(folder: Path, ending: str = "") -> tuple[int, str]:
+def _temporary(folder: Path, letter: str = "") -> tuple[int, str]:
     """A new file that `remove_temporaries` leaves alone while its descriptor is open. Its name is short whatever the final
     one is: names up to the file system's limit work."""
     while True:
-        descriptor, temp = tempfile.mkstemp(ending, TEMP_PREFIX, folder)
+        descriptor, temp = tempfile.mkstemp(letter + _TEMP_ENDING, TEMP_PREFIX, folder)
         with suppress(OSError):  # a file system without locks
             _lock(descriptor)
         if os.path.lexists(temp):
@@ -247,8 +247,14 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 def is_within(path: Path, folder: Path) -> bool:
     """Whether `path`, which need not be there, is `folder` or lies anywhere in it, by whatever names."""
-    resolved, own = path.resolve(), identity(folder)
-    return own is not None and any(identity(parent) == own for parent in (resolved, *resolved.parents))
+    own = identity(folder)
+    return own is not None and own in identities_above(path)
+
+
+def identities_above(path: Path) -> set[tuple[int, int]]:
+    """Of `path`, which need not be there, and all folders that it lies in."""
+    real = Path(os.path.realpath(path))
+    return {each for each in map(identity, (real, *real.parents)) if each}
 
 
 def sync(descriptor: int) -> None:

@@ -45,7 +45,7 @@ __all__ = [
     "read_image", "write_grid", "write_image",
 ]  # fmt: skip
 
-_IS_OUTPUT = "leads into the output, and is not taken"
+IS_OUTPUT = "leads into the output, and is not taken"
 _LEADS_OUT = "is a symbolic link out of the folder; --follow-links takes it"
 #: How Pillow, and what it decodes with, put it that a file ends too early, and that its data make no sense.
 _BREAKS_OFF = re.compile(r"^image file is truncated|^Truncated File Read|^unexpected end of")
@@ -136,7 +136,7 @@ def find_images(
         path = PurePosixPath(name)
         hidden = path.name.startswith(".")
         by_name = path.suffix.lower() in PICTURE_SUFFIXES and not hidden
-        if trouble and (by_name or trouble == _IS_OUTPUT):
+        if trouble and (by_name or trouble == IS_OUTPUT):
             failures.append(Failure(name, trouble))
         elif not trouble and (by_name or (not (hidden or path.suffix) and _looks_like_image(root / name))):
             pictures.append(name)
@@ -299,7 +299,7 @@ def _walk(
                 continue
             outside = path.is_symlink() and not path.resolve().is_relative_to(real_root)
             if output and (outside or identity(path) == identity(output)) and is_within(path, output):
-                yield path.relative_to(root).as_posix(), _IS_OUTPUT
+                yield path.relative_to(root).as_posix(), IS_OUTPUT
                 continue
             if outside and not follow_links:
                 yield path.relative_to(root).as_posix(), _LEADS_OUT
@@ -313,7 +313,7 @@ def _walk(
             if not name.startswith(TEMP_PREFIX):
                 trouble = _trouble(path, real_root, follow_links)
                 if output and not trouble and path.is_symlink() and is_within(path, output):
-                    trouble = _IS_OUTPUT
+                    trouble = IS_OUTPUT
                 yield path.relative_to(root).as_posix(), trouble
 
 

@@ -19,6 +19,7 @@ from stylebatch.formats import EXPORT, format_of, told_apart
 from stylebatch.frame import Failure, Frame, Pixels
 from stylebatch.grid import contact_sheet, stacked
 from stylebatch.images import (
+    IS_OUTPUT,
     ImageOptions,
     ImageSink,
     ImageSource,
@@ -81,6 +82,10 @@ def stylize_folder(
         if value is not None and value < least:
             raise StylebatchError(f"{name} {value}: must be at least {least}")
     names, others, failures = find_images(source, recursive=recursive, follow_links=follow_links, output=output)
+    real = os.path.realpath(source)
+    for failure in failures:
+        if failure.reason == IS_OUTPUT and Path(os.path.realpath(source / failure.source)).is_relative_to(real):
+            raise StylebatchError(f"{output}: the output is the folder {source / failure.source} of the input; give another")
     ignored, unread, set_aside = told_apart(others)
     if not names and not failures:
         there = "".join(f"; {count} {kind} files, which are not read: {EXPORT}" for kind, count in unread.items())

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from stylebatch.codec import written_as
 from stylebatch.device import cores
 from stylebatch.errors import StylebatchError
-from stylebatch.files import identity, is_within, name_folding
+from stylebatch.files import identities_above, identity, name_folding
 from stylebatch.formats import output_name, written_by_name
 from stylebatch.frame import Failure
 from stylebatch.images import grid_path
@@ -56,9 +56,9 @@ def planned(
     folds = name_folding(folder)
     outputs, failures = outputs_of(names, grid=grid, format=format, root=root, output=folder, folds=folds)
     plan = Plan(failures=failures)
-    inputs = {identity(root / parent) for parent in {PurePosixPath(name).parent for name in names}}
+    inputs = {identity(root / parent) for parent in {PurePosixPath(), *(PurePosixPath(name).parent for name in names)}}
     overlapping = {
-        parent: identity(folder / parent) in inputs or is_within(folder / parent, root)
+        parent: bool(inputs & identities_above(folder / parent))
         for parent in {PurePosixPath(path).parent for paths in outputs.values() for path in paths}
     }
 

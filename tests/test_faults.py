@@ -170,6 +170,22 @@ def test_photographs_are_never_replaced(
     assert not (out / "painted").exists()
 
 
+def test_the_output_is_a_mount_of_a_folder_of_the_input(
+    photos: Callable[..., Path], checkpoint: Path, tmp_path: Path
+) -> None:
+    source, out = photos("2024/a.png", "a.png"), tmp_path / "out"
+    out.mkdir()
+    if subprocess.run(["mount", "--bind", source / "2024", out], capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+    before = contents(source)
+    try:
+        with pytest.raises(StylebatchError, match=r"the output is the folder .*in/2024 of the input; give another"):
+            run(source, out, checkpoint, overwrite=True)
+    finally:
+        subprocess.run(["umount", out], check=True)
+    assert contents(source) == before
+
+
 def test_folders_by_other_names(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
     source = photos("deep/a.png")
     (tmp_path / "link").symlink_to(source)

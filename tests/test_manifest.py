@@ -246,16 +246,16 @@ def test_temporaries_of_dead_runs_are_removed(folders: tuple[Path, Path]) -> Non
     """Nothing else: not what is being written, no other names, no links and what they lead to."""
     _, output = folders
     (output / "deep").mkdir(parents=True)
-    for name in (".stylebatch-x1y2z3a4", ".stylebatch-notes", ".stylebatch-x1y2z3a4.txt", "photo.jpg"):
+    for name in (".stylebatch-x1y2z3a4.tmp", ".stylebatch-settings", ".stylebatch-notes.tmp", "photo.jpg"):
         (output / "deep" / name).touch()
-    (output / ".stylebatch-link_ed_").symlink_to(output / "deep" / "photo.jpg")
+    (output / ".stylebatch-link_ed_.tmp").symlink_to(output / "deep" / "photo.jpg")
     with atomic_write(output / "deep" / "other.jpg") as file:
         file.write(b"of another run, which has not ended")
         remove_temporaries(output)
         subprocess.run([sys.executable, "-c", REMOVE, output], check=True)
     left = sorted(path.relative_to(output).as_posix() for path in output.rglob("*"))
     assert left == [
-        ".stylebatch-link_ed_", "deep", "deep/.stylebatch-notes", "deep/.stylebatch-x1y2z3a4.txt", "deep/other.jpg",
+        ".stylebatch-link_ed_.tmp", "deep", "deep/.stylebatch-notes.tmp", "deep/.stylebatch-settings", "deep/other.jpg",
         "deep/photo.jpg",
     ]  # fmt: skip
 
@@ -312,6 +312,9 @@ def test_within_by_whatever_name(folders: tuple[Path, Path], tmp_path: Path) -> 
         assert is_within(path, tmp_path / "link")
     assert not is_within(output / "new", source)
     assert not is_within(source, output)
+    (tmp_path / "one").symlink_to("other")
+    (tmp_path / "other").symlink_to("one")
+    assert not is_within(tmp_path / "one", source)
 
 
 def test_names_are_one_where_the_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
