@@ -150,6 +150,7 @@ class Manifest:
         record = next((record for record in reversed(records) if record.digest == digest), None)
         if record is None:
             return Standing.FOREIGN
+        self._records[record.output] = [record]
         if self._is_of(record, content):
             return Standing.DONE
         if record.input != self._input(content.path):

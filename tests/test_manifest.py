@@ -155,11 +155,12 @@ def test_killed_between_line_and_name(folders: tuple[Path, Path], replaced: bool
         finish(manifest, source / "a.jpg")
         log = (output / NAME).read_bytes()
     assert len(log.splitlines()) == 2
-    (output / NAME).write_bytes(log)
+    (output / NAME).write_bytes(log + log)
     if not replaced:
         (output / "a.jpg").write_bytes(before)
     assert standing(source / "a.jpg", output) is (Standing.DONE if replaced else Standing.OUTDATED)
-    write_alike(output / "a.jpg", "somebody's painting")
+    assert len((output / NAME).read_bytes().splitlines()) == 1
+    (output / "a.jpg").write_text("somebody's own painting")
     assert standing(source / "a.jpg", output) is Standing.FOREIGN
 
 
