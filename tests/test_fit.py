@@ -37,7 +37,7 @@ def settings(tmp_path: Path, photos: Callable[..., Path]) -> dict[str, Any]:
         "style": tmp_path / "paint.png", "content": photos("a.jpg", "b.png", "c.jpg", size=(80, 70)),
         "out": tmp_path / "checkpoints", "steps": 5, "crop_size": 32, "style_size": 0, "checkpoint_steps": 2,
         "batch_size": 2, "init": "none", "optimizer": "adamw", "learning_rate": 2e-3, "patience": 0, "stability_weight": 0.0,
-        "shift_every": 0, "style_weight": 5.0, "workers": 0, "device": "cpu", "precision": "fp32",
+        "small_crops": 0.0, "shift_every": 0, "style_weight": 5.0, "workers": 0, "device": "cpu", "precision": "fp32",
     }  # fmt: skip
 
 
@@ -155,6 +155,7 @@ def test_same_seed_same_weights(settings: dict[str, Any], workers: int, tmp_path
 #: What is off in `settings`: with it, a training has as much to remember as it can have.
 EVERYTHING = {
     "optimizer": "muon", "learning_rate": 1e-2, "stability_weight": 6.0, "shift_every": 2, "patience": 25, "crop_size": 64,
+    "small_crops": 0.5,
 }  # fmt: skip
 
 
@@ -295,6 +296,13 @@ def test_each_second_step_judges_the_mean_of_two_passes(settings: dict[str, Any]
     assert shifted[1]["lattice"] == pytest.approx(alone[1]["lattice"])  # of the one pass, which is the one that is used
 
 
+def test_the_first_steps_have_small_crops(settings: dict[str, Any]) -> None:
+    """Total variation is a sum over pixels: of a quarter of them, about a quarter."""
+    fit(FitConfig(**{**settings, "learning_rate": 1e-12, "steps": 4, "crop_size": 64, "small_crops": 0.5}))
+    tv = [row["tv"] for row in losses(settings["out"] / "paint_losses.csv")]
+    assert tv[0] + tv[1] == pytest.approx((tv[2] + tv[3]) / 4, rel=0.3)
+
+
 def test_divergence_rolls_back_and_lowers_the_rate(settings: dict[str, Any]) -> None:
     """A rate at which weight decay turns into growth, beyond fp32 within the run; a four-thousandth of it still computes."""
     said: list[str] = []
@@ -352,6 +360,7 @@ def test_article_checkpoints_resume_nothing_of_ours(settings: dict[str, Any], ch
         ({"tv_weight": float("nan")}, "--tv-weight"),
         ({"content_weight": 0.0, "style_weight": 0.0}, "nothing to learn"),
         ({"style_size": 20}, "--style-size 20"),
+        ({"small_crops": 1.5}, "--small-crops 1.5: is a share"),
         ({"width": 0}, "--width 0: must be at least 1"),
         ({"width": 200}, "--width 200: must be at most 128"),
         ({"padding_mode": "mirror"}, "--padding-mode 'mirror': use reflect, zeros"),

@@ -30,6 +30,7 @@ class FitConfig:
     epochs: int | None = _option(None, "Length in passes over the photographs, instead of --steps.")
     batch_size: int = _option(2, "Photographs a step.")
     crop_size: int = _option(256, "Side of the square training crops.")
+    small_crops: float = _option(0.6, "Share of the steps, the first ones, whose crops have half the side.")
     augment: bool = _option(True, "Random crops, flips and order; otherwise whole photographs squashed to the crop size.")
     style_size: int = _option(512, "Long side of the style picture; sets the size of strokes. 0: as it is.")
     optimizer: str = _option("muon", "What takes the steps.", ("muon", "adamw"))
@@ -71,12 +72,14 @@ class FitConfig:
             "steps": 1, "epochs": 1, "batch_size": 1, "crop_size": 32, "checkpoint_steps": 1, "checkpoint_epochs": 1,
             "content_weight": 0, "style_weight": 0, "style_strength": 0, "palette_weight": 0, "shading_weight": 0,
             "spike_weight": 0, "tv_weight": 0, "lattice_weight": 0, "shift_every": 0, "stability_weight": 0,
-            "patience": 0, "workers": 0, "seed": 0, "width": 1,
+            "small_crops": 0, "patience": 0, "workers": 0, "seed": 0, "width": 1,
         }  # fmt: skip
         for name, least in at_least.items():
             value = getattr(self, name)
             if value is not None and not least <= value < float("inf"):
                 raise StylebatchError(f"{option_name(name)} {value}: must be at least {least}")
+        if self.small_crops > 1:
+            raise StylebatchError(f"--small-crops {self.small_crops}: is a share, 1 at most")
         if self.width > MAX_WIDTH:
             raise StylebatchError(f"--width {self.width}: must be at most {MAX_WIDTH}")
         if not 0 < self.learning_rate < float("inf"):
@@ -120,7 +123,7 @@ MIN_STYLE_SIZE = 64
 
 #: What a resumed training must have in common with the one that it goes on with. Its length may change.
 IDENTITY = (
-    "batch_size", "crop_size", "augment", "style_size", "optimizer", "learning_rate", "schedule", "patience",
+    "batch_size", "crop_size", "small_crops", "augment", "style_size", "optimizer", "learning_rate", "schedule", "patience",
     "style_strength", "content_weight", "style_weight", "palette_weight", "shading_weight", "spike_weight", "tv_weight",
     "lattice_weight", "shift_every", "stability_weight", "vgg", "vgg_input", "padding_mode", "width", "init", "seed",
 )  # fmt: skip
@@ -132,6 +135,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "epochs": 150,
         "batch_size": 3,
         "crop_size": 512,
+        "small_crops": 0.0,
         "augment": False,
         "style_size": 0,
         "init": "none",

@@ -196,10 +196,12 @@ def _train(
     for hook in hooks:
         hook.remove()
 
-    # 5. Steps, in runs that end at the last one or at a divergence.
+    # 5. Steps, in runs that end at the last one, where crops become large, or at a divergence.
+    small_until = round(config.small_crops * run.steps)
     while state.step < run.end(state):
+        side = config.crop_size // 2 if state.step < small_until else config.crop_size
         loader = content_loader(
-            photographs, size=config.crop_size, augment=config.augment, batch_size=config.batch_size, seed=config.seed,
+            photographs, size=side, augment=config.augment, batch_size=config.batch_size, seed=config.seed,
             start=state.step, workers=config.workers, pin=device.type == "cuda", stop=stop,
         )  # fmt: skip
         for batch in loader:
@@ -288,6 +290,8 @@ def _train(
                 if stopping:
                     return FitResult(checkpoint, None, state.step, run.end(state), interrupted=True)
             run.preview_when_due(state.network)
+            if state.step == small_until:
+                break
         else:  # asked to stop while it waited for photographs
             saved = run.save(state) if state.step and _is_finite(state.network) else None
             return FitResult(saved, None, state.step, run.end(state), interrupted=True)
