@@ -179,7 +179,7 @@ class Manifest:
     def refusal(self, standing: Standing, content: Content, output: Path) -> OutputError:
         """Why the result of an input may not be written where it would go, and what to do."""
         if standing is Standing.OTHERWISE:
-            why = f"the result of {content.path.name} with other options"
+            why = f"the result of {content.path.name} with other options, or another style or precision"
         else:
             why = f"no result of {content.path.name}"
         return OutputError(f"{output}: is there, and {why}; --overwrite replaces it, another output keeps both")

@@ -83,8 +83,8 @@ def planned(
             elif standing is Standing.OTHERWISE:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise StylebatchError(
-                    f"{folder}: has results of {root} that were made with other options, such as {path.name}; --overwrite "
-                    "makes them anew in their place, another output keeps both"
+                    f"{folder}: has results of {root} that were made with other options, or another style or precision, "
+                    f"such as {path.name}; --overwrite makes them anew in their place, another output keeps both"
                 )
             else:
                 failures.append(Failure(name, str(manifest.refusal(standing, content, path))))

@@ -33,7 +33,7 @@ from PIL import Image
 import stylebatch.cli
 from stylebatch import VideoOptions, VideoSink, VideoSource, VideoSummary, stylize_video
 from stylebatch.errors import OutputError, StylebatchError
-from stylebatch.video import encoding, options
+from stylebatch.video import encoding, job, options
 from stylebatch.video.work import Work
 
 UNEVEN = [0, 512, 1536, 1600, 3072, 3584, 6000, 6100, 6200, 9000, 9512, 10240]
@@ -377,7 +377,9 @@ def test_what_changes_frames_starts_anew(checkpoint: Path, tmp_path: Path) -> No
     assert styled(source, output, checkpoint, stop=stop).done >= 8
     assert styled(source, output, checkpoint, crf=30).skipped == 0
     before = output.read_bytes()
-    with pytest.raises(StylebatchError, match=r"b\.mp4: is there, and the result of a\.mp4 with other options; --overwrite"):
+    with pytest.raises(
+        StylebatchError, match=r"b\.mp4: is there, and the result of a\.mp4 with other options, .*; --overwrite"
+    ):
         styled(source, output, checkpoint)
     assert output.read_bytes() == before
     assert styled(source, output, checkpoint, overwrite=True, stop=stop).done == 1
@@ -487,6 +489,32 @@ def test_a_full_disk_is_one_line_and_goes_on(checkpoint: Path, small_disk: Path,
     subprocess.run(["mount", "-o", "remount,size=10m", small_disk], check=True)
     assert styled(source, small_disk / "b.mkv", checkpoint, codec="ffv1").skipped > 0
     assert len(shown(small_disk / "b.mkv")) == 40
+
+
+def test_a_film_ends_while_another_run_writes_there(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, output = make_clip(tmp_path / "a.mp4", frames=3), tmp_path / "out" / "b.mp4"
+    monkeypatch.setattr(job, "_PATIENCE", 0.1)
+    hold = (
+        "import sys; from pathlib import Path; from stylebatch.manifest import Manifest\n"
+        "with Manifest(Path(sys.argv[1]), Path(sys.argv[1]), {}): print(flush=True); sys.stdin.read()"
+    )
+    others: list[subprocess.Popen[str]] = []
+
+    def start_another(_: VideoSummary) -> None:
+        if not others:
+            command = [sys.executable, "-c", hold, str(output.parent)]
+            others.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            assert others[0].stdout is not None
+            others[0].stdout.readline()
+
+    summary = styled(source, output, checkpoint, progress=start_another)
+    others[0].communicate()
+    assert "another run writes there: it is not on record" in summary.warnings[0]
+    assert len(shown(output)) == 3
+    with pytest.raises(StylebatchError, match=r"is there, and no result of a\.mp4"):
+        styled(source, output, checkpoint)
 
 
 def test_two_runs_at_one_film(checkpoint: Path, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from stylebatch.colour import resized
-from stylebatch.errors import OutputError, StylebatchError
-from stylebatch.files import remove_temporaries
+from stylebatch.errors import BusyError, OutputError, StylebatchError
+from stylebatch.files import create, remove_temporaries
 from stylebatch.frame import Frame, FrameInfo
 from stylebatch.images import ImageExtra, ImageSink, grid_path
 from stylebatch.loader import FilmBatches
@@ -22,7 +22,7 @@ from stylebatch.video.outputs import output_paths, picture_name
 from stylebatch.video.sink import VideoSink
 from stylebatch.video.source import VideoSource
 
-#: Seconds to wait for another run, when a film is complete, before it is left to the next one.
+#: Seconds to wait for another run, which reads a film that is complete, or writes there for hours.
 _PATIENCE = 10.0
 
 
@@ -99,14 +99,18 @@ def stylize_video(
     }
     if options.every:
         return _write_pictures(film, content, stylizer, summary, settings, overwrite, batch_size, progress, stop)
-    with Manifest(path.parent, film.path, settings, overwrite=overwrite) as manifest:
+    with Manifest(path.parent, film.path, settings, overwrite=overwrite, wait=_PATIENCE) as manifest:
         if _is_done(manifest, content, [path]):
             summary.unchanged = True
             return summary
 
     def put(temp: Path, path: Path) -> None:
-        with Manifest(path.parent, film.path, settings, overwrite=overwrite, wait=_PATIENCE) as manifest:
-            manifest.put(content, temp, path)
+        try:
+            with Manifest(path.parent, film.path, settings, overwrite=overwrite, wait=_PATIENCE) as manifest:
+                manifest.put(content, temp, path)
+        except BusyError:
+            create(temp, path)
+            film.warnings.append("another run writes there: it is not on record that this is the film of this clip")
 
     sink = VideoSink(path, film, {**settings, "input": content.digest or file_digest(film.path)}, put=put)
     try:
