@@ -313,7 +313,11 @@ def main() -> None:
     parser.add_argument("--measure", nargs=3, metavar=("JOB", "WAY", "WORK"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
+        from stylebatch.command import keep_freed_memory
+
         job, way, work = options.measure
+        if way not in ("article", "onnx"):
+            keep_freed_memory()  # as commands do
         print(json.dumps(measure(job, way, options.style, Path(work))))
         return
 

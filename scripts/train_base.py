@@ -20,7 +20,7 @@ from torch import Tensor
 
 from stylebatch.checkpoint import Checkpoint, save_safetensors
 from stylebatch.command import command
-from stylebatch.device import DTYPES, keep_freed_memory, pick_device, pick_precision
+from stylebatch.device import DTYPES, pick_device, pick_precision
 from stylebatch.styles import FOLDER
 from stylebatch.transnet import WIDTH, TransNet
 from trainer.config import CONTENT_LAYER
@@ -69,7 +69,6 @@ def main(
     output: Path | None,
 ) -> None:
     torch.manual_seed(0)
-    keep_freed_memory()
     device = pick_device()
     precision = pick_precision("auto", device)
     network = TransNet("reflect", width).to(memory_format=torch.channels_last)

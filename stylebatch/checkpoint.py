@@ -11,7 +11,6 @@ import io
 import json
 import pickle
 import unicodedata
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from torch import Tensor
 
 from stylebatch.errors import StylebatchError
 from stylebatch.files import atomic_write
+from stylebatch.host import warnings_ignored
 from stylebatch.options import MAX_WIDTH
 from stylebatch.transnet import WIDTH, TransNet, width_of
 
@@ -167,8 +167,7 @@ def _check_size(path: Path) -> None:
 
 def _read_pth(path: Path) -> dict[str, Any]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings_ignored():
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise StylebatchError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import io
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from stylebatch.colour import (
     fill_transparent,
@@ -40,6 +39,7 @@ from stylebatch.files import atomic_write, irregularity
 from stylebatch.formats import EXPORT, FORMATS, LARGEST, RAW, output_name, unread_kind, written_by_name
 from stylebatch.frame import Frame, FrameInfo, Pixels
 from stylebatch.h273 import HDR
+from stylebatch.host import pillow_guards
 from stylebatch.icc import SRGB
 from stylebatch.jpeg import check_jpeg_in_tiff, load_jpeg
 from stylebatch.metadata import Metadata, as_saved, into_png, into_tiff, made_true, orientation, read_metadata
@@ -65,8 +65,6 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "BMP": {},
     "GIF": {},
 }
-# Text and profiles of sound PNGs reach megabytes: editing histories, workflows, printers. Pillow would call them broken.
-PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 1 << 26
 with suppress(ImportError):  # the extra `heif`
     importlib.import_module("pillow_heif").register_heif_opener()
 Image.init()
@@ -142,7 +140,7 @@ def read_pixels(path: Path, at_least: tuple[int, int] | None = None) -> tuple[Pi
     Raises:
         As `read_frames`.
     """
-    with _decoding(allow_truncated=False), open_image(path) as image:
+    with _decoding(DEFAULTS), open_image(path) as image:
         width, height = image.size
         if width * height > DEFAULTS.max_megapixels * 1_000_000:
             raise StylebatchError(f"{width}×{height} pixels: over the limit of {DEFAULTS.max_megapixels} megapixels")
@@ -196,9 +194,7 @@ def open_image(path: Path) -> Image.Image:
         raise StylebatchError(kind)  # to open a FIFO would be to wait for ever
     if unread_kind(path.name) == RAW:
         raise _not_read(RAW)  # that it can often be opened helps nobody: what comes first is a thumbnail
-    Image.MAX_IMAGE_PIXELS = None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with pillow_guards(None):
         try:
             image = Image.open(path, formats=READABLE)
         except UnidentifiedImageError as error:
@@ -211,7 +207,7 @@ def open_image(path: Path) -> Image.Image:
                     "a TIFF in a depth, colours or compression that is not read; export as 16 bits"
                 ) from None
             raise _not_read(unread) if unread else error from None
-    return _first_page(image) if image.format == "TIFF" else image
+        return _first_page(image) if image.format == "TIFF" else image
 
 
 def written_as(path: Path) -> str | None:
@@ -251,7 +247,7 @@ def _first_page(image: Image.Image) -> Image.Image:
 
 
 def _read(path: Path, index: int, name: str, options: ImageOptions, *, still: bool) -> list[Frame]:
-    with _decoding(options.allow_truncated), open_image(path) as image:
+    with _decoding(options), open_image(path) as image:
         source_format = str(image.format)
         moving = is_moving(image)
         format = options.format or _written(source_format, moving)
@@ -268,8 +264,6 @@ def _read(path: Path, index: int, name: str, options: ImageOptions, *, still: bo
             raise StylebatchError(
                 f"{sides[0]}×{sides[1]} pixels: {format} holds no more than {LARGEST[format]} a side; write PNG"
             )
-        # A frame may reach beyond what the header says: Pillow looks at that while it decodes.
-        Image.MAX_IMAGE_PIXELS = options.max_megapixels * 1_000_000
         if options.keep_work_size or not options.preserve_color:
             image.draft(None, options.work_size(width, height))
         status = path.stat()
@@ -447,17 +441,10 @@ def _picture(pixels: Pixels, extra: ImageExtra) -> Image.Image:
 
 
 @contextmanager
-def _decoding(allow_truncated: bool) -> Iterator[None]:
-    """Pillow's switch is one for the whole process: it goes back when the file is done. Its warnings would only tell what
-    a result or a failure tells."""
-    before = ImageFile.LOAD_TRUNCATED_IMAGES
-    ImageFile.LOAD_TRUNCATED_IMAGES = allow_truncated
+def _decoding(options: ImageOptions) -> Iterator[None]:
+    """A frame may reach beyond what the header says: Pillow looks at that while it decodes."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with pillow_guards(options.max_megapixels * 1_000_000, allow_truncated=options.allow_truncated):
             yield
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
         raise StylebatchError(f"{str(error).partition(',')[0]}: over the limit of megapixels") from None
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = before

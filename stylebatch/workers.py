@@ -122,7 +122,7 @@ class _Pool:
     def __init__(self, source: Decodes[Any, Any], workers: int) -> None:
         self._source = source
         self._tasks: SimpleQueue[tuple[Any, Future[Any]] | None] = SimpleQueue()
-        self._processes: set[_Process] = set()
+        self._processes: set[Process] = set()
         self._lock = threading.Lock()
         self._alone = False
         self._closed = False
@@ -148,7 +148,7 @@ class _Pool:
         if hasattr(signal, "pthread_sigmask"):
             # The process inherits this: what a terminal or a scheduler sends to all is for the main process to decide on.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-        process: _Process | None = None
+        process: Process | None = None
         while (task := self._tasks.get()) is not None and not self._closed:
             key, future = task
             try:
@@ -164,11 +164,11 @@ class _Pool:
             del sample, future, task
         self._end(process)
 
-    def _start(self) -> _Process | None:
+    def _start(self) -> Process | None:
         if self._alone:
             return None
         try:
-            process = _Process(self._source)
+            process = Process(self._source)
         except Exception as error:
             with self._lock:
                 if not (self._alone or self._closed):
@@ -184,7 +184,7 @@ class _Pool:
                 process.kill()
         return process
 
-    def _end(self, process: _Process | None) -> None:
+    def _end(self, process: Process | None) -> None:
         if process is not None:
             with self._lock:
                 self._processes.discard(process)
@@ -200,7 +200,7 @@ def _why(error: Exception) -> str:
     return "the process that decoded it was killed; it may take more memory than there is"
 
 
-class _Process:
+class Process:
     """One that answers keys with the samples of a source.
 
     Raises:

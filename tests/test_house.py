@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     "errors interrupt",
     "terminal workers",
-    "command frame grid lazy tiff transnet video.extent video.pyav video.timecode",
+    "command fork frame grid host lazy tiff transnet video.extent video.pyav video.timecode",
     "deep exif files formats h273 jpeg kinds loader stages video.convert video.sidedata video.tags",
     "options xmp video.opening video.trial",
     "device metadata video.options video.streams video.times",
@@ -35,8 +35,8 @@ LAYERS = [
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 TRAINER_MAY = {
-    "", "arguments", "checkpoint", "cli", "codec", "colour", "command", "device", "errors", "files", "frame", "grid",
-    "images", "interrupt", "manifest", "options", "styles", "terminal", "transnet", "workers",
+    "", "arguments", "checkpoint", "cli", "codec", "colour", "command", "device", "errors", "files", "fork", "frame", "grid",
+    "host", "images", "interrupt", "manifest", "options", "styles", "terminal", "transnet", "workers",
 }  # fmt: skip
 SOLE_USERS = {
     "click": {"stylebatch/arguments.py", "stylebatch/cli.py", "stylebatch/command.py", "trainer/cli.py"},

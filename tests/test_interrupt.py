@@ -18,14 +18,14 @@ from stylebatch.interrupt import catch_interrupts
 #: What makes a stage wait for ever, in the program that runs the command.
 STUCK = {
     "decoder": """
-from stylebatch.workers import _Process
-ask = _Process.ask
+from stylebatch.workers import Process
+ask = Process.ask
 def stopped(process, key):
     if key:
         stuck()
         os.kill(process._popen.pid, signal.SIGSTOP)
     return ask(process, key)
-_Process.ask = stopped
+Process.ask = stopped
 """,
     "network": """
 from stylebatch.stylizer import Stylizer

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stylebatch.device import DTYPES, keep_freed_memory, pick_device, pick_precision
+from stylebatch.device import DTYPES, pick_device, pick_precision
 from stylebatch.errors import StylebatchError
+from stylebatch.fork import computes_here
 from stylebatch.transnet import ResBlock, TransNet
 from trainer.config import FitConfig
 from trainer.content import (
@@ -99,8 +100,13 @@ def fit(
             returns.
 
     Raises:
-        StylebatchError: bad input, another training in its place, too little memory, or divergence at any rate.
+        StylebatchError: bad input, another training in its place, too little memory, or divergence at any rate; or a fork of
+            a process that has trained or stylized.
     """
+    if not computes_here():
+        raise StylebatchError(
+            "a fork of a process that has used PyTorch cannot train: its threads are missing; spawn processes"
+        )
     began = time.monotonic()
     told: set[str] = set()
 
@@ -153,8 +159,6 @@ def _train(
     layout = torch.contiguous_format if precision == "fp32" else torch.channels_last
     vgg = VGG16(config.vgg, config.vgg_input).to(device, memory_format=layout)  # type: ignore[arg-type, call-overload]
     hooks = [layer.register_forward_pre_hook(lambda _layer, _input: check()) for layer in vgg.convolutions.values()]
-    if device.type == "cpu":
-        keep_freed_memory()
 
     # 2. Some of the photographs kept for validation.
     sample, _ = load_middles(photographs, VALIDATION, config.crop_size, skip)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, get_args
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stylebatch.errors import StylebatchError
+from stylebatch.host import warnings_ignored
 
 Input = Literal["auto", "caffe", "imagenet", "raw"]
 
@@ -143,8 +143,7 @@ def _load_weights(weights: str) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings_ignored():
             state = torch.load(path, map_location="cpu", weights_only=True)
         return {key: tensor for key, tensor in state.items() if isinstance(tensor, Tensor)}
     except (SafetensorError, OSError, EOFError, ValueError, RuntimeError, AttributeError) as error:

@@ -220,6 +220,17 @@ def check_style(style: str, strength: float = 1.0) -> dict[str, float]:
     return shares
 
 
+def from_anywhere(style: str) -> str:
+    """The same style or mix for other working folders: files by their whole paths, shipped ones by their names."""
+    shares = parse_mix(style)
+    paths = {name: find_style(name) for name in shares}
+    if all(path.parent == FOLDER for path in paths.values()):
+        return style
+    if len(paths) == 1:
+        return str(paths[style].absolute())
+    return ",".join(f"{paths[name].absolute()}:{share!r}" for name, share in shares.items())
+
+
 def is_painting(name_or_path: str) -> bool:
     """Whether it is a picture by its name, and there: no style yet, but one can be trained from it."""
     return Path(name_or_path).suffix.lower() in PICTURE_SUFFIXES and _is_file(name_or_path)
