@@ -27,7 +27,7 @@ from stylebatch.images import (
     find_images,
     grid_path,
 )
-from stylebatch.manifest import Manifest
+from stylebatch.manifest import Manifest, written_in
 from stylebatch.pipeline import Summary, stylize
 from stylebatch.plan import planned
 from stylebatch.styles import epoch_checkpoints, named_styles, shipped_styles
@@ -86,7 +86,8 @@ def stylize_folder(
     for failure in failures:
         if failure.reason == IS_OUTPUT and Path(os.path.realpath(source / failure.source)).is_relative_to(real):
             raise StylebatchError(f"{output}: the output is the folder {source / failure.source} of the input; give another")
-    ignored, unread, set_aside = told_apart(others)
+    own = {folder / name for folder in {(source / each).parent for each in others} for name in written_in(folder)}
+    ignored, unread, set_aside = told_apart([name for name in others if source / name not in own])
     if not names and not failures:
         there = "".join(f"; {count} {kind} files, which are not read: {EXPORT}" for kind, count in unread.items())
         raise StylebatchError(f"{source}: no photographs in it; give a folder of JPEG, PNG or other images{there}")

@@ -12,8 +12,6 @@ import hashlib
 import json
 import os
 import stat
-import sys
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -22,8 +20,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from stylebatch.errors import BusyError, OutputError
+from stylebatch.errors import OutputError
 from stylebatch.files import atomic_write, create, open_own, remove_temporaries, replace, sync
+from stylebatch.locking import open_locked, read_all
 
 NAME = ".stylebatch.jsonl"
 #: Raised when the same input, style and options give other pixels than before.
@@ -198,6 +197,17 @@ class Manifest:
             return real.as_posix()
 
 
+def written_in(folder: Path) -> set[str]:
+    """The names of the outputs in a folder that are on record there, and of the manifest itself."""
+    with suppress(OSError, OutputError):
+        descriptor = open_own(folder / NAME, os.O_RDONLY)
+        try:
+            return {NAME, *_parse(read_all(descriptor))}
+        finally:
+            os.close(descriptor)
+    return set()
+
+
 def is_result(output: Path, source: Path) -> bool:
     """Whether `output` was written by a run whose input was `source`, with whatever options, and nobody has changed it.
 
@@ -219,64 +229,6 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def open_locked(path: Path, wait: float = 0.0) -> int:
-    """A descriptor of a log, made with its folder if missing, which no other process has while this one lives.
-
-    Args:
-        wait: seconds to wait for another process.
-
-    Raises:
-        BusyError: another has it.
-        OutputError: it cannot be made.
-    """
-    deadline = time.monotonic() + wait
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        while (descriptor := _try_to_lock(path)) is None:
-            if time.monotonic() >= deadline:
-                raise BusyError(f"{path.parent}: another run is writing there; wait for it, or give another output")
-            time.sleep(0.1)
-    except OSError as error:
-        raise OutputError(f"{path.parent}: cannot be written: {error.strerror or error}") from error
-    return descriptor
-
-
-def _try_to_lock(path: Path) -> int | None:
-    alone = False
-    while True:
-        descriptor = open_own(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-        if not _lock(descriptor):
-            os.close(descriptor)
-            return None
-        # Unless the run before has just put its ordered log in place of this one:
-        if os.fstat(descriptor).st_ino == path.lstat().st_ino:
-            if alone or os.fstat(descriptor).st_nlink == 1:
-                return descriptor
-            with atomic_write(path) as file:  # what other names the old one has is not known
-                file.write(read_all(descriptor))
-            alone = True
-        os.close(descriptor)
-
-
-def _lock(descriptor: int) -> bool:
-    """A record lock, which worker processes do not inherit: it ends with this process, however that dies."""
-    if sys.platform != "win32":
-        import fcntl
-
-        try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass  # a file system without locks
-    return True
-
-
-def read_all(descriptor: int) -> bytes:
-    """By the locked descriptor: opening and closing the file once more would give up a POSIX lock."""
-    return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
 
 
 def _parse(log: bytes) -> dict[str, list[Record]]:

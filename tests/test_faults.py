@@ -16,11 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from clips import make_clip
 from conftest import picture
 from PIL import Image
 from sources import Deadly
 
-from stylebatch import ImageOptions, StylebatchError, Summary, stylize_folder
+from stylebatch import ImageOptions, StylebatchError, Summary, stylize_folder, stylize_video
 from stylebatch.files import TEMP_PREFIX
 from stylebatch.loader import load_batches
 from stylebatch.manifest import NAME
@@ -184,6 +185,13 @@ def test_the_output_is_a_mount_of_a_folder_of_the_input(
     finally:
         subprocess.run(["umount", out], check=True)
     assert contents(source) == before
+
+
+def test_what_runs_have_left_is_not_listed(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    source = photos("deep/a.png")
+    (source / "deep" / "notes.txt").touch()
+    stylize_video(make_clip(source / "deep" / "clip.mp4", frames=2), None, checkpoint, device="cpu")
+    assert run(source, tmp_path / "out", checkpoint).ignored == ["deep/clip.mp4", "deep/notes.txt"]
 
 
 def test_folders_by_other_names(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:

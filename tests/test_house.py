@@ -16,7 +16,7 @@ LAYERS = [
     "terminal workers",
     "command fork frame grid host lazy tiff transnet video.extent video.pyav video.timecode",
     "deep exif files formats h273 jpeg kinds loader stages video.convert video.sidedata video.tags",
-    "options xmp video.opening video.trial",
+    "locking options xmp video.opening video.trial",
     "device metadata video.options video.streams video.times",
     "backends checkpoint icc manifest video.decoding video.tracks",
     "arguments colour stated styles video.work",
@@ -36,7 +36,7 @@ LAYERS = [
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 TRAINER_MAY = {
     "", "arguments", "checkpoint", "cli", "codec", "colour", "command", "device", "errors", "files", "fork", "frame", "grid",
-    "host", "images", "interrupt", "manifest", "options", "styles", "terminal", "transnet", "workers",
+    "host", "images", "interrupt", "locking", "manifest", "options", "styles", "terminal", "transnet", "workers",
 }  # fmt: skip
 SOLE_USERS = {
     "click": {"stylebatch/arguments.py", "stylebatch/cli.py", "stylebatch/command.py", "trainer/cli.py"},

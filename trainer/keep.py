@@ -18,7 +18,7 @@ from safetensors.numpy import save
 from stylebatch import __version__
 from stylebatch.errors import BusyError, StylebatchError
 from stylebatch.files import atomic_write
-from stylebatch.manifest import open_locked
+from stylebatch.locking import open_locked
 from stylebatch.styles import added_folder
 from trainer.config import FitConfig
 

@@ -13,7 +13,8 @@ from typing import Any
 from stylebatch.checkpoint import Checkpoint, is_plain_name, load_checkpoint
 from stylebatch.codec import open_image
 from stylebatch.errors import OutputError, StylebatchError
-from stylebatch.manifest import digest_of, file_digest, open_locked
+from stylebatch.locking import open_locked
+from stylebatch.manifest import digest_of, file_digest
 from trainer.config import IDENTITY, FitConfig, option_name
 from trainer.content import PACKAGED
 from trainer.report import COLUMNS, is_ours

@@ -22,7 +22,8 @@ from av.packet import Packet
 
 from stylebatch.errors import OutputError
 from stylebatch.files import TEMP_PREFIX, atomic_write, open_own, own_folder, remove_temporaries, sync
-from stylebatch.manifest import digest_of, open_locked, read_all
+from stylebatch.locking import open_locked, read_all
+from stylebatch.manifest import digest_of
 from stylebatch.video.pyav import beside
 
 _JOURNAL = "journal.jsonl"
