@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from queue import Empty, Queue
@@ -76,7 +76,7 @@ def load_batches(
     pin: bool,
     batch_pixels: int = BATCH_PIXELS,
     stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Load]:
+) -> Generator[Load, None, None]:
     """Go over the whole source once, in batches of no more frames and pixels; pinned for asynchronous copies if asked.
 
     Pictures are decoded by `workers` processes, 0 for none, up to a batch and two for each process ahead. When `stop`, asked

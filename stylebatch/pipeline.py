@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Protocol
@@ -108,7 +109,8 @@ def stylize(
             summary.notes[outcome.source] = list(outcome.notes)
         saved(outcome)
 
-    return run(loader, stylizer, sink, summary=summary, saved=note, progress=progress, stop=stop)
+    with closing(loader):
+        return run(loader, stylizer, sink, summary=summary, saved=note, progress=progress, stop=stop)
 
 
 def run(

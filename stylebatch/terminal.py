@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import os
 import sys
+import traceback
 import unicodedata
 from contextlib import suppress
+from types import TracebackType
 
 from stylebatch.errors import OutputError
 
@@ -65,6 +67,7 @@ def open_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     if sys.stderr is sys.__stderr__:  # and no test's
         sys.stderr = _Lasting(sys.stderr)
+        sys.excepthook = _tell_traceback
     if sys.stdout is None:
         sys.stdout = io.TextIOWrapper(io.FileIO(1, "w"), "utf-8")
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -77,6 +80,11 @@ def silence_libraries() -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 2)
         os.close(null)
+
+
+def _tell_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    for line in "".join(traceback.format_exception(kind, error, trace)).splitlines():
+        tell(line)
 
 
 def stderr_descriptor() -> int | None:

@@ -29,6 +29,8 @@ from stylebatch.interrupt import POLL
 _PROGRAM = "import sys; sys.path[:] = {path}; from stylebatch.workers import main; main()"
 #: Before each message: the length of its pickle, and how many arrays lie behind it, each with its length.
 _HEAD, _LENGTH = struct.Struct("<QI"), struct.Struct("<Q")
+#: Seconds after which a process that has not started never will.
+_START_WITHIN = 60
 #: What Linux grants a pipe of any user; by default it is a sixteenth.
 _PIPE_BYTES = 1 << 20
 
@@ -226,8 +228,13 @@ class Process:
 
                 with suppress(OSError):
                     fcntl.fcntl(self._replies, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            # Where `sys.executable` is another program, as in web servers, it may do anything.
+            limit = threading.Timer(_START_WITHIN, self.kill)
+            limit.daemon = True
+            limit.start()
             _write(self._requests, message)
             _receive(self._replies)
+            limit.cancel()
         except BaseException:
             self.end()
             raise

@@ -85,6 +85,12 @@ def test_errors_repeat_no_commands(arguments: list[str]) -> None:
     assert "\nb" not in result.stderr
 
 
+def test_tracebacks_repeat_no_commands() -> None:
+    result = run(r"raise ValueError('\x1b[31mred')")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == r"ValueError: \x1b[31mred"
+
+
 @pytest.mark.slow
 def test_a_folder_without_a_terminal(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
     """Names that forge lines, an encoding without them, and no standard error."""
