@@ -236,13 +236,14 @@ def is_folder(path: Path | str) -> bool:
     return str(path).endswith(("/", os.sep)) or not Path(path).suffix
 
 
-def identity(path: Path) -> tuple[int, int] | None:
-    """What tells a file or folder from all others, by whatever name; None if nothing is there."""
+def identity(path: Path) -> tuple[int, int | str] | None:
+    """What tells a file or folder from all others, by whatever name: its number, or its path where the file system has no
+    numbers. None if nothing is there."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_dev, status.st_ino
+    return status.st_dev, status.st_ino or os.path.realpath(path)
 
 
 def is_within(path: Path, folder: Path) -> bool:
@@ -251,7 +252,7 @@ def is_within(path: Path, folder: Path) -> bool:
     return own is not None and own in identities_above(path)
 
 
-def identities_above(path: Path) -> set[tuple[int, int]]:
+def identities_above(path: Path) -> set[tuple[int, int | str]]:
     """Of `path`, which need not be there, and all folders that it lies in."""
     real = Path(os.path.realpath(path))
     return {each for each in map(identity, (real, *real.parents)) if each}

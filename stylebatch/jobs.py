@@ -291,7 +291,7 @@ def _check_output(output: Path, inputs: Sequence[Path], overwrite: bool) -> None
     """Whether a single result may be written. Raises StylebatchError."""
     if not os.path.lexists(output):
         return
-    if identity(output) in map(identity, inputs):
+    if output.exists() and identity(output) in map(identity, inputs):
         raise StylebatchError(f"{output}: output and input are the same file; give another output")
     if not overwrite:
         raise StylebatchError(str(taken(output)))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stylebatch.errors import OutputError
-from stylebatch.files import atomic_write, create, is_within, name_folding, remove_temporaries
+from stylebatch.files import atomic_write, create, identity, is_within, name_folding, remove_temporaries
 from stylebatch.manifest import NAME, Content, Manifest, Standing
 
 SETTINGS = {"style": "abc", "quality": 95}
@@ -316,6 +316,16 @@ def test_within_by_whatever_name(folders: tuple[Path, Path], tmp_path: Path) -> 
     (tmp_path / "one").symlink_to("other")
     (tmp_path / "other").symlink_to("one")
     assert not is_within(tmp_path / "one", source)
+
+
+def test_files_without_numbers(folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, output = folders
+    (tmp_path / "link").symlink_to(source)
+    stat = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda path, **options: os.stat_result([0o40755, 0, *stat(path, **options)[2:10]]))
+    assert identity(source) == identity(tmp_path / "link") != identity(tmp_path)
+    assert identity(output) is None
+    assert not is_within(tmp_path, source)
 
 
 def test_names_are_one_where_the_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
