@@ -10,7 +10,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from clips import make_clip, packets, shown, with_cues, with_sound
+from clips import add_cover, make_clip, packets, shown, with_cues, with_sound
 from conftest import copied
 
 from stylebatch import VideoOptions, VideoSink, VideoSource
@@ -357,6 +357,12 @@ def test_tracks_that_are_empty_in_a_part(tmp_path: Path) -> None:
     ]
     assert kinds(tmp_path / "d.mp4") == ["h264"]
     assert len(shown(tmp_path / "b.mp4")) == len(shown(tmp_path / "d.mp4")) == 25
+
+
+def test_a_cover_that_has_no_place_is_named(tmp_path: Path) -> None:
+    source = add_cover(make_clip(tmp_path / "a.mp4"), make_clip(tmp_path / "b.mp4"), tmp_path / "c.mp4")
+    assert copied(source, tmp_path / "d.mov") == ["stream 2 (video png) is left out: mov takes none such"]
+    assert kinds(tmp_path / "d.mov") == ["h264", "h264"]
 
 
 # ---- packets that are refused

@@ -24,7 +24,7 @@ LAYERS = [
     "benchmark images video.filters",
     "pipeline plan video.source",
     "jobs video.encoding",
-    "video.gif video.outputs",
+    "video.beat video.gif video.outputs",
     "video.rehearsal",
     "video.check video.mux",
     "video.sink",

@@ -200,9 +200,9 @@ def test_containers_without_times_of_their_own(tmp_path: Path) -> None:
     assert shown(tmp_path / "b.mp4") == shown(source)
     copied(source, tmp_path / "c.avi")
     assert len(pictures(tmp_path / "c.avi")) == 12
-    uneven = make_clip(tmp_path / "d.mp4", times=UNEVEN)
+    uneven = VideoSource(make_clip(tmp_path / "d.mp4", times=UNEVEN))
     with pytest.raises(StylebatchError, match="AVI holds one frame rate"):
-        copied(uneven, tmp_path / "d.avi")
+        VideoSink(tmp_path / "d.avi", uneven)  # before any frame has come
     assert not (tmp_path / "d.avi").exists()
 
 

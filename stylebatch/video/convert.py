@@ -21,7 +21,7 @@ from av.subtitles.codeccontext import SubtitleCodecContext
 from av.subtitles.stream import SubtitleStream
 from av.subtitles.subtitle import SubtitleSet
 
-from stylebatch.video.pyav import fraction
+from stylebatch.video.pyav import fraction, is_end
 
 #: What sound and text become, by the container.
 SOUND = {"mp4": "aac", "mov": "aac", "matroska": "aac", "avi": "pcm_s16le", "webm": "libopus"}
@@ -98,6 +98,8 @@ class SoundConverter:
         self._chain = _Chain(target)
 
     def __call__(self, packet: Packet[Any]) -> list[Packet[Any]]:
+        if not packet.size and not is_end(packet):
+            return []  # nothing, at a time of its own
         frames = _decoded(self._stream, packet)
         if frames is None:
             self.damaged += 1

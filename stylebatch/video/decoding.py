@@ -14,8 +14,8 @@ from av.video.stream import VideoStream
 
 from stylebatch.errors import StylebatchError
 from stylebatch.video.options import show_time
-from stylebatch.video.pyav import plain
-from stylebatch.video.times import TIMED_BY_DECODING, base_of, is_end
+from stylebatch.video.pyav import is_end, plain
+from stylebatch.video.times import TIMED_BY_DECODING, base_of
 
 #: FFmpeg's own decoders of these leave alpha out, which lies beside the pictures; libvpx reads it.
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}

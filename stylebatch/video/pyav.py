@@ -125,3 +125,8 @@ def put_beside(packet: Packet[Any], content: bytes) -> None:
 def plain(error: Exception) -> str:
     """FFmpeg's words, without numbers and paths."""
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+
+
+def is_end(packet: Packet[Any]) -> bool:
+    """Whether a packet is the end of its stream, which PyAV gives; other empty ones say "the same picture again"."""
+    return not packet.size and packet.pts is None and packet.dts is None

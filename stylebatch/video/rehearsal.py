@@ -15,6 +15,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from stylebatch.errors import StylebatchError
+from stylebatch.video.beat import Beat
 from stylebatch.video.encoding import Encoding
 from stylebatch.video.pyav import fraction, open_input, plain, readable
 from stylebatch.video.source import Clip, VideoSource
@@ -41,6 +42,7 @@ def rehearse(encoding: Encoding, source: VideoSource) -> Rehearsal:
     Raises:
         StylebatchError: no such film can be written.
     """
+    Beat(encoding, source).check(source)
     film = source.clip.stream
     with source.opened() as read, source.opened() as container:
         streams = [stream for stream in read.streams if stream.index != film and stream.type != "attachment"]

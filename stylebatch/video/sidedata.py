@@ -12,7 +12,7 @@ from av.sidedata.sidedata import Type
 
 from stylebatch.frame import Pixels
 
-#: What cannot be written: PyAV takes nothing beside pixels. Of high dynamic range is said elsewhere that it is tone-mapped.
+#: What cannot be written: PyAV takes nothing beside pixels.
 _NOT_KEPT = {
     Type.A53_CC: "closed captions (CEA-608, CEA-708)",
     Type.SPHERICAL: "the mark of a 360° film",
@@ -21,8 +21,6 @@ _NOT_KEPT = {
     Type.AFD: "the active format description",
     Type.S12M_TIMECODE: "timecodes in the pictures",
     Type.DOVI_METADATA: "Dolby Vision",
-}
-_OF_HDR = {
     Type.MASTERING_DISPLAY_METADATA: "the mastering display",
     Type.CONTENT_LIGHT_LEVEL: "the content light level",
     Type.DYNAMIC_HDR_PLUS: "HDR10+",
@@ -33,10 +31,9 @@ _OF_HDR = {
 _QUARTERS = [(False, False, False), (True, True, False), (False, True, True), (True, False, True)]
 
 
-def not_kept(frame: VideoFrame, *, tone_mapped: bool) -> list[str]:
+def not_kept(frame: VideoFrame) -> list[str]:
     """What a frame has that its painting will not, in words."""
-    names = _NOT_KEPT if tone_mapped else _NOT_KEPT | _OF_HDR
-    return [names[kind] for kind in _side_data(frame) if kind in names]
+    return [_NOT_KEPT[kind] for kind in _side_data(frame) if kind in _NOT_KEPT]
 
 
 def _side_data(frame: VideoFrame) -> dict[Type, Any]:

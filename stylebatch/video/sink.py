@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from pathlib import Path
 from queue import Queue
 from threading import Thread
@@ -23,10 +22,10 @@ from stylebatch.errors import OutputError, StylebatchError
 from stylebatch.frame import Failure, FrameInfo, Pixels
 from stylebatch.images import Saved
 from stylebatch.manifest import digest_of
+from stylebatch.video.beat import Beat
 from stylebatch.video.colour import FromRGB
 from stylebatch.video.encoding import plan
 from stylebatch.video.mux import join
-from stylebatch.video.options import show_time
 from stylebatch.video.rehearsal import rehearse
 from stylebatch.video.source import Timing, VideoSource
 from stylebatch.video.work import Segment, Work
@@ -35,8 +34,6 @@ from stylebatch.video.work import Segment, Work
 _FORMAT = 2
 #: Stylized frames that may wait for the encoder.
 _WAITING = 4
-#: By how much of a frame's time AVI's beat may be missed: other containers round to milliseconds.
-_OFF_BEAT = Fraction(1, 10)
 
 
 class VideoSink:
@@ -83,11 +80,7 @@ class VideoSink:
         self._work = Work(self.output, key, anew=overwrite or not self._stays)
         self.waited = 0.0
         self._from_rgb = FromRGB(self.encoding.colour, self.encoding.pix_fmt, self.encoding.coded)
-        self._ratio = source.clip.ticks(source.options) / self.encoding.time_base
-        self._phase = Fraction(0)  # AVI's beat is that of the first frame
-        if self.encoding.container == "avi" and not source.options.fps:
-            start = Fraction(source.clip.start) / self.encoding.time_base
-            self._phase = start - round(start)
+        self._beat = Beat(self.encoding, source)
         self._open = _OpenSegment(self)
         self._next = self.done
         self._error: Exception | None = None
@@ -185,19 +178,10 @@ class VideoSink:
         timing: Timing = info.extra
         pixels = self._finished(timing, original, stylized)
         frame = self._from_rgb(pixels)
-        frame.pts, frame.duration = self._tick(timing.pts), round(timing.duration * self._ratio)
+        frame.pts, frame.duration = self._beat.ticks(timing.pts), self._beat.duration(timing.duration)
         frame.time_base = self.encoding.time_base
         self._open.add(frame)
         self._outcomes.put(Saved(info.source, self.output, pixels.shape[0] * pixels.shape[1], 0))
-
-    def _tick(self, pts: int) -> int:
-        exact = pts * self._ratio - self._phase
-        if abs(exact - round(exact)) > _OFF_BEAT:
-            time = show_time(float(exact * self.encoding.time_base))
-            raise StylebatchError(
-                f"{self.output}: AVI holds one frame rate, and the frame at {time} is off it; give --fps, or write .mp4"
-            )
-        return round(exact)
 
     def _finished(self, timing: Timing, original: Pixels, stylized: Pixels) -> Pixels:
         """In the size and depth to write, beside the original if asked, with its alpha or on white."""

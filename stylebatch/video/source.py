@@ -227,7 +227,7 @@ class VideoSource:
     def _noting(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
         """Say what is beside their pixels and cannot be kept."""
         for frame in frames:
-            for name in not_kept(frame, tone_mapped=colour_of(frame).hdr is not None):
+            for name in not_kept(frame):
                 self.warn(f"left out, for it lies beside the pixels: {name}")
             yield frame
 

@@ -102,8 +102,8 @@ def _planned(
     has_decoder = bool(stream.codec_context)
     if stream.type not in ("audio", "video", "subtitle", "data") or not (has_decoder or stream.type == "data"):
         return Planned(index, name, "left out", "is left out: FFmpeg does not know how to read it")
-    if stream.disposition & Disposition.attached_pic and format == "matroska":
-        return Planned(index, name, "copied")
+    if stream.disposition & Disposition.attached_pic and format != "mp4":
+        return Planned(index, name, "copied") if format == "matroska" else Planned(index, name, "left out", refused)
     if _takes(format, stream, description, packets):
         return Planned(index, name, "copied")
     if isinstance(stream, AudioStream):

@@ -17,7 +17,7 @@ from av.stream import Disposition, Stream
 
 from stylebatch.video.extent import extent
 from stylebatch.video.opening import open_film
-from stylebatch.video.pyav import described, fraction
+from stylebatch.video.pyav import described, fraction, is_end
 
 #: Containers whose clock may restart, because files of theirs can be joined end to end and broadcasts be cut anywhere.
 _RESTARTING = ("mpeg", "mpegts", "flv", "ogg")
@@ -88,11 +88,6 @@ def from_key(packets: Iterable[Packet[Any]], until: float) -> Iterator[Packet[An
             break
     yield from group
     yield from packets
-
-
-def is_end(packet: Packet[Any]) -> bool:
-    """Whether a packet is the end of its stream, which PyAV gives; other empty ones say "the same picture again"."""
-    return not packet.size and packet.pts is None and packet.dts is None
 
 
 def demuxed(container: InputContainer, streams: Stream | Sequence[Stream]) -> Iterator[Packet[Any]]:
