@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stylebatch.jobs import stylize_image as stylize_image
     from stylebatch.options import ImageOptions as ImageOptions
     from stylebatch.pipeline import Summary as Summary
+    from stylebatch.steady import Steadier as Steadier
     from stylebatch.styles import shipped_styles as shipped_styles
     from stylebatch.stylizer import Stylizer as Stylizer
     from stylebatch.transnet import TransNet as TransNet
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "StylebatchError": "errors",
+    "Steadier": "steady",
     "Stylizer": "stylizer",
     "Summary": "pipeline",
     "ImageOptions": "options",

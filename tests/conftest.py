@@ -19,6 +19,7 @@ from torch import Tensor
 from stylebatch import VideoOptions, VideoSink, VideoSource
 from stylebatch.checkpoint import Checkpoint, save_pth
 from stylebatch.transnet import TransNet
+from stylebatch.video import encoding
 
 #: (relative, absolute) by dtype, for values of order 1.
 TOLERANCES = {torch.float64: (1e-10, 1e-12), torch.float32: (2e-4, 2e-5), torch.bfloat16: (5e-2, 2e-2)}
@@ -100,6 +101,11 @@ def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]
         pytest.skip("needs the right to mount a tmpfs")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.fixture
+def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoding, "_SEGMENT_FRAMES", (5, 5))
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ NOT_RUN = {
     "scripts/bench.py": "measures for minutes",
     "scripts/soak_kill.py": "runs for half an hour",
     "scripts/measure_style.py": "wants photographs and a painting that are not here",
+    "scripts/measure_steady.py": "paints for minutes",
     "scripts/train_base.py": "trains for hours",
 }
 #: The commands as a person has them, but trainings of two steps.

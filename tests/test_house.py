@@ -15,7 +15,7 @@ LAYERS = [
     "errors interrupt",
     "terminal workers",
     "command fork frame grid host lazy tiff transnet video.extent video.pyav video.timecode",
-    "deep exif files formats h273 jpeg kinds loader stages video.convert video.sidedata video.tags",
+    "deep exif files formats h273 jpeg kinds loader stages steady video.convert video.sidedata video.tags",
     "locking options xmp video.opening video.trial",
     "device metadata video.options video.streams video.times",
     "backends checkpoint icc manifest video.decoding video.tracks",
@@ -43,7 +43,10 @@ SOLE_USERS = {
     "tqdm": {"stylebatch/command.py"},
     "openvino": {"stylebatch/backends/openvino.py"},
     "simplejpeg": {"stylebatch/jpeg.py"},
-    "cv2": {*(f"stylebatch/{name}.py" for name in ("colour", "deep", "h273", "icc")), "stylebatch/video/colour.py"},
+    "cv2": {
+        *(f"stylebatch/{name}.py" for name in ("colour", "deep", "h273", "icc", "steady")),
+        "stylebatch/video/colour.py",
+    },
 }
 
 FILES = sorted([*ROOT.glob("stylebatch/**/*.py"), *ROOT.glob("trainer/**/*.py")])

@@ -49,11 +49,6 @@ def invoke(*args: object) -> Result:
     return CliRunner().invoke(stylebatch.cli.main, ["video", *map(str, args)])
 
 
-@pytest.fixture
-def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoding, "_SEGMENT_FRAMES", (5, 5))
-
-
 # ---- picture
 
 
@@ -531,18 +526,23 @@ def test_two_runs_at_one_film(checkpoint: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("short_segments")
 @pytest.mark.parametrize("line", [b"[" * 100_000, b"null", b'{"frames": "5"}'])
-def test_foreign_lines_in_a_journal_end_what_is_proven(line: bytes, checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("steady", "proven"), [(0, 5), (0.9, 0)])
+def test_foreign_lines_in_a_journal_end_what_is_proven(
+    line: bytes, steady: float, proven: int, checkpoint: Path, tmp_path: Path
+) -> None:
+    """A film that is steadied goes on from its newest segment or begins anew: only that one's last frame is kept."""
     source, output = make_clip(tmp_path / "a.mp4", frames=12), tmp_path / "b.mp4"
     count: list[int] = []
     styled(
-        source, output, checkpoint, progress=lambda summary: count.append(summary.finished), stop=lambda: len(count) >= 11
-    )
+        source, output, checkpoint, steady=steady,
+        progress=lambda summary: count.append(summary.finished), stop=lambda: len(count) >= 11,
+    )  # fmt: skip
     (journal,) = tmp_path.glob(".stylebatch-*/journal.jsonl")
     key, first, *_ = journal.read_bytes().splitlines()
     if line.startswith(b"{"):
         line = json.dumps({**json.loads(first), "frames": "5"}).encode()
     journal.write_bytes(key + b"\n" + first + b"\n" + line + b"\n")
-    assert styled(source, output, checkpoint).skipped == 5
+    assert styled(source, output, checkpoint, steady=steady).skipped == proven
     assert len(shown(output)) == 12
 
 

@@ -16,6 +16,7 @@ from stylebatch.images import ImageExtra, ImageSink, grid_path
 from stylebatch.loader import FilmBatches
 from stylebatch.manifest import Content, Manifest, Standing, file_digest
 from stylebatch.pipeline import Summary, run
+from stylebatch.steady import Steadier
 from stylebatch.stylizer import Stylizer
 from stylebatch.video.options import VideoOptions
 from stylebatch.video.outputs import output_paths, picture_name
@@ -112,7 +113,8 @@ def stylize_video(
             create(temp, path)
             film.warnings.append("another run writes there: it is not on record that this is the film of this clip")
 
-    sink = VideoSink(path, film, {**settings, "input": content.digest or file_digest(film.path)}, put=put)
+    steadier = Steadier(options.steady) if options.steady else None
+    sink = VideoSink(path, film, {**settings, "input": content.digest or file_digest(film.path)}, put=put, steadier=steadier)
     try:
         summary.skipped = done = sink.done
         batches = _batches(film.frames(lambda index: index >= done), stylizer, batch_size)

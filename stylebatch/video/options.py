@@ -34,6 +34,7 @@ class VideoOptions:
         keep_work_size: do not scale back.
         fps: frames a second to resample to; by default every frame keeps its own time.
         side_by_side: original | stylized in one film.
+        steady: how much of a pixel is taken over from the frame before, where that shows the same: from 0 to 1.
         every: no film but pictures of each so many frames.
         max_megapixels: refuse films with larger frames.
         on_corrupt: "fail", or "repeat" the frame before for each that cannot be decoded.
@@ -53,6 +54,7 @@ class VideoOptions:
     keep_work_size: bool = False
     fps: Fraction | None = None
     side_by_side: bool = False
+    steady: float = 0.9
     every: int | None = None
     max_megapixels: int = field(default=60, metadata=LIMIT)
     on_corrupt: str = "fail"
@@ -66,6 +68,8 @@ class VideoOptions:
             raise StylebatchError(f"size {self.size}: must be at least 16 pixels")
         if self.fps is not None and not 0 < self.fps <= 1000:
             raise StylebatchError(f"fps {self.fps}: must be above 0 and at most 1000")
+        if not 0 <= self.steady <= 1:
+            raise StylebatchError(f"steady {self.steady:g}: must be from 0, each frame alone, to 1")
         if self.every is not None and self.every < 1:
             raise StylebatchError(f"every {self.every}: must be at least 1")
         if self.preview is not None and self.preview <= 0:

@@ -22,6 +22,7 @@ from stylebatch.errors import OutputError, StylebatchError
 from stylebatch.frame import Failure, FrameInfo, Pixels
 from stylebatch.images import Saved
 from stylebatch.manifest import digest_of
+from stylebatch.steady import Steadier
 from stylebatch.video.beat import Beat
 from stylebatch.video.colour import FromRGB
 from stylebatch.video.encoding import plan
@@ -47,6 +48,7 @@ class VideoSink:
             the film is not finished, and the next sink with the same goes on there; without them nothing stays.
         overwrite: do not go on with what another sink has left.
         put: gives the complete film its name, as in `atomic_write`.
+        steadier: what takes each frame over from the one before.
 
     Attributes:
         done: frames that the next sink need not be given; at first those that another one has left. The next to come has
@@ -67,8 +69,10 @@ class VideoSink:
         *,
         overwrite: bool = False,
         put: Callable[[Path, Path], None] | None = None,
+        steadier: Steadier | None = None,
     ) -> None:
         self._put = put
+        self._steadier = steadier
         self.output = Path(output)
         self.source = source
         self.encoding = plan(source.clip, source.options, self.output)
@@ -77,7 +81,9 @@ class VideoSink:
         source.deep = source.clip.depth > 8 and self.encoding.deep
         key = digest_of([_FORMAT, av.__version__, self.encoding.as_settings(), source.options.as_settings(), settings])
         self._stays = settings is not None
-        self._work = Work(self.output, key, anew=overwrite or not self._stays)
+        self._work = Work(self.output, key, anew=overwrite or not self._stays, stateful=steadier is not None)
+        if steadier:
+            steadier.state = self._work.state
         self.waited = 0.0
         self._from_rgb = FromRGB(self.encoding.colour, self.encoding.pix_fmt, self.encoding.coded)
         self._beat = Beat(self.encoding, source)
@@ -142,6 +148,8 @@ class VideoSink:
         """Leave an unfinished film to the next sink with the same settings."""
         self._stop()
         if self._stays:
+            if self._steadier and not self._error:
+                self._work.keep_state(self._steadier.state)
             self._work.close()
         else:
             self._work.remove()
@@ -176,6 +184,8 @@ class VideoSink:
 
     def _encode_one(self, info: FrameInfo, original: Pixels, stylized: Pixels) -> None:
         timing: Timing = info.extra
+        if self._steadier:
+            stylized = self._steadier(original, stylized)
         pixels = self._finished(timing, original, stylized)
         frame = self._from_rgb(pixels)
         frame.pts, frame.duration = self._beat.ticks(timing.pts), self._beat.duration(timing.duration)
@@ -213,7 +223,7 @@ class _OpenSegment:
 
     def __init__(self, sink: VideoSink) -> None:
         self._encoding, self._work = sink.encoding, sink._work
-        self._output = sink.output
+        self._output, self._steadier = sink.output, sink._steadier
         self._keeps = False
         self._start()
         unpacked = self._raw("r")
@@ -263,5 +273,5 @@ class _OpenSegment:
         delay = max(index - places[packet.pts or 0] for index, packet in enumerate(self._packets))
         extradata = (self._context.extradata or b"").hex()
         segment = Segment(len(order), order[0], order[-1], self._duration, delay, 0, extradata)
-        self._work.add(segment, self._packets)
+        self._work.add(segment, self._packets, self._steadier.state if self._steadier else b"")
         self._start()

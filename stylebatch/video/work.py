@@ -2,7 +2,8 @@
 one.
 
 It lies hidden beside the output. A segment's file is whole when its line is in the journal; what has no line is made again,
-from the frames that are kept of it: these prove themselves by a sum.
+from the frames that are kept of it: these prove themselves by a sum. Where a frame depends on those before it, what it needs
+of them is kept too: it says after how many frames of the open segment it was.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -28,10 +30,12 @@ from stylebatch.video.pyav import beside
 
 _JOURNAL = "journal.jsonl"
 #: The names that are given in a work folder, beside those of temporary files.
-_OURS = re.compile(r"journal\.jsonl|\d{6,}\.(packets|frames)|film\.\w+")
+_OURS = re.compile(r"journal\.jsonl|\d{6,}\.(packets|frames|state)|film\.\w+")
 _HEAD = struct.Struct("<q?II")
 #: Before each frame of the open segment: its time and duration, how many bytes follow, and the sum of these.
 _FRAME_HEAD = struct.Struct("<qqQI")
+#: Before a state: after how many frames of the open segment it was, and the sum of what follows.
+_STATE_HEAD = struct.Struct("<II")
 
 
 @dataclass(frozen=True)
@@ -78,12 +82,13 @@ class Work:
         output: the film that will be written.
         key: of everything that changes its frames; segments that were made under another are removed.
         anew: remove them all.
+        stateful: frames depend on those before them, so that none is gone on from without a state.
 
     Raises:
         OutputError: another run is at it, or it cannot be written.
     """
 
-    def __init__(self, output: Path, key: str, *, anew: bool = False) -> None:
+    def __init__(self, output: Path, key: str, *, anew: bool = False, stateful: bool = False) -> None:
         # Its name is short whatever the output's is: names up to the file system's limit work.
         self.folder = output.with_name(f"{TEMP_PREFIX}{digest_of(output.name)[:16]}")
         own_folder(self.folder)
@@ -95,6 +100,12 @@ class Work:
         goes_on = not anew and lines[0] == json.dumps({"key": key}).encode()
         if goes_on:
             self.segments = list(self._whole(lines[1:]))
+        self._stateful = stateful
+        self.state = b""
+        self._after = 0  # frames of the open segment that came before the state
+        if stateful and goes_on:
+            goes_on = self._read_state() or not self.segments
+            self.segments = self.segments if goes_on else []
         self._rewrite(key, goes_on)
 
     @property
@@ -102,8 +113,8 @@ class Work:
         """How many are in closed segments."""
         return sum(segment.frames for segment in self.segments)
 
-    def add(self, segment: Segment, packets: Sequence[Packet[Any]]) -> None:
-        """Write a segment's packets, durably, then its line."""
+    def add(self, segment: Segment, packets: Sequence[Packet[Any]], state: bytes = b"") -> None:
+        """Write a segment's packets, durably, and the state after it, then its line."""
         try:
             size = self._write(packets)
         except OutputError:
@@ -112,9 +123,18 @@ class Work:
             self._drop_frames()  # they may have taken the room
             size = self._write(packets)
         segment = Segment(**{**asdict(segment), "size": size})
+        if self._stateful:
+            self._write_state(len(self.segments) + 1, 0, state)
         self._append(asdict(segment))
         self._drop_frames()
+        self._state_path(len(self.segments)).unlink(missing_ok=True)
         self.segments.append(segment)
+
+    def keep_state(self, state: bytes) -> None:
+        """Note the state after the frames that are kept of the open segment."""
+        if self._stateful and self.kept:
+            with suppress(OutputError):  # no room: the open segment is made again
+                self._write_state(len(self.segments), self.kept, state)
 
     def _write(self, packets: Sequence[Packet[Any]]) -> int:
         with atomic_write(self._path(len(self.segments))) as file:
@@ -142,16 +162,12 @@ class Work:
         if not self._frames_path().exists():
             return
         with os.fdopen(open_own(self._frames_path(), os.O_RDWR), "r+b") as file:
-            while len(head := file.read(_FRAME_HEAD.size)) == _FRAME_HEAD.size:
-                pts, duration, size, total = _FRAME_HEAD.unpack(head)
-                data = file.read(size)
-                if len(data) < size or zlib.crc32(data) != total:
-                    file.seek(-len(data), os.SEEK_CUR)
-                    break
+            end = 0
+            for pts, duration, data in islice(_whole_frames(file), self._after if self._stateful else None):
+                end = file.tell()
                 self.kept += 1
                 yield pts, duration, data
-            file.seek(-len(head), os.SEEK_CUR)
-            file.truncate()
+            file.truncate(end)
 
     def packets(self, index: int) -> Iterator[Coded]:
         """A segment's packets, in the order of decoding."""
@@ -190,6 +206,34 @@ class Work:
             self.folder.rmdir()
         self.close()
 
+    def _read_state(self) -> bool:
+        """The state that was left, if it is whole and so are the frames that came before it."""
+        with (
+            suppress(OSError, OutputError),
+            os.fdopen(open_own(self._state_path(len(self.segments)), os.O_RDONLY), "rb") as file,
+        ):
+            head, state = file.read(_STATE_HEAD.size), file.read()
+            if len(head) == _STATE_HEAD.size:
+                after, total = _STATE_HEAD.unpack(head)
+                if zlib.crc32(state) == total and self._has_frames(after):
+                    self._after, self.state = after, state
+                    return True
+        return False
+
+    def _has_frames(self, count: int) -> bool:
+        """Whether so many of the open segment are kept."""
+        if not count:
+            return True
+        with os.fdopen(open_own(self._frames_path(), os.O_RDONLY), "rb") as file:
+            return sum(1 for _ in islice(_whole_frames(file), count)) == count
+
+    def _write_state(self, index: int, after: int, state: bytes) -> None:
+        with atomic_write(self._state_path(index)) as file:
+            file.write(_STATE_HEAD.pack(after, zlib.crc32(state)) + state)
+
+    def _state_path(self, index: int) -> Path:
+        return self.folder / f"{index:06}.state"
+
     def _path(self, index: int) -> Path:
         return self.folder / f"{index:06}.packets"
 
@@ -219,7 +263,7 @@ class Work:
         try:
             kept = {self._path(index).name for index in range(len(self.segments))} | {_JOURNAL}
             if goes_on:
-                kept.add(self._frames_path().name)
+                kept |= {self._frames_path().name, self._state_path(len(self.segments)).name}
             self._remove_all_but(kept)
             os.ftruncate(self._descriptor, 0)
             for line in [{"key": key}, *map(asdict, self.segments)]:
@@ -239,3 +283,13 @@ class Work:
             sync(self._descriptor)
         except OSError as error:
             raise OutputError(f"{self.folder}: cannot be written: {error.strerror or error}", fatal=True) from error
+
+
+def _whole_frames(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
+    """Time, duration and data of each frame that was kept, up to the first that is not whole."""
+    while len(head := file.read(_FRAME_HEAD.size)) == _FRAME_HEAD.size:
+        pts, duration, size, total = _FRAME_HEAD.unpack(head)
+        data = file.read(size)
+        if len(data) < size or zlib.crc32(data) != total:
+            return
+        yield pts, duration, data

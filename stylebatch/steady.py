@@ -1,0 +1,183 @@
+"""Films that hold still: what a pixel of the scene was painted like in one frame, it is painted like in the next.
+
+Each frame takes over the frame before, moved along the motion of the film itself: dense optical flow (DIS, Kroeger et al.
+2016, arXiv 1603.03590). Where something was uncovered, or the flow cannot be trusted, the frame's own painting stands: flows
+there and back have to undo each other (Sundaram et al. 2010), and the moved frame of the film has to look like this one.
+
+A mean of paintings is dull, and a moved picture is soft. So the finest bands of a Laplacian pyramid are brought back to the
+energy that they have in the frame's own painting, in every frame a little: what is carried along keeps its edges. Colours do
+not creep away, since the coarsest band is drawn towards the frame's own.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import cv2
+import numpy as np
+
+from stylebatch.errors import StylebatchError
+from stylebatch.frame import Pixels
+
+#: By default, how much of a pixel comes from the frame before.
+STEADY = 0.9
+#: Pixels² by which flows there and back may miss each other, and its growth with their length (Sundaram et al. 2010).
+_MISS, _MISS_BY_LENGTH = 0.5, 0.01
+#: Levels of 255 by which the moved frame of the film may differ from this one; twice that is not believed at all.
+_UNLIKE = 12.0
+#: Standard deviations of the Gaussians between bands, in pixels; by how much a frame may amplify one; the side of the square
+#: over which energies are compared. From 1.5 on, amplified strokes bead into dashes over some twenty frames.
+_BANDS, _MOST, _WINDOW = (0.7, 1.4), 1.25, 17
+#: What the coarsest band takes from the frame's own painting, and its standard deviation, in pixels.
+_OWN_COLOURS, _COARSE, _REDUCED = 0.3, 16, 8
+#: Less of the frame before than this is a cut: nothing is taken over.
+_CUT = 0.1
+#: Frames of shorter sides are left alone: the flow has nothing to go by.
+_LEAST = 32
+_HEADER = struct.Struct("<4sIII")
+_MAGIC = b"stdy"
+
+
+class Steadier:
+    """Takes a film's frames with their paintings, in order, and gives paintings that hold still. Deterministic.
+
+    Args:
+        share: how much of a pixel comes from the frame before, from 0, each frame alone, to 1.
+
+    Attributes:
+        state: all that the next frame needs, as bytes; empty before the first frame. It can be given to another one.
+
+    Raises:
+        StylebatchError: the share is out of range.
+    """
+
+    def __init__(self, share: float = STEADY) -> None:
+        if not 0 <= share <= 1:
+            raise StylebatchError(f"steady {share:g}: must be from 0, each frame alone, to 1")
+        self.share = share
+        self._frame: Pixels | None = None
+        self._painted: Pixels | None = None  # in steps of 1/256 level: what is kept between runs is all that there is
+
+    def __call__(self, frame: Pixels, painted: Pixels) -> Pixels:
+        """The next frame of the film and its painting, both H×W×3, uint8 or uint16 → the painting that holds still, in the
+        painting's depth. A frame of another size begins anew."""
+        before, moved = self._frame, self._painted
+        now = _levels(frame).astype(np.uint8)
+        exact = _levels(painted)
+        if before is None or moved is None or before.shape != now.shape or min(now.shape[:2]) < _LEAST:
+            steadied = exact
+        elif np.array_equal(before, now):
+            steadied = moved.astype(np.float32) / 256
+        else:
+            steadied = self._steadied(before, now, moved, exact)
+        self._frame = now
+        self._painted = np.rint(steadied.clip(0, 255) * 256).astype(np.uint16)
+        if painted.dtype == np.uint16:
+            return np.rint(self._painted * (65535 / (255 * 256))).astype(np.uint16)
+        return np.rint(self._painted / np.float32(256)).astype(np.uint8)
+
+    @property
+    def state(self) -> bytes:
+        if self._frame is None or self._painted is None:
+            return b""
+        height, width, channels = self._frame.shape
+        return _HEADER.pack(_MAGIC, height, width, channels) + self._frame.tobytes() + self._painted.tobytes()
+
+    @state.setter
+    def state(self, state: bytes) -> None:
+        if not state:
+            self._frame = self._painted = None
+            return
+        magic, *shape = _HEADER.unpack_from(state)
+        pixels = int(np.prod(shape))
+        if magic != _MAGIC or len(state) != _HEADER.size + 3 * pixels:
+            raise ValueError("no state of a Steadier")
+        self._frame = np.frombuffer(state, np.uint8, pixels, _HEADER.size).reshape(shape)
+        self._painted = np.frombuffer(state, np.uint16, pixels, _HEADER.size + pixels).reshape(shape)
+
+    def _steadied(self, before: Pixels, now: Pixels, moved: Pixels, painted: Pixels) -> Pixels:
+        flow, share = self._motion(before, now)
+        if share.mean() < _CUT:
+            return painted
+        carried = _moved(moved.astype(np.float32) / 256, flow, cv2.INTER_CUBIC)
+        steadied = painted + (self.share * share)[..., None] * (carried - painted)
+        height, width, _ = painted.shape
+        small = max(1, width // _REDUCED), max(1, height // _REDUCED)
+        drift = _blurred(cv2.resize(painted - steadied, small, interpolation=cv2.INTER_AREA), _COARSE / _REDUCED)
+        steadied += _OWN_COLOURS * cv2.resize(drift, (width, height), interpolation=cv2.INTER_LINEAR)
+        sharp: Pixels = steadied
+        coarse, own = steadied, painted
+        for deviation in _BANDS:
+            (coarser, band), (own, own_band) = _split(coarse, deviation), _split(own, deviation)
+            gain = np.sqrt((_energy(own_band) + 0.5) / (_energy(band) + 0.5)).clip(1 / _MOST, _MOST)
+            sharp = sharp + (gain - 1)[..., None] * band
+            coarse = coarser
+        return sharp
+
+    def _motion(self, before: Pixels, now: Pixels) -> tuple[Pixels, Pixels]:
+        """Where in the frame before each pixel comes from, H×W×2 in pixels, and how far that is to be believed, H×W in
+        [0,1]."""
+        luma, luma_before = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (now, before))
+        flow = _flow(luma, luma_before)
+        back = _half_flow(luma_before, luma)
+        miss = np.square(flow + _moved(back, flow, cv2.INTER_LINEAR)).sum(-1)
+        allowed = _MISS + _MISS_BY_LENGTH * (np.square(flow).sum(-1) + np.square(back).sum(-1))
+        height, width = luma.shape
+        x, y = _grid(height, width)
+        x, y = x + flow[..., 0], y + flow[..., 1]
+        inside = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
+        expected = _moved(before, flow, cv2.INTER_LINEAR)
+        unlike = np.abs(_blurred(now.astype(np.float32), 1) - _blurred(expected.astype(np.float32), 1)).max(-1)
+        believed = (2 - 2 * miss / allowed).clip(0, 1) * (2 - cv2.blur(unlike, (3, 3)) / _UNLIKE).clip(0, 1) * inside
+        eroded = cv2.erode(believed.astype(np.float32), np.ones((3, 3), np.uint8))
+        return flow, np.where(eroded > 0, _blurred(eroded, 1.5), np.float32(0))
+
+
+def _flow(image: Pixels, other: Pixels) -> Pixels:
+    """Where each pixel of one grey picture is in another, H×W×2 in pixels. Each time by a new object: it changes its own
+    settings by the sizes that it has met."""
+    dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flow: Pixels = dis.calc(image, other, None)
+    return flow
+
+
+def _half_flow(image: Pixels, other: Pixels) -> Pixels:
+    """The same, computed at half the size."""
+    height, width = image.shape
+    half = (width + 1) // 2, (height + 1) // 2
+    flow = _flow(*(cv2.resize(each, half, interpolation=cv2.INTER_AREA) for each in (image, other)))
+    flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
+    return flow * np.array([width / half[0], height / half[1]], np.float32)
+
+
+def _levels(pixels: Pixels) -> Pixels:
+    """In levels of 255, float32."""
+    levels = pixels.astype(np.float32)
+    return levels / np.float32(257) if pixels.dtype == np.uint16 else levels
+
+
+def _grid(height: int, width: int) -> tuple[Pixels, Pixels]:
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    return x, y
+
+
+def _moved(image: Pixels, flow: Pixels, interpolation: int) -> Pixels:
+    x, y = _grid(*flow.shape[:2])
+    return cv2.remap(image, x + flow[..., 0], y + flow[..., 1], interpolation, borderMode=cv2.BORDER_REFLECT_101)
+
+
+def _blurred(image: Pixels, deviation: float) -> Pixels:
+    return cv2.GaussianBlur(image, (0, 0), deviation, borderType=cv2.BORDER_REFLECT_101)
+
+
+def _split(image: Pixels, deviation: float) -> tuple[Pixels, Pixels]:
+    """A picture's coarse part, and what is finer."""
+    coarse = _blurred(image, deviation)
+    return coarse, image - coarse
+
+
+def _energy(band: Pixels) -> Pixels:
+    """Of all channels, in levels², around each pixel."""
+    energy: Pixels = cv2.blur(np.square(band).sum(-1), (_WINDOW, _WINDOW), borderType=cv2.BORDER_REFLECT_101)
+    return energy
