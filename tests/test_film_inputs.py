@@ -15,7 +15,7 @@ from conftest import copied
 from PIL import Image
 
 import stylebatch.cli
-from stylebatch import VideoOptions, VideoSource, stylize_video
+from stylebatch import Stylizer, VideoOptions, VideoSource, stylize_video
 from stylebatch.errors import OutputError, StylebatchError
 
 
@@ -29,12 +29,13 @@ def test_every_name_is_a_file(name: str, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_names_that_are_too_long_are_found_early(checkpoint: Path, tmp_path: Path) -> None:
+    stylizer = Stylizer(checkpoint, device="cpu")
     source = make_clip(tmp_path / "a.mp4").rename(tmp_path / f"{'a' * 248}.mp4")
     for options, output in (({}, None), ({"every": 4}, None), ({}, tmp_path / "new" / f"{'b' * 253}.mp4")):
         with pytest.raises(OutputError, match="the name is too long for the file system; give another output"):
-            stylize_video(source, output, checkpoint, device="cpu", options=VideoOptions(**options))
+            stylize_video(source, output, stylizer, options=VideoOptions(**options))
     assert [path.name for path in tmp_path.iterdir()] == [source.name]
-    assert stylize_video(source, tmp_path / f"{'b' * 251}.mp4", checkpoint, device="cpu").done == 12
+    assert stylize_video(source, tmp_path / f"{'b' * 251}.mp4", stylizer).done == 12
 
 
 def test_a_film_opens_nothing_but_itself(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -216,10 +217,10 @@ def test_streams_that_ffmpeg_does_not_know(tmp_path: Path) -> None:
     data = make_clip(tmp_path / "a.mov", audio=1).read_bytes()
     source = tmp_path / "b.mov"
     source.write_bytes(data.replace(b"mp4a" + bytes(7) + b"\1", b"apac" + bytes(7) + b"\1").replace(b"esds", b"dapa"))
-    assert kinds(source) == ["h264", "apac"]
+    assert kinds(source) in (["h264", "apac"], ["h264", "apple_apac"])  # by tag, or by a name without a decoder
     for output in ("c.mov", "c.mkv", "c.gif"):
         (warning,) = (each for each in copied(source, tmp_path / output) if "stream 1" in each)
-        assert warning.startswith("stream 1 (audio apac) is left out: ")
+        assert re.match(r"stream 1 \(audio (apple_)?apac\) is left out: ", warning)
         assert len(shown(tmp_path / output)) == 12
 
 

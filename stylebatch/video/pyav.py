@@ -23,7 +23,7 @@ _LENIENT: dict[str, Any] = {"metadata_errors": "surrogateescape"} if int(av.__ve
 
 _BESIDE: Any = "matroska_block_additional"
 _STREAM = re.compile(
-    r"^  Stream #0:(\d+)\S*: (\w+): (\w+)(?:[^,\n]*\((.{4}) / 0x[0-9A-F]{4,8}\))?(?:.* Hz, ([^,\n]+))?", re.MULTILINE
+    r"^ +Stream #0:(\d+)\S*: (\w+): (\w+)(?:[^,\n]*\((.{4}) / 0x[0-9A-F]{4,8}\))?(?:.* Hz, ([^,\n]+))?", re.MULTILINE
 )
 
 
@@ -88,7 +88,8 @@ def described(container: InputContainer) -> dict[int, Description]:
         text: str = container.dumps_format()  # type: ignore[attr-defined]
     finally:
         av.logging.set_level(level)
-    return {int(index): Description(kind.lower(), *rest) for index, kind, *rest in _STREAM.findall(text)}
+    found = {int(index): Description(kind.lower(), *rest) for index, kind, *rest in _STREAM.findall(text)}
+    return dict(sorted(found.items()))
 
 
 def readable(tags: dict[str, str]) -> dict[str, str]:

@@ -69,10 +69,10 @@ def rehearse(encoding: Encoding, source: VideoSource) -> Rehearsal:
                 for packet in packets if index in tracks else ():
                     for taken in tracks[index].take(packet, Fraction(0), None):
                         tracks[index].put(out, taken)
-            chapters = len(out.chapters())
+            places, chapters = places_of(tracks, encoding.container), len(out.chapters())
         file.seek(0)
         with source.opened() as container, open_input(file) as made:
-            warnings += left_out(container, made, places_of(tracks, encoding.container), chapters)
+            warnings += left_out(container, made, places, chapters)
     except (av.FFmpegError, ValueError) as error:
         raise StylebatchError(f"{source.path}: cannot be {encoding.container} ({plain(error)}); write .mkv") from error
     return Rehearsal(planned, warnings)

@@ -37,11 +37,11 @@ def not_kept(frame: VideoFrame) -> list[str]:
 
 
 def _side_data(frame: VideoFrame) -> dict[Type, Any]:
-    """By its kind; empty if PyAV does not know one of the kinds."""
-    found: Any = ()
+    """What is asked for, by its kind; empty if PyAV does not know one of a frame's kinds."""
+    found: Any = {}
     with suppress(ValueError):
         found = frame.side_data
-    return {data.type: data for data in found}
+    return {kind: found[kind] for kind in (*_NOT_KEPT, Type.DISPLAYMATRIX) if kind in found}
 
 
 def turn_of(frame: VideoFrame) -> tuple[bool, bool, bool]:

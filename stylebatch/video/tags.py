@@ -20,6 +20,8 @@ _QUICKTIME = {
 #: Metadata that speaks of a file's own form, not of what is in it.
 _OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "software", "vendor_id", "duration"}
 _OF_THE_CODING = {"duration", "bps", "number_of_frames", "number_of_bytes", "rotate", "encoder", "vendor_id", "alpha_mode"}
+#: How a creation time begins that is none.
+_NO_TIME = "1970-01-01T00:00:00"
 #: A stream's metadata that is told otherwise, or of a container's own making.
 _NOT_MISSED = {TIMECODE, "handler_name", "creation_time"} | _OF_THE_CODING
 #: Those that make a track of it, by a frame rate that copied packets do not have.
@@ -65,7 +67,10 @@ def metadata_of(holder: Any, *, recoded: bool = False) -> dict[str, str]:
     tags = readable(holder.metadata)
     if "name" in tags and isinstance(holder, Stream):
         tags.setdefault("title", tags.pop("name"))  # as MP4 and MOV have it
-    return {key: value for key, value in tags.items() if key.lower() not in dropped and not key.startswith("_")}
+    kept = {key: value for key, value in tags.items() if key.lower() not in dropped and not key.startswith("_")}
+    if kept.get("creation_time", "").startswith(_NO_TIME):
+        del kept["creation_time"]
+    return kept
 
 
 def describe(copy: Stream, stream: Stream, format: str) -> None:
