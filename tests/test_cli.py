@@ -279,7 +279,7 @@ REFUSED = [
     ("stylebatch image clip.mp4", "stylebatch video clip.mp4"),
     ("stylebatch image none.jpg", "none.jpg: no such photograph"),
     ("stylebatch image cat.jpg cat.exe", "no format to write"),
-    ("stylebatch video films", "stylebatch video films/*.mov OUT"),
+    ("stylebatch video films", "stylebatch video films films_hosi"),
     ("stylebatch video in out", "stylebatch folder in out"),
     ("stylebatch video cat.jpg", "stylebatch image cat.jpg"),
     ("stylebatch video none.mp4", "none.mp4: no such film"),

@@ -47,7 +47,7 @@ class FitConfig:
     spike_weight: float = _option(6.0, "Weight of what leaves blots: features that outshine all others, black pixels.")
     tv_weight: float = _option(1e-6, "Weight of the total variation.")
     lattice_weight: float = _option(2000.0, "Weight of what repeats with the network's grid of 4 px.")
-    shift_every: int = _option(2, "Each such step judges the mean of two passes, one of them shifted on the grid. 0: none.")
+    shift_every: int = _option(0, "In each such step judge the mean of two passes, one shifted on the grid. 0: in none.")
     stability_weight: float = _option(10.0, "Weight of the difference between two frames of a made-up motion.")
     vgg: str = _option("caffe", "Loss network: caffe (embedded), IMAGENET1K_V1, IMAGENET1K_FEATURES or a path.")
     vgg_input: str = _option("auto", "How the loss network is fed.", ("auto", "caffe", "imagenet", "raw"))
