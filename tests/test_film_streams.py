@@ -15,7 +15,7 @@ from clips import add_cover, make_clip, packets, shown, with_cues, with_sound
 from conftest import copied
 
 from stylebatch import VideoOptions, VideoSink, VideoSource
-from stylebatch.video import trial
+from stylebatch.video import streams, trial
 from stylebatch.video.pyav import described, open_input
 from stylebatch.video.timecode import shifted_timecode
 
@@ -379,6 +379,29 @@ def test_packets_that_are_refused_cost_no_film(tmp_path: Path) -> None:
     assert warnings == ["stream 1 (audio eac3): 1 of its packets are refused by mp4 and left out"]
     assert [data for *_, data in packets(tmp_path / "c.mp4", ["audio"])[1]] == whole[:50] + whole[51:]
     assert len(shown(tmp_path / "c.mp4")) == 75
+
+
+def test_sound_that_is_converted_may_begin_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    film = with_sound(make_clip(tmp_path / "p.mp4", frames=100), tmp_path / "a.mkv", "ac3", "5.1(side)", begins=3)
+    monkeypatch.setattr(streams, "_LOOKED_AT", 20)
+    assert copied(film, tmp_path / "b.webm") == ["stream 1 (audio ac3) is converted to libopus"]
+    assert max(levels(tmp_path / "b.webm")) > 0.03
+
+
+@pytest.mark.parametrize(("limit", "value"), [("_LOOKED_AT", 20), ("_BYTES_LOOKED_AT", 4000)])
+def test_a_film_is_not_read_to_its_end_for_a_few_subtitles(
+    limit: str, value: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = with_cues(make_clip(tmp_path / "p.mp4", frames=100), tmp_path / "a.mkv", [(0, 90, b"one"), (3900, 90, b"two")])
+    monkeypatch.setattr(streams, limit, value)
+    read: list[int] = []
+    with av.open(str(film)) as container:
+        packets = (read.append(packet.size) or packet for packet in container.demux())
+        found = streams.first_packets(packets, container.streams.subtitles)
+    assert [len(each) for each in found.values()] == [1]
+    assert len(read) < 50
+    copied(film, tmp_path / "b.mp4")
+    assert [text for _, text in lines(tmp_path / "b.mp4")] == ["one", "two"]
 
 
 def test_a_container_that_refuses_everything_is_named_before_painting(

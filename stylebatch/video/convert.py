@@ -55,19 +55,22 @@ class Sound:
 
 def sound_for(format: str, stream: AudioStream, packets: Sequence[Packet[Any]]) -> Sound | None:
     """What the sound of a stream becomes in a container: as many channels and samples as its encoder takes, tried with the
-    first packets; None if nothing of these can be decoded, or no encoder takes it."""
+    first packets, if any come early; None if nothing of these can be decoded, or no encoder takes it."""
     frames = [frame for packet in packets for frame in _decoded(stream, packet) or ()]
-    if not frames or format not in SOUND:
+    known = frames[0] if frames else stream.codec_context
+    own, channels = known.layout.name, known.layout.nb_channels
+    if format not in SOUND or not known.sample_rate or not channels or (packets and not frames):
         return None
     encoder = SOUND[format]
-    rates = Codec(encoder, "w").audio_rates or [frames[0].sample_rate]
-    rate = min((rate for rate in rates if rate >= frames[0].sample_rate), default=max(rates))
-    own, channels = frames[0].layout.name, frames[0].layout.nb_channels
-    for layout in dict.fromkeys(filter(None, [_SAME.get(own, own), _USUAL.get(channels), "stereo"])):
+    rates = Codec(encoder, "w").audio_rates or [known.sample_rate]
+    rate = min((rate for rate in rates if rate >= known.sample_rate), default=max(rates))
+    named = None if _is_unnamed(own) else _SAME.get(own, own)
+    for layout in dict.fromkeys(filter(None, [named, _USUAL.get(channels), "stereo"])):
         sound = Sound(encoder, layout, rate, AudioLayout(layout).nb_channels < channels)
         with suppress(av.FFmpegError, ValueError):
             with av.open(os.devnull, "w", format=format) as trial:
                 target = add_sound(trial, sound)
+                target.codec_context.open()
                 chain = _Chain(target)
                 for frame in frames:
                     for passed in chain.push(frame):
@@ -138,7 +141,7 @@ class _Chain:
     def _built(self, frame: AudioFrame) -> Graph:
         graph, context = Graph(), self._target.codec_context
         layout = frame.layout.name
-        if layout.endswith(" channels"):  # which has no name
+        if _is_unnamed(layout):
             layout = _USUAL.get(frame.layout.nb_channels, layout)
         time_base = fraction(frame.time_base) or Fraction(1, frame.sample_rate)
         source = graph.add(
@@ -163,6 +166,11 @@ class _Chain:
                 frame.pts = self._next or 0
             self._next = frame.pts + frame.samples
             yield frame
+
+
+def _is_unnamed(layout: str) -> bool:
+    """Whether nobody says where the channels stand: WMA, PCM and others."""
+    return layout.endswith(" channels")
 
 
 def _decoded(stream: AudioStream, packet: Packet[Any]) -> list[AudioFrame] | None:

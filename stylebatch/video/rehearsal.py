@@ -46,7 +46,7 @@ def rehearse(encoding: Encoding, source: VideoSource) -> Rehearsal:
     film = source.clip.stream
     with source.opened() as read, source.opened() as container:
         streams = [stream for stream in read.streams if stream.index != film and stream.type != "attachment"]
-        first = first_packets(source.times.packets(read, streams), streams) if streams else {}
+        first = first_packets(source.times.packets(read, [*streams, read.streams[film]]), streams) if streams else {}
         planned = plan_streams(container, encoding.container, film, first)
         warnings = encoding.notes(source.clip, source.options)
         warnings += [f"{each.name} {each.reason}" for each in planned if each.reason]
@@ -138,6 +138,8 @@ def _film_stream(out: OutputContainer, encoding: Encoding, container: InputConta
 def _put_frame(out: OutputContainer, film: Track, encoding: Encoding) -> None:
     stream = cast(VideoStream, film.stream)
     frame = VideoFrame(*encoding.coded, encoding.pix_fmt)
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))  # what the memory happens to hold may be no samples of ten bits
     frame.pts, frame.time_base = 0, encoding.time_base
     for packet in [*stream.encode(frame), *stream.encode(None)]:
         film.put(out, packet)

@@ -23,8 +23,8 @@ from stylebatch.video.trial import Trial
 _TIMECODES, _CHAPTERS = ("tmcd",), ("text", "tx3g")
 #: Containers that have a place for timecodes.
 _WITH_TIMECODES = ("mp4", "mov", "matroska", "webm")
-#: So many packets of each stream are tried before painting, looked for among so many of the file.
-_TRIED, _LOOKED_AT = 8, 3000
+#: So many packets of each stream are tried before painting, looked for among so many of the file, and so many bytes.
+_TRIED, _LOOKED_AT, _BYTES_LOOKED_AT = 8, 3000, 1 << 26
 
 Fate = Literal["stylized", "copied", "converted", "made anew", "left out"]
 
@@ -49,15 +49,20 @@ class Planned:
 
 
 def first_packets(packets: Iterable[Packet[Any]], streams: Sequence[Stream]) -> dict[int, list[Packet[Any]]]:
-    """Some of each stream, by its index, as far as they come early."""
+    """Some of each stream, by its index, as far as they come early.
+
+    Args:
+        packets: also those of the film, which tell how far the file has been read.
+    """
     found: dict[int, list[Packet[Any]]] = {stream.index: [] for stream in streams}
-    waiting = len(found)
+    waiting, size = len(found), 0
     for number, packet in enumerate(packets):
+        size += packet.size
         of_stream = found.get(packet.stream.index)
         if of_stream is not None and packet.size and len(of_stream) < _TRIED:
             of_stream.append(packet)
             waiting -= len(of_stream) == _TRIED
-        if not waiting or number > _LOOKED_AT:
+        if not waiting or number > _LOOKED_AT or size > _BYTES_LOOKED_AT:
             break
     return found
 
