@@ -188,15 +188,17 @@ def test_debug_shows_the_traceback() -> None:
 
 @pytest.mark.parametrize("program", ["stylebatch", "trainer"])
 def test_help_is_quick_and_loads_nothing_heavy(program: str) -> None:
-    code = f"import {program}.cli, sys; sys.argv = ['{program}', '--help']; {program}.cli.main(standalone_mode=False); " + (
-        "print([m for m in ('torch', 'cv2', 'av', 'numpy', 'PIL') if m in sys.modules])"
+    """By the processor's time: what else a machine does counts less in it."""
+    code = (
+        f"import {program}.cli, sys, time; sys.argv = ['{program}', '--help']; {program}.cli.main(standalone_mode=False); "
+        + ("print([m for m in ('torch', 'cv2', 'av', 'numpy', 'PIL') if m in sys.modules], time.process_time())")
     )
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - start)
-    assert result.stdout.rstrip().endswith("[]")
+        heavy, _, took = result.stdout.splitlines()[-1].rpartition(" ")
+        seconds.append(float(took))
+        assert heavy == "[]"
     assert min(seconds) < 0.3
 
 
@@ -446,13 +448,12 @@ def test_interrupted_training_of_a_painting_goes_on(newcomer: Path) -> None:
     process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
     assert process.stderr is not None
     said = b""
-    while b"starting from" not in said:  # the first step follows
+    while not re.search(rb"[1-9]\d*/500", said):  # a step has been taken
         said += (read := process.stderr.read1(4096))
         assert read, said
     os.killpg(process.pid, signal.SIGINT)
     said += process.communicate(timeout=120)[1]  # which ends when nobody has this pipe any more
     assert process.returncode == 130
-    assert b" 0/500" not in said
     assert b"the same command goes on" in said
     assert Kept(FitConfig(style=newcomer / "painting.jpg")).resumed().resume
 
