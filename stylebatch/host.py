@@ -3,6 +3,7 @@ back."""
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -14,6 +15,15 @@ from PIL import Image, ImageFile, PngImagePlugin
 _alone = threading.RLock()
 #: Text and profiles of sound PNGs reach megabytes: editing histories, workflows, printers. Pillow would call them broken.
 _PNG_TEXT = 1 << 26
+
+
+def _renew() -> None:
+    global _alone
+    _alone = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # a fork lacks the thread that would release it
+    os.register_at_fork(after_in_child=_renew)
 
 
 @contextmanager

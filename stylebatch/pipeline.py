@@ -167,7 +167,7 @@ def _start(batch: Batch, stylizer: Stylizer, summary: Summary) -> list[_InFlight
     """Hand a batch to the device. One that does not fit goes in halves."""
     try:
         return [_InFlight(batch, stylizer.start(batch.pixels))]
-    except (RuntimeError, MemoryError) as error:
+    except Exception as error:  # runtimes fail in every way, and each concerns these pictures alone
         reason = _reason(error)
     # Out of the handler: the error keeps what filled the memory.
     middle = len(batch.infos) // 2
@@ -193,7 +193,7 @@ def _finish(started: _InFlight, sink: Sink, clock: _Clock) -> None:
         return
     try:
         stylized = started.pending.result()
-    except (StylebatchError, RuntimeError, MemoryError) as error:
+    except Exception as error:  # as above
         reason = str(error) if isinstance(error, StylebatchError) else f"could not be stylized: {_reason(error)}"
         for info in started.batch.infos:
             sink.fail(info, reason)

@@ -23,6 +23,7 @@ import stylebatch
 from stylebatch import ImageOptions, Stylizer, stylize_folder, stylize_image
 from stylebatch.errors import StylebatchError
 from stylebatch.frame import Failure
+from stylebatch.host import pillow_guards
 from stylebatch.images import ImageSource
 
 BATCH = np.stack([np.asarray(picture(30, 22, seed=seed)) for seed in range(2)])
@@ -174,6 +175,35 @@ def test_a_fork_paints_too(backend: str, checkpoint: Path) -> None:
     assert facts == (stylizer.digest, "fp32", stylizer.batch_pixels, 1)
     assert "pictures are H×W×3" in errors[0]
     assert "precision 'fp9'" in errors[1]
+
+
+def _read_in_a_fork(connection: object, folder: Path) -> None:
+    connection.send(ImageSource(folder, ["a.png"])[0].pixels.shape)  # type: ignore[attr-defined, union-attr]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_reads_while_a_thread_did(photos: Callable[..., Path]) -> None:
+    folder = photos("a.png")
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    held, done = threading.Event(), threading.Event()
+
+    def reading() -> None:
+        with pillow_guards(None):
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=reading)
+    thread.start()
+    held.wait()
+    process = context.Process(target=_read_in_a_fork, args=(there, folder))
+    process.start()
+    done.set()
+    thread.join()
+    assert here.poll(60), "it hangs"
+    assert here.recv() == (32, 48, 3)
+    process.join(10)
 
 
 def _folder_in_a_fork(connection: object, arguments: tuple[Path, Path, Path]) -> None:
