@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import picture
+from conftest import picture, requires_openvino
 from PIL import Image, ImageFile, PngImagePlugin
 
 import stylebatch
@@ -66,6 +66,18 @@ def test_the_allocator_is_left_alone(checkpoint: Path) -> None:
         "Stylizer(sys.argv[1], device='cpu', backend='torch')(torch.zeros(1, 8, 8, 3, dtype=torch.uint8))\n"
         "assert 'mallopt' not in called\n"
         "from stylebatch.command import keep_freed_memory; keep_freed_memory(); assert 'mallopt' in called\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(checkpoint)], check=True)
+
+
+@requires_openvino
+def test_no_process_is_started_to_tell_of_openvino(checkpoint: Path) -> None:
+    script = (
+        "import multiprocessing.process, sys, time; started = []\n"
+        "multiprocessing.process.BaseProcess.start = started.append\n"
+        "from stylebatch import Stylizer\n"
+        "Stylizer(sys.argv[1], device='cpu', backend='openvino'); time.sleep(0.5)\n"
+        "assert 'openvino' in sys.modules and 'openvino_telemetry' not in sys.modules and not started\n"
     )
     subprocess.run([sys.executable, "-c", script, str(checkpoint)], check=True)
 

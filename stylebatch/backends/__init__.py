@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Literal, Protocol, TypeAlias
 
@@ -16,6 +18,8 @@ from stylebatch.stages import Stage
 BackendName: TypeAlias = Literal["torch", "openvino", "sweep"]
 #: Waits for a batch on its way through the device: the stylized batch on the CPU, and whether every value was finite.
 Result: TypeAlias = Callable[[], tuple[Tensor, bool]]
+
+_TELEMETRY = "openvino_telemetry"
 
 
 class Backend(Protocol):
@@ -44,10 +48,23 @@ def pick_backend(name: str, device: torch.device) -> BackendName:
     return "torch"
 
 
+@contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """OpenVINO tells its makers that it is imported, by a process that it forks, which may hang for ever, or spawns, which
+    runs the program once more. Where the package for that is missing, it does not."""
+    hidden = sys.modules.setdefault(_TELEMETRY, None) is None  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules[_TELEMETRY]
+
+
 def load_backend(name: BackendName, stages: list[Stage], device: torch.device, precision: Precision) -> Backend:
     """Put a network on a runtime, loading no other."""
     if name == "openvino":
-        from stylebatch.backends.openvino import OpenVINOBackend
+        with _without_telemetry():
+            from stylebatch.backends.openvino import OpenVINOBackend
 
         return OpenVINOBackend(stages, precision)
     if name == "sweep":
