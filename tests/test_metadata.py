@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
+from tiffs import save_tiff
 
 from stylebatch.frame import Failure
 from stylebatch.images import ImageOptions, ImageSource, read_image, write_image
 from stylebatch.metadata import Metadata
-from tests.tiffs import save_tiff
 
 SIZE = (48, 32)
 CAMERA, GPS = 0x8769, 0x8825
