@@ -57,9 +57,9 @@ class Interrupt:
             except BaseException as error:
                 outcome.set_exception(error)
 
-        threading.Thread(target=work, name="job", daemon=True).start()
         deadline = math.inf
         with suppress(KeyboardInterrupt):
+            threading.Thread(target=work, name="job", daemon=True).start()
             while not outcome.done() and time.monotonic() < deadline:
                 wait([outcome], POLL)
                 if self():

@@ -101,6 +101,16 @@ def test_every_codec_keeps_colours_and_tags(codec: str, tmp_path: Path) -> None:
     assert frame.format.name == {"vp9": "yuv422p", "av1": "yuv420p10le"}.get(codec, "yuv422p10le")
 
 
+@pytest.mark.parametrize("codec", ["h264", "h265"])
+def test_a_film_of_one_frame_whatever_memory_holds(codec: str, tmp_path: Path) -> None:
+    """x265 takes the decoding time of a film this short from memory that it has not set."""
+    make_clip(tmp_path / "a.mkv", frames=1)
+    code = f"from pathlib import Path; from conftest import copied; copied(Path('a.mkv'), Path('b.mkv'), codec='{codec}')"
+    environment = {**os.environ, "MALLOC_PERTURB_": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    assert len(pictures(tmp_path / "b.mkv")) == 1
+
+
 @pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
 def test_high_dynamic_range_is_tone_mapped_and_said(transfer: int, name: str, tmp_path: Path) -> None:
     rgb, _ = ramp_and_bars()

@@ -142,6 +142,7 @@ def _put_frame(out: OutputContainer, film: Track, encoding: Encoding) -> None:
         plane.update(bytes(plane.buffer_size))  # what the memory happens to hold may be no samples of ten bits
     frame.pts, frame.time_base = 0, encoding.time_base
     for packet in [*stream.encode(frame), *stream.encode(None)]:
+        packet.dts = packet.pts  # x265 takes that of a film this short from memory that it has not set
         film.put(out, packet)
 
 
