@@ -85,7 +85,8 @@ def described(container: InputContainer) -> dict[int, Description]:
     level = av.logging.get_level()
     av.logging.set_level(av.logging.INFO)
     try:
-        text: str = container.dumps_format()  # type: ignore[attr-defined]
+        lent: Any = container  # PyAV 18 does not declare it
+        text: str = lent.dumps_format()
     finally:
         av.logging.set_level(level)
     found = {int(index): Description(kind.lower(), *rest) for index, kind, *rest in _STREAM.findall(text)}
