@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 import torch
 
-from stylebatch.command import command
+from stylebatch.console.command import command
 from stylebatch.styles import load_style as load_network
 from trainer.config import FitConfig
 from trainer.content import find_photographs, load_photograph, load_style

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_safetensors
-from stylebatch.command import command
+from stylebatch.console.command import command
 from stylebatch.styles import FOLDER, shipped_styles
 
 #: Where a training lay on a disk says nothing about the style.

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from stylebatch.checkpoint import Checkpoint, save_safetensors
-from stylebatch.command import command
+from stylebatch.console.command import command
 from stylebatch.device import DTYPES, pick_device, pick_precision
 from stylebatch.styles import FOLDER
 from stylebatch.transnet import WIDTH, TransNet

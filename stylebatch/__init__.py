@@ -11,9 +11,9 @@ from stylebatch.lazy import lazy_names
 
 if TYPE_CHECKING:
     from stylebatch.errors import StylebatchError as StylebatchError
+    from stylebatch.images.options import ImageOptions as ImageOptions
     from stylebatch.jobs import stylize_folder as stylize_folder
     from stylebatch.jobs import stylize_image as stylize_image
-    from stylebatch.options import ImageOptions as ImageOptions
     from stylebatch.pipeline import Summary as Summary
     from stylebatch.steady import Steadier as Steadier
     from stylebatch.styles import shipped_styles as shipped_styles
@@ -32,7 +32,7 @@ _HOMES = {
     "Steadier": "steady",
     "Stylizer": "stylizer",
     "Summary": "pipeline",
-    "ImageOptions": "options",
+    "ImageOptions": "images.options",
     "TransNet": "transnet",
     "shipped_styles": "styles",
     "stylize_folder": "jobs",

@@ -14,24 +14,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stylebatch import __version__
-from stylebatch.arguments import Commands, Number, PathType, expect, films_of, inputs_and_output
-from stylebatch.command import SOME_FAILED, advance, command, exit_by, progress_bar, until_stopped
+from stylebatch.console.arguments import CONTEXT, PATH, WORD, Commands, Number, expect, films_of, inputs_and_output
+from stylebatch.console.command import SOME_FAILED, advance, command, exit_by, progress_bar, until_stopped
+from stylebatch.console.terminal import put, say, tell
 from stylebatch.errors import StylebatchError
 from stylebatch.files import is_folder
-from stylebatch.formats import format_of
+from stylebatch.images.formats import format_of
 from stylebatch.interrupt import Interrupt, catch_interrupts
-from stylebatch.terminal import put, say, tell
 
 if TYPE_CHECKING:
-    from stylebatch.options import ImageOptions
+    from stylebatch.images.options import ImageOptions
     from stylebatch.pipeline import Summary
     from stylebatch.video import VideoOptions, VideoSummary
     from stylebatch.video.check import Checked
-
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-PATH = PathType()
-#: Of which a separator at the end says that it is a folder.
-WORD = PathType(str)
 
 SIZE = Number(int, "px")
 COUNT, COUNT_OR_NONE = Number(int, "", least=1), Number(int, "", least=0)
@@ -120,7 +115,7 @@ def _as_image_options(options: dict[str, Any]) -> ImageOptions:
     """Take the fields of `ImageOptions` out of a command's options."""
     from dataclasses import fields
 
-    from stylebatch.options import ImageOptions
+    from stylebatch.images.options import ImageOptions
 
     given = {field.name: options.pop(field.name) for field in fields(ImageOptions)}
     return ImageOptions(**{name: value for name, value in given.items() if value is not None})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,3 +67,15 @@ class Failure:
 
     source: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A result that is safely on the disk; `pixels` counts all frames, `left_out` those that the format cannot hold,
+    `notes` say what else did not come through."""
+
+    source: str
+    path: Path
+    pixels: int
+    left_out: int = 0
+    notes: tuple[str, ...] = ()

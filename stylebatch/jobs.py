@@ -10,25 +10,19 @@ from typing import Any
 
 from PIL import Image
 
-from stylebatch.colour import to_8_bits
 from stylebatch.device import cores
 from stylebatch.errors import StylebatchError
 from stylebatch.files import atomic_write, create, identity, is_folder, is_within, taken
 from stylebatch.files import replace as put_in_place
-from stylebatch.formats import EXPORT, format_of, told_apart
-from stylebatch.frame import Failure, Frame, Pixels
+from stylebatch.frame import Failure, Frame, Pixels, Saved
 from stylebatch.grid import contact_sheet, stacked
-from stylebatch.images import (
-    IS_OUTPUT,
-    ImageOptions,
-    ImageSink,
-    ImageSource,
-    Saved,
-    find_images,
-    grid_path,
-)
+from stylebatch.images.formats import EXPORT, format_of, told_apart
+from stylebatch.images.options import ImageOptions
+from stylebatch.images.sink import ImageSink, grid_path
+from stylebatch.images.source import IS_OUTPUT, ImageSource, find_images
 from stylebatch.manifest import Manifest, written_in
 from stylebatch.pipeline import Summary, stylize
+from stylebatch.pixels import to_8_bits
 from stylebatch.plan import planned
 from stylebatch.styles import epoch_checkpoints, named_styles, shipped_styles
 from stylebatch.stylizer import Stylizer

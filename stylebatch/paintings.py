@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from stylebatch.console.terminal import stderr_descriptor
 from stylebatch.errors import TrainingError
 from stylebatch.interrupt import catch_interrupts
 from stylebatch.styles import check_style, is_painting
-from stylebatch.terminal import stderr_descriptor
 
 #: Where this package and `trainer` lie: run from there, no folder of the user's takes the place of either.
 _HOME = Path(__file__).parent.parent

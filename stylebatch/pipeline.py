@@ -11,8 +11,7 @@ from typing import Protocol
 
 from stylebatch.device import cores
 from stylebatch.errors import OutputError, StylebatchError
-from stylebatch.frame import Batch, Failure, FrameInfo, Pixels
-from stylebatch.images import Saved
+from stylebatch.frame import Batch, Failure, FrameInfo, Pixels, Saved
 from stylebatch.loader import Load, Source, load_batches
 from stylebatch.stylizer import Pending, Stylizer
 

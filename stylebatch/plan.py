@@ -9,15 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from stylebatch.codec import written_as
 from stylebatch.device import cores
 from stylebatch.errors import StylebatchError
 from stylebatch.files import identities_above, identity, name_folding
-from stylebatch.formats import output_name, written_by_name
 from stylebatch.frame import Failure
-from stylebatch.images import grid_path
+from stylebatch.images.codec import written_as
+from stylebatch.images.formats import output_name, written_by_name
+from stylebatch.images.options import ImageOptions
+from stylebatch.images.sink import grid_path
 from stylebatch.manifest import Content, Manifest, Standing
-from stylebatch.options import ImageOptions
 
 
 @dataclass

@@ -12,12 +12,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from stylebatch.backends import Backend, BackendName, Result, load_backend, pick_backend
-from stylebatch.colour import with_tone_of
 from stylebatch.device import DTYPES, Precision, pick_devices, pick_precision, shortage
 from stylebatch.errors import StylebatchError
 from stylebatch.fork import Elsewhere, computes_here
 from stylebatch.frame import BATCH_PIXELS, Pixels
 from stylebatch.kinds import Pictures, as_batch
+from stylebatch.pixels import with_tone_of
 from stylebatch.stages import as_stages
 from stylebatch.styles import from_anywhere, load_style
 

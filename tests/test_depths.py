@@ -13,9 +13,12 @@ import pytest
 from conftest import picture
 from PIL import Image
 
-from stylebatch.frame import Failure, Frame
-from stylebatch.icc import SRGB
-from stylebatch.images import ImageOptions, ImageSink, ImageSource, Saved, read_image, write_grid
+from stylebatch.colour.icc import SRGB
+from stylebatch.frame import Failure, Frame, Saved
+from stylebatch.images.codec import read_image
+from stylebatch.images.options import ImageOptions
+from stylebatch.images.sink import ImageSink, write_grid
+from stylebatch.images.source import ImageSource
 
 RAMP = np.linspace(0, 1, 8 * 64).reshape(8, 64)
 #: How a sample says its kind in TIFF.

@@ -14,8 +14,8 @@ from conftest import CODED_LEVELS, LEVELS, copied
 from PIL import Image
 
 from stylebatch import VideoSource, stylize_video
-from stylebatch.video.colour import ToRGB, is_grey
 from stylebatch.video.options import VideoOptions
+from stylebatch.video.yuv import ToRGB, is_grey
 
 PATCHES = [(255, 255, 255), (0, 0, 0), (128, 128, 128), (200, 60, 40), (30, 180, 60), (40, 60, 200)]
 #: How far formats of less than 8 bits a component may be off, dithered or in few colours.

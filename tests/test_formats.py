@@ -10,8 +10,10 @@ import pytest
 from conftest import picture
 from PIL import ExifTags, Image, ImageCms
 
-from stylebatch.frame import Frame
-from stylebatch.images import ImageSink, ImageSource, Saved, read_image, write_image
+from stylebatch.frame import Frame, Saved
+from stylebatch.images.codec import read_image, write_image
+from stylebatch.images.sink import ImageSink
+from stylebatch.images.source import ImageSource
 
 pytest.importorskip("pillow_heif")
 

@@ -12,9 +12,11 @@ import pytest
 from conftest import picture
 from PIL import Image
 
-from stylebatch.formats import EXTENSIONS, FORMATS, told_apart
 from stylebatch.frame import Failure, Frame
-from stylebatch.images import ImageOptions, ImageSource, find_images, read_image, write_image
+from stylebatch.images.codec import read_image, write_image
+from stylebatch.images.formats import EXTENSIONS, FORMATS, told_apart
+from stylebatch.images.options import ImageOptions
+from stylebatch.images.source import ImageSource, find_images
 from stylebatch.jobs import stylize_image
 from stylebatch.plan import outputs_of
 

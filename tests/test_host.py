@@ -24,7 +24,7 @@ from stylebatch import ImageOptions, Stylizer, stylize_folder, stylize_image
 from stylebatch.errors import StylebatchError
 from stylebatch.frame import Failure
 from stylebatch.host import pillow_guards
-from stylebatch.images import ImageSource
+from stylebatch.images.source import ImageSource
 
 BATCH = np.stack([np.asarray(picture(30, 22, seed=seed)) for seed in range(2)])
 
@@ -65,7 +65,7 @@ def test_the_allocator_is_left_alone(checkpoint: Path) -> None:
         "from stylebatch import Stylizer; import torch\n"
         "Stylizer(sys.argv[1], device='cpu', backend='torch')(torch.zeros(1, 8, 8, 3, dtype=torch.uint8))\n"
         "assert 'mallopt' not in called\n"
-        "from stylebatch.command import keep_freed_memory; keep_freed_memory(); assert 'mallopt' in called\n"
+        "from stylebatch.console.command import keep_freed_memory; keep_freed_memory(); assert 'mallopt' in called\n"
     )
     subprocess.run([sys.executable, "-c", script, str(checkpoint)], check=True)
 

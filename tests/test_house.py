@@ -4,48 +4,34 @@ from __future__ import annotations
 
 import ast
 import importlib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 
-#: From the bottom up: a module of stylebatch imports only what stands in a line before its own. Nobody imports `trainer`.
+#: From the bottom up: a module of stylebatch imports from its own layer and those before it, never in a circle. A package
+#: stands for its modules but for those that are named. Nobody imports `trainer`.
 LAYERS = [
-    "errors interrupt",
-    "terminal workers",
-    "command fork frame grid host lazy tiff transnet video.extent video.pyav video.timecode",
-    "deep exif files formats h273 jpeg kinds loader stages steady video.convert video.sidedata video.tags",
-    "locking options xmp video.opening video.trial",
-    "device metadata video.options video.streams video.times",
-    "backends checkpoint icc manifest video.decoding video.tracks",
-    "arguments colour stated styles video.work",
-    "codec paintings stylizer video.colour",
-    "benchmark images video.filters",
-    "pipeline plan video.source",
-    "jobs video.encoding",
-    "video.beat video.gif video.outputs",
-    "video.rehearsal",
-    "video.check video.mux",
-    "video.sink",
-    "video.job",
-    "video",
-    "cli",
-    "__main__",
+    "errors interrupt lazy frame fork host workers options files locking grid images.formats",
+    "transnet stages device backends checkpoint styles",
+    "colour pixels kinds steady stylizer",
+    "manifest images video",
+    "loader pipeline",
+    "plan jobs video.job benchmark",
+    "console paintings cli __main__",
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
-TRAINER_MAY = {
-    "", "arguments", "checkpoint", "cli", "codec", "colour", "command", "device", "errors", "files", "fork", "frame", "grid",
-    "host", "images", "interrupt", "locking", "manifest", "options", "styles", "terminal", "transnet", "workers",
-}  # fmt: skip
+#: What training has of its own: it stylizes no folders.
+NOT_FOR_TRAINING = ("cli", "jobs", "loader", "pipeline", "plan", "stylizer", "video")
 SOLE_USERS = {
-    "click": {"stylebatch/arguments.py", "stylebatch/cli.py", "stylebatch/command.py", "trainer/cli.py"},
-    "tqdm": {"stylebatch/command.py"},
+    "click": {"stylebatch/cli.py", "stylebatch/console/arguments.py", "stylebatch/console/command.py", "trainer/cli.py"},
+    "tqdm": {"stylebatch/console/command.py"},
     "openvino": {"stylebatch/backends/openvino.py"},
-    "simplejpeg": {"stylebatch/jpeg.py"},
+    "simplejpeg": {"stylebatch/images/jpeg.py"},
     "cv2": {
-        *(f"stylebatch/{name}.py" for name in ("colour", "deep", "h273", "icc", "steady")),
-        "stylebatch/video/colour.py",
+        *(f"stylebatch/{name}.py" for name in ("colour/h273", "colour/icc", "images/deep", "pixels", "steady", "video/yuv")),
     },
 }
 
@@ -64,26 +50,42 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def room(name: str) -> str:
-    """`backends`, whose files share a protocol, is one room; every other module is its own."""
-    return "backends" if name.startswith("backends") else name
+def ours(path: Path) -> set[str]:
+    """Those of `stylebatch`, by their names in it."""
+    return {name.partition(".")[2] for name in imports(path) if name.split(".")[0] == "stylebatch"} - {""}
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT / "stylebatch").with_suffix("").parts).removesuffix(".__init__")
+
+
+def level(name: str) -> int:
+    return LEVELS.get(name, LEVELS[name.split(".")[0]])
+
+
+def is_lazy(path: Path) -> bool:
+    """A package that gives names of its modules, and imports none of them."""
+    return "lazy_names" in path.read_text() and path.name == "__init__.py"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_one_way(path: Path) -> None:
-    used = imports(path)
-    ours = {name.partition(".")[2] for name in used if name.split(".")[0] == "stylebatch"}
+    used = {name.split(".")[0] for name in imports(path)}
     if path.is_relative_to(ROOT / "trainer"):
-        assert ours <= TRAINER_MAY
+        assert not {name for name in ours(path) if name.startswith(NOT_FOR_TRAINING)}
     else:
-        assert not any(name.split(".")[0] == "trainer" for name in used)
-        own = room(".".join(part for part in path.relative_to(ROOT).with_suffix("").parts[1:] if part != "__init__"))
-        assert all(own == "" or room(name) == own or LEVELS.get(room(name), -1) < LEVELS[own] for name in ours)
+        assert "trainer" not in used
+        assert is_lazy(path) or all(level(name) <= level(name_of(path)) for name in ours(path))
     for package, users in SOLE_USERS.items():
-        if package in {name.split(".")[0] for name in used}:
-            assert str(path.relative_to(ROOT)) in users
-    if "av" in {name.split(".")[0] for name in used}:
-        assert path.parent == ROOT / "stylebatch" / "video"
+        assert package not in used or str(path.relative_to(ROOT)) in users
+    assert "av" not in used or path.parent == ROOT / "stylebatch" / "video"
+
+
+def test_imports_make_no_circle() -> None:
+    graph = {name_of(path): ours(path) for path in FILES if path.is_relative_to(ROOT / "stylebatch") and not is_lazy(path)}
+    # The one function that picks a runtime loads it; each runtime is written to the protocol beside it.
+    graph["backends"] = {name for name in graph["backends"] if not name.startswith("backends.")}
+    TopologicalSorter(graph).prepare()
 
 
 def test_the_network_needs_torch_alone() -> None:
@@ -95,7 +97,7 @@ def test_library_code_never_prints() -> None:
     for path in FILES:
         calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
         assert not any(isinstance(call, ast.Name) and call.id == "print" for call in calls), path
-        # `stylebatch.terminal` says it so that no file name commands the terminal.
+        # `stylebatch.console.terminal` says it so that no file name commands the terminal.
         assert not any(isinstance(call, ast.Attribute) and call.attr in ("echo", "secho") for call in calls), path
 
 

@@ -21,7 +21,7 @@ from profiles import (
     table_profile,
 )
 
-from stylebatch.icc import SRGB, has_way_back, into_srgb, is_srgb, out_of_srgb, space_of
+from stylebatch.colour.icc import SRGB, has_way_back, into_srgb, is_srgb, out_of_srgb, space_of
 
 
 def colours(low: int = 0, high: int = 255) -> Any:

@@ -18,21 +18,14 @@ from PIL import ExifTags, Image, ImageCms, ImageDraw, ImageFile
 from profiles import P3, SRGB_CURVE, curve, grey_profile, rgb_profile, table_profile
 from tiffs import save_tiff
 
+from stylebatch.colour.icc import SRGB
 from stylebatch.errors import StylebatchError
-from stylebatch.frame import Failure, Frame
-from stylebatch.icc import SRGB
-from stylebatch.images import (
-    ImageExtra,
-    ImageOptions,
-    ImageSink,
-    ImageSource,
-    Saved,
-    find_images,
-    grid_path,
-    read_image,
-    write_image,
-)
-from stylebatch.metadata import Metadata
+from stylebatch.frame import Failure, Frame, Saved
+from stylebatch.images.codec import ImageExtra, read_image, write_image
+from stylebatch.images.metadata import Metadata
+from stylebatch.images.options import ImageOptions
+from stylebatch.images.sink import ImageSink, grid_path
+from stylebatch.images.source import ImageSource, find_images
 from stylebatch.plan import outputs_of
 from stylebatch.stylizer import Stylizer
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import picture
 
-from stylebatch.images import ImageSource
+from stylebatch.images.source import ImageSource
 from stylebatch.loader import load_batches
 
 

@@ -14,8 +14,10 @@ from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 from tiffs import save_tiff
 
 from stylebatch.frame import Failure
-from stylebatch.images import ImageOptions, ImageSource, read_image, write_image
-from stylebatch.metadata import Metadata
+from stylebatch.images.codec import read_image, write_image
+from stylebatch.images.metadata import Metadata
+from stylebatch.images.options import ImageOptions
+from stylebatch.images.source import ImageSource
 
 SIZE = (48, 32)
 CAMERA, GPS = 0x8769, 0x8825

@@ -13,9 +13,8 @@ from PIL import Image
 import stylebatch.loader
 from stylebatch import Stylizer, pipeline, stylize_folder, stylize_image
 from stylebatch.errors import OutputError, StylebatchError
-from stylebatch.frame import Failure, Frame, FrameInfo, Pixels
+from stylebatch.frame import Failure, Frame, FrameInfo, Pixels, Saved
 from stylebatch.grid import contact_sheet
-from stylebatch.images import Saved
 from stylebatch.jobs import stylize_grid
 from stylebatch.loader import equal_sizes, load_batches
 from stylebatch.manifest import NAME

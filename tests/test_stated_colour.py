@@ -14,10 +14,11 @@ from conftest import picture
 from PIL import ExifTags, Image, ImageCms
 from profiles import ADOBE, P3, SRGB_CURVE, primaries, rgb_profile
 
+from stylebatch.colour.h273 import PRIMARIES
+from stylebatch.colour.icc import SRGB, into_srgb, is_srgb, matrix_profile
 from stylebatch.frame import Frame
-from stylebatch.h273 import PRIMARIES
-from stylebatch.icc import SRGB, into_srgb, is_srgb, matrix_profile
-from stylebatch.images import ImageSource, read_image, write_image
+from stylebatch.images.codec import read_image, write_image
+from stylebatch.images.source import ImageSource
 
 #: Of 255: eight bits through Little CMS.
 NEAR = 1.5

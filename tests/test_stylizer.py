@@ -11,9 +11,9 @@ from torch import Tensor
 from stylebatch import Stylizer
 from stylebatch.benchmark import psnr
 from stylebatch.checkpoint import load_checkpoint
-from stylebatch.colour import with_tone_of
 from stylebatch.device import pick_device, pick_devices, pick_precision
 from stylebatch.errors import StylebatchError
+from stylebatch.pixels import with_tone_of
 from stylebatch.styles import shipped_styles
 from trainer.content import PACKAGED, load_photograph
 

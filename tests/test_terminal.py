@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import picture
 
-from stylebatch.terminal import printable
+from stylebatch.console.terminal import printable
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_names_command_nothing(text: str, shown: str) -> None:
 
 def run(program: str, shell: str = "{}", **environment: str) -> subprocess.CompletedProcess[str]:
     """A program with the streams of the command, as a shell starts it."""
-    code = f"import os, sys\nfrom stylebatch.terminal import *\nopen_streams()\n{program}"
+    code = f"import os, sys\nfrom stylebatch.console.terminal import *\nopen_streams()\n{program}"
     return subprocess.run(
         ["sh", "-c", shell.format('"$0" -c "$1"'), sys.executable, code],
         capture_output=True, text=True, env={**os.environ, **environment}, timeout=60,

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import click
 
 from stylebatch import __version__
-from stylebatch.arguments import Commands
-from stylebatch.cli import CONTEXT, PATH
-from stylebatch.command import command, progress_bar
+from stylebatch.console.arguments import CONTEXT, PATH, Commands
+from stylebatch.console.command import command, progress_bar
+from stylebatch.console.terminal import printable, say, tell
 from stylebatch.errors import StylebatchError
 from stylebatch.options import check_device
-from stylebatch.terminal import printable, say, tell
 from trainer.config import RECIPES, FitConfig, option_name
 
 if TYPE_CHECKING:

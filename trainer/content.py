@@ -12,11 +12,11 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from stylebatch.codec import open_image, read_pixels
-from stylebatch.colour import resized
 from stylebatch.errors import StylebatchError
 from stylebatch.frame import Pixels
-from stylebatch.images import find_images
+from stylebatch.images.codec import open_image, read_pixels
+from stylebatch.images.source import find_images
+from stylebatch.pixels import resized
 from stylebatch.workers import decoded
 from trainer.config import MIN_STYLE_SIZE
 from trainer.crops import Crops, endless_batches, open_rgb, why_broken

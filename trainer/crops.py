@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from stylebatch.codec import read_pixels
 from stylebatch.frame import Failure, Pixels
-from stylebatch.images import ImageSource
+from stylebatch.images.codec import read_pixels
+from stylebatch.images.source import ImageSource
 
 #: The smallest random crop, as a share of the photograph's short side.
 _SMALLEST_CROP = 0.5

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stylebatch.colour import LUMA
+from stylebatch.pixels import LUMA
 from stylebatch.transnet import SIZE_MULTIPLE
 
 #: Four of the sixteen places on the grid, each row and each column once.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stylebatch.colour import LUMA
+from stylebatch.pixels import LUMA
 
 #: Colour axes along which palettes are compared: red, green, blue, and thirteen between them.
 _AXES = torch.cat([torch.eye(3), F.normalize(torch.randn(13, 3, generator=torch.Generator().manual_seed(0)), dim=1)])

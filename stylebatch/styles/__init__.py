@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from stylebatch.errors import StylebatchError
 from stylebatch.files import create, replace
-from stylebatch.formats import PICTURE_SUFFIXES
+from stylebatch.images.formats import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
     from stylebatch.checkpoint import Checkpoint

@@ -10,8 +10,8 @@ from av import VideoFrame
 from av.filter import Graph
 from av.video.reformatter import VideoReformatter
 
-from stylebatch.video.colour import colour_of
 from stylebatch.video.pyav import fraction
+from stylebatch.video.yuv import colour_of
 
 
 def equal(frames: Iterator[VideoFrame], warn: Callable[[str], None]) -> Iterator[VideoFrame]:

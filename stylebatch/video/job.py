@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stylebatch.colour import resized
 from stylebatch.errors import BusyError, OutputError, StylebatchError
 from stylebatch.files import create, remove_temporaries
 from stylebatch.frame import Frame, FrameInfo
-from stylebatch.images import ImageExtra, ImageSink, grid_path
+from stylebatch.images.codec import ImageExtra
+from stylebatch.images.sink import ImageSink, grid_path
 from stylebatch.loader import FilmBatches
 from stylebatch.manifest import Content, Manifest, Standing, file_digest
 from stylebatch.pipeline import Summary, run
+from stylebatch.pixels import resized
 from stylebatch.steady import Steadier
 from stylebatch.stylizer import Stylizer
 from stylebatch.video.options import VideoOptions

@@ -17,19 +17,18 @@ from av.packet import Packet
 from av.video.frame import PictureType
 from numpy.typing import ArrayLike
 
-from stylebatch.colour import over_white, resized, to_8_bits
 from stylebatch.errors import OutputError, StylebatchError
-from stylebatch.frame import Failure, FrameInfo, Pixels
-from stylebatch.images import Saved
+from stylebatch.frame import Failure, FrameInfo, Pixels, Saved
 from stylebatch.manifest import digest_of
+from stylebatch.pixels import over_white, resized, to_8_bits
 from stylebatch.steady import Steadier
 from stylebatch.video.beat import Beat
-from stylebatch.video.colour import FromRGB
 from stylebatch.video.encoding import plan
 from stylebatch.video.mux import join
 from stylebatch.video.rehearsal import rehearse
 from stylebatch.video.source import Timing, VideoSource
 from stylebatch.video.work import Segment, Work
+from stylebatch.video.yuv import FromRGB
 
 #: Raised when the same film, style and options give other frames than before.
 _FORMAT = 2

@@ -13,11 +13,10 @@ from av import VideoFrame
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from stylebatch.colour import fill_transparent, resized
 from stylebatch.errors import StylebatchError
 from stylebatch.frame import Frame, FrameInfo, Pixels
-from stylebatch.options import ImageOptions
-from stylebatch.video.colour import Colour, ToRGB, chroma_of, colour_of, depth_of, has_alpha, is_rgb
+from stylebatch.images.options import ImageOptions
+from stylebatch.pixels import fill_transparent, resized
 from stylebatch.video.decoding import decoded
 from stylebatch.video.extent import extent
 from stylebatch.video.filters import equal, frame_base, progressive, resampled, rising
@@ -26,6 +25,7 @@ from stylebatch.video.options import VideoOptions, show_time
 from stylebatch.video.pyav import fraction, plain
 from stylebatch.video.sidedata import not_kept, turn_of, turned
 from stylebatch.video.times import Times, base_of, from_key, times_of
+from stylebatch.video.yuv import Colour, ToRGB, chroma_of, colour_of, depth_of, has_alpha, is_rgb
 
 #: Seconds before a cut from which on decoding runs up to it, over streams whose key frames refer across them.
 _RUN_UP = 5.0

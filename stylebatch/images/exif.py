@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from stylebatch.tiff import SIZES, SUB_DIRECTORIES, Directory, Entry, Tiff
+from stylebatch.images.tiff import SIZES, SUB_DIRECTORIES, Directory, Entry, Tiff
 
 PREFIX = b"Exif\0\0"
 _ORIENTATION, _WIDTH, _HEIGHT = 0x112, 256, 257

@@ -12,11 +12,11 @@ from typing import Any
 
 import click
 
+from stylebatch.console.terminal import open_streams, printable
 from stylebatch.errors import StylebatchError
 from stylebatch.files import identity, is_folder
-from stylebatch.formats import PICTURE_SUFFIXES, is_set_aside
+from stylebatch.images.formats import PICTURE_SUFFIXES, is_set_aside
 from stylebatch.manifest import is_result
-from stylebatch.terminal import open_streams, printable
 
 #: Files that a person would call a film by their name; others are films as well.
 _FILM_SUFFIXES = frozenset(
@@ -25,6 +25,7 @@ _FILM_SUFFIXES = frozenset(
 )  # fmt: skip
 #: Pictures that may move: films too, if asked.
 _MOVING_SUFFIXES = frozenset((".gif", ".webp", ".png", ".apng", ".avif"))
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class PathType(click.Path):
@@ -41,6 +42,11 @@ class PathType(click.Path):
         if value == "":
             self.fail("it is empty", param, ctx)
         return super().convert(value, param, ctx)
+
+
+PATH = PathType()
+#: Of which a separator at the end says that it is a folder.
+WORD = PathType(str)
 
 
 class Number(click.ParamType):  # type: ignore[type-arg]  # click before 8.5 has no such argument

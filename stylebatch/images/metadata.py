@@ -12,9 +12,9 @@ from typing import Any, BinaryIO, cast
 
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from stylebatch import exif, xmp
-from stylebatch.exif import Result
-from stylebatch.tiff import Entry, Tiff
+from stylebatch.images import exif, xmp
+from stylebatch.images.exif import Result
+from stylebatch.images.tiff import Entry, Tiff
 
 #: What fits into one segment of a JPEG; names that XMP and Photoshop's resources have there.
 _JPEG_SEGMENT = 65_533

@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 
 from PIL import ExifTags, Image
 
-from stylebatch.h273 import BT709, GAMMAS, HDR, PRIMARIES, Chromaticities
-from stylebatch.icc import matrix_profile, space_of
+from stylebatch.colour.h273 import BT709, GAMMAS, HDR, PRIMARIES, Chromaticities
+from stylebatch.colour.icc import matrix_profile, space_of
 
 _ADOBE_RGB: Chromaticities = ((0.64, 0.33), (0.21, 0.71), (0.15, 0.06), (0.3127, 0.3290))
 #: How far PNG's gamma may be from 1/2.2, for which writers of sRGB say it, and chromaticities from sRGB's.

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from stylebatch.colour.h273 import tone_mapped
+from stylebatch.colour.icc import SRGB, has_way_back, into_srgb, is_srgb, out_of_srgb, space_of
 from stylebatch.frame import Pixels
-from stylebatch.h273 import tone_mapped
-from stylebatch.icc import SRGB, has_way_back, into_srgb, is_srgb, out_of_srgb, space_of
 
 #: How much red, green and blue add to brightness, by ITU-R BT.601.
 LUMA = np.array([[0.299, 0.587, 0.114]], dtype=np.float32)

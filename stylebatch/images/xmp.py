@@ -6,7 +6,7 @@ from typing import Literal
 from xml.dom import Node, expatbuilder, minidom
 from xml.parsers.expat import ExpatError
 
-from stylebatch.exif import Result
+from stylebatch.images.exif import Result
 
 _Property = minidom.Attr | minidom.Element
 _Fate = Literal["gone", "width", "height", "across", "down", "turned", "upright"]

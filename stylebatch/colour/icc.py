@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageCms
 
+from stylebatch.colour.h273 import Chromaticities, to_xyz
 from stylebatch.frame import Pixels
-from stylebatch.h273 import Chromaticities, to_xyz
 
 #: Little CMS writes the time into a profile: without it two runs write the same bytes.
 _created = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())

@@ -14,7 +14,28 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from stylebatch.colour import (
+from stylebatch.colour.h273 import HDR
+from stylebatch.colour.icc import SRGB
+from stylebatch.colour.stated import stated_colour
+from stylebatch.errors import StylebatchError
+from stylebatch.files import atomic_write, irregularity
+from stylebatch.frame import Frame, FrameInfo, Pixels
+from stylebatch.host import pillow_guards
+from stylebatch.images.deep import (
+    TIFF_COMPRESSIONS,
+    depth_of_png,
+    encode_png,
+    encode_tiff,
+    load_deep,
+    transparent_level,
+)
+from stylebatch.images.exif import Result
+from stylebatch.images.formats import EXPORT, FORMATS, LARGEST, RAW, output_name, unread_kind, written_by_name
+from stylebatch.images.jpeg import check_jpeg_in_tiff, load_jpeg
+from stylebatch.images.metadata import Metadata, as_saved, into_png, into_tiff, made_true, orientation, read_metadata
+from stylebatch.images.options import DEFAULTS, ImageOptions
+from stylebatch.images.tiff import beginning_at, pages_of
+from stylebatch.pixels import (
     fill_transparent,
     from_hdr,
     from_srgb,
@@ -25,27 +46,6 @@ from stylebatch.colour import (
     upright,
     with_colours_of,
 )
-from stylebatch.deep import (
-    TIFF_COMPRESSIONS,
-    depth_of_png,
-    encode_png,
-    encode_tiff,
-    load_deep,
-    transparent_level,
-)
-from stylebatch.errors import StylebatchError
-from stylebatch.exif import Result
-from stylebatch.files import atomic_write, irregularity
-from stylebatch.formats import EXPORT, FORMATS, LARGEST, RAW, output_name, unread_kind, written_by_name
-from stylebatch.frame import Frame, FrameInfo, Pixels
-from stylebatch.h273 import HDR
-from stylebatch.host import pillow_guards
-from stylebatch.icc import SRGB
-from stylebatch.jpeg import check_jpeg_in_tiff, load_jpeg
-from stylebatch.metadata import Metadata, as_saved, into_png, into_tiff, made_true, orientation, read_metadata
-from stylebatch.options import DEFAULTS, ImageOptions
-from stylebatch.stated import stated_colour
-from stylebatch.tiff import beginning_at, pages_of
 
 #: Formats whose moving pictures keep moving.
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")

@@ -11,9 +11,9 @@ from av import VideoFrame
 from av.video.format import VideoFormat
 from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc, Interpolation, VideoReformatter
 
-from stylebatch.colour import to_8_bits
+from stylebatch.colour.h273 import HDR, tone_mapped
 from stylebatch.frame import Pixels
-from stylebatch.h273 import HDR, tone_mapped
+from stylebatch.pixels import to_8_bits
 
 #: ITU-T H.273's numbers for matrices, and how much red and blue add to luma by each.
 RGB, BT709, UNSPECIFIED, FCC, BT470BG, SMPTE170M, SMPTE240M, BT2020 = 0, 1, 2, 4, 5, 6, 7, 9

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from stylebatch.console.terminal import silence_libraries, tell
 from stylebatch.errors import OutputError, StylebatchError, TrainingError
 from stylebatch.interrupt import Interrupt, catch_interrupts
-from stylebatch.terminal import silence_libraries, tell
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -1,0 +1,170 @@
+"""The photographs of a folder: what is one, and its pixels."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+
+from PIL import ExifTags, UnidentifiedImageError
+
+from stylebatch.errors import StylebatchError
+from stylebatch.files import TEMP_PREFIX, identity, irregularity, is_within
+from stylebatch.frame import Failure, Frame
+from stylebatch.images.codec import READABLE, open_image, read_frames
+from stylebatch.images.formats import EXTENSIONS, PICTURE_SUFFIXES, is_set_aside
+from stylebatch.images.options import DEFAULTS, ImageOptions
+
+IS_OUTPUT = "leads into the output, and is not taken"
+_LEADS_OUT = "is a symbolic link out of the folder; --follow-links takes it"
+#: How Pillow, and what it decodes with, put it that a file ends too early, and that its data make no sense.
+_BREAKS_OFF = re.compile(r"^image file is truncated|^Truncated File Read|^unexpected end of")
+_DAMAGED = re.compile(
+    r"decoder error -?\d|broken data stream|unrecognized data stream|^decoding error|^Error -?\d|buffer overrun"
+)
+
+
+class ImageSource:
+    """The photographs of a folder, by index. Paths are relative to `root`, decoding happens on demand."""
+
+    def __init__(self, root: Path, names: list[str], options: ImageOptions = DEFAULTS) -> None:
+        self.root = root
+        self.names = names
+        self.options = options
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, index: int) -> str:
+        return self.names[index]
+
+    def size(self, index: int) -> tuple[int, int] | None:
+        try:
+            with open_image(self.root / self.names[index]) as image:
+                # PNG may have its EXIF behind the pixels: asking for it would decode them.
+                told = image.format != "PNG" or "exif" in image.info
+                turned = told and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+                return self.options.work_size(*(image.size[::-1] if turned else image.size))
+        except Exception:  # decoding tells why
+            return None
+
+    def __getitem__(self, index: int) -> Frame | Failure | list[Frame]:
+        """A picture, or all frames of an animation."""
+        name = self.names[index]
+        try:
+            frames = read_frames(self.root / name, index, name, self.options)
+            return frames if len(frames) > 1 else frames[0]
+        except StylebatchError as error:
+            return Failure(name, str(error))
+        except FileNotFoundError:
+            return Failure(name, "vanished before it was read")
+        except PermissionError:
+            return Failure(name, "no permission to read it")
+        except UnidentifiedImageError:
+            needs_heif = "HEIF" not in READABLE and PurePosixPath(name).suffix.lower() in EXTENSIONS["HEIF"]
+            return Failure(name, "needs pillow-heif to be read" if needs_heif else "not an image that can be read")
+        except MemoryError:
+            return Failure(name, "not enough memory to decode it")
+        except Exception as error:  # Pillow's plug-ins fail in every way on broken files
+            return Failure(name, _in_words(error))
+
+
+def _in_words(error: Exception) -> str:
+    """What a decoder says, for people; what is unknown stays as it is."""
+    text = str(error)
+    if _BREAKS_OFF.search(text):
+        return "truncated: the file breaks off; --allow-truncated takes what there is"
+    if _DAMAGED.search(text) or not text:
+        return "damaged: what is in it cannot be decoded"
+    return f"broken: {text}"
+
+
+def find_images(
+    root: Path, *, recursive: bool = True, follow_links: bool = False, output: Path | None = None
+) -> tuple[list[str], list[str], list[Failure]]:
+    """Names of the files under `root` that are pictures, and of the others, sorted; and what only looks like a picture,
+    or cannot be looked at.
+
+    A file is a picture by its extension, or by its first bytes if it has none. Nothing but regular files is opened. Folders
+    that are hidden or hold trash, thumbnails or previews are among the others, with a slash after their names.
+    Links to files in `root` are taken under their names. Links that lead out of it are followed if asked, to each folder
+    once; what leads into `output`, where results go, never is.
+    """
+    pictures: list[str] = []
+    others: list[str] = []
+    failures: list[Failure] = []
+    errors: list[OSError] = []
+    found = dict(_walk(root, recursive, follow_links, output, errors.append))
+    for error in errors:
+        name = Path(error.filename).relative_to(root).as_posix()
+        found.pop(name, None)
+        denied = isinstance(error, PermissionError)
+        failures.append(Failure(name, "no permission to read the folder" if denied else f"unreadable: {error.strerror}"))
+    for name, trouble in sorted(found.items()):
+        path = PurePosixPath(name)
+        hidden = path.name.startswith(".")
+        by_name = path.suffix.lower() in PICTURE_SUFFIXES and not hidden
+        if trouble and (by_name or trouble == IS_OUTPUT):
+            failures.append(Failure(name, trouble))
+        elif not trouble and (by_name or (not (hidden or path.suffix) and _looks_like_image(root / name))):
+            pictures.append(name)
+        else:
+            others.append(name)
+    return pictures, others, sorted(failures, key=lambda failure: failure.source)
+
+
+def _walk(
+    root: Path, recursive: bool, follow_links: bool, output: Path | None, on_error: Callable[[OSError], None]
+) -> Iterator[tuple[str, str]]:
+    """Relative POSIX paths under `root`, each with the reason why it cannot be read, empty for regular files; of folders
+    only the links that are not followed."""
+    real_root = root.resolve()
+    seen = {real_root}
+    for folder, folders, names in os.walk(root, followlinks=follow_links, onerror=on_error):
+        walked = []
+        for name in sorted(folders):
+            path = Path(folder, name)
+            if is_set_aside(name):
+                yield f"{path.relative_to(root).as_posix()}/", "set aside"
+                continue
+            outside = path.is_symlink() and not path.resolve().is_relative_to(real_root)
+            if output and (outside or identity(path) == identity(output)) and is_within(path, output):
+                yield path.relative_to(root).as_posix(), IS_OUTPUT
+                continue
+            if outside and not follow_links:
+                yield path.relative_to(root).as_posix(), _LEADS_OUT
+            # What a link within `root` leads to is met under its own name.
+            if recursive and (outside or not path.is_symlink()) and path.resolve() not in seen:
+                seen.add(path.resolve())
+                walked.append(name)
+        folders[:] = walked
+        for name in names:
+            path = Path(folder, name)
+            if not name.startswith(TEMP_PREFIX):
+                trouble = _trouble(path, real_root, follow_links)
+                if output and not trouble and path.is_symlink() and is_within(path, output):
+                    trouble = IS_OUTPUT
+                yield path.relative_to(root).as_posix(), trouble
+
+
+def _trouble(path: Path, real_root: Path, follow_links: bool) -> str:
+    """Why a file cannot be read, as far as can be told without opening it."""
+    try:
+        mode = path.stat().st_mode
+        if path.is_symlink() and not follow_links and not path.resolve().is_relative_to(real_root):
+            return _LEADS_OUT
+    except PermissionError:
+        return "no permission to read it"
+    except OSError as error:
+        return "symbolic links in a circle" if error.errno == errno.ELOOP else "broken symbolic link"
+    return irregularity(mode)
+
+
+def _looks_like_image(path: Path) -> bool:
+    try:
+        with open_image(path):
+            return True
+    except Exception:
+        return False
