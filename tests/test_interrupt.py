@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -101,15 +100,17 @@ def test_a_job_ends_as_it_does() -> None:
 
 def test_a_job_in_flight_may_end() -> None:
     """And a second signal leaves it behind at once."""
-
-    def job() -> int:
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.3)
-        return 5
-
-    with catch_interrupts() as interrupt:
-        assert interrupt.wait_for(job) == 5
-        assert interrupt.exit_code == 130
-    with catch_interrupts() as interrupt:
-        assert interrupt.wait_for(lambda: (job(), job(), time.sleep(3600))) is None
-        assert interrupt.left_behind
+    program = """
+import os, signal, time
+from stylebatch.interrupt import catch_interrupts
+def job():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.3)
+    return 5
+with catch_interrupts() as interrupt:
+    print(interrupt.wait_for(job), interrupt.exit_code, interrupt.left_behind)
+with catch_interrupts() as interrupt:
+    print(interrupt.wait_for(lambda: (job(), job(), time.sleep(3600))), interrupt.exit_code, interrupt.left_behind)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (run.stdout, run.stderr) == ("5 130 False\nNone 130 True\n", "")
