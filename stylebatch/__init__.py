@@ -12,8 +12,10 @@ from stylebatch.lazy import lazy_names
 if TYPE_CHECKING:
     from stylebatch.errors import StylebatchError as StylebatchError
     from stylebatch.images.options import ImageOptions as ImageOptions
+    from stylebatch.jobs import VideoSummary as VideoSummary
     from stylebatch.jobs import stylize_folder as stylize_folder
     from stylebatch.jobs import stylize_image as stylize_image
+    from stylebatch.jobs import stylize_video as stylize_video
     from stylebatch.pipeline import Summary as Summary
     from stylebatch.steady import Steadier as Steadier
     from stylebatch.styles import shipped_styles as shipped_styles
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from stylebatch.video import VideoOptions as VideoOptions
     from stylebatch.video import VideoSink as VideoSink
     from stylebatch.video import VideoSource as VideoSource
-    from stylebatch.video import VideoSummary as VideoSummary
-    from stylebatch.video import stylize_video as stylize_video
 
 __version__ = "0.1.0"
 
@@ -37,11 +37,11 @@ _HOMES = {
     "shipped_styles": "styles",
     "stylize_folder": "jobs",
     "stylize_image": "jobs",
-    "stylize_video": "video",
+    "stylize_video": "jobs",
     "VideoOptions": "video",
     "VideoSink": "video",
     "VideoSource": "video",
-    "VideoSummary": "video",
+    "VideoSummary": "jobs",
 }
 
 __all__ = sorted(_HOMES)

@@ -24,8 +24,9 @@ from stylebatch.interrupt import Interrupt, catch_interrupts
 
 if TYPE_CHECKING:
     from stylebatch.images.options import ImageOptions
+    from stylebatch.jobs import VideoSummary
     from stylebatch.pipeline import Summary
-    from stylebatch.video import VideoOptions, VideoSummary
+    from stylebatch.video import VideoOptions
     from stylebatch.video.check import Checked
 
 SIZE = Number(int, "px")
@@ -178,7 +179,7 @@ def folder(source: Path, output: Path | None, style: str, as_json: bool, **optio
         job = functools.partial(stylize_folder, source, output, style, options=image_options, progress=show, **options)
         summary = interrupt.wait_for(lambda: job(stop=interrupt)) or replace(shown, interrupted=True)
     if as_json:
-        put(json.dumps(_as_dict(summary), indent=2))
+        put(json.dumps(summary.as_dict(), indent=2))
     else:
         say(*_as_lines(summary, output))
     if summary.interrupted:
@@ -310,8 +311,9 @@ def video(
         _check_films(clips, video_options, as_json)
         return
     style = _checked(style, strength, device)
+    from stylebatch.jobs import stylize_video
     from stylebatch.stylizer import Stylizer
-    from stylebatch.video import output_paths, stylize_video
+    from stylebatch.video import output_paths
 
     done: list[VideoSummary] = []
     failures: list[tuple[Path, StylebatchError]] = []
@@ -333,7 +335,7 @@ def video(
                     raise
                 failures.append((clip, error))
     if as_json:
-        films = [_film_as_dict(summary) for summary in done]
+        films = [summary.as_dict() for summary in done]
         failed = [{"path": str(clip), "reason": str(error)} for clip, error in failures]
         put(json.dumps({"films": films, "failed": failed, "interrupted": interrupt()}, indent=2))
     else:
@@ -371,7 +373,7 @@ def _check_films(clips: Sequence[tuple[Path, str | None]], options: VideoOptions
 def _stylize_film(interrupt: Interrupt, job: Callable[..., VideoSummary]) -> VideoSummary:
     from dataclasses import replace
 
-    from stylebatch.video import VideoSummary
+    from stylebatch.jobs import VideoSummary
 
     shown = VideoSummary()
     with progress_bar("frame") as bar:
@@ -527,28 +529,6 @@ def bench(style: str, device: str, as_json: bool) -> None:
     say("matmul's: GFLOP/s of PyTorch's matrix product. PSNR: against its fp32, on noise with a photograph's spectrum.")
 
 
-def _as_dict(summary: Summary) -> dict[str, Any]:
-    return {
-        "total": summary.total,
-        "skipped": summary.skipped,
-        "done": summary.done,
-        "renamed": summary.renamed,
-        "partial": summary.partial,
-        "notes": summary.notes,
-        "halved": summary.halved,
-        "failed": [{"path": failure.source, "reason": failure.reason} for failure in summary.failures],
-        "ignored": summary.ignored,
-        "unread": summary.unread,
-        "set_aside": summary.set_aside,
-        "megapixels": round(summary.megapixels, 3),
-        "seconds": round(summary.seconds, 3),
-        "images_per_second": round(summary.done / max(summary.seconds, 1e-9), 3),
-        "waits": {stage: round(seconds, 3) for stage, seconds in summary.waits.items()},
-        "interrupted": summary.interrupted,
-        "aborted": summary.aborted,
-    }
-
-
 def _as_lines(summary: Summary, output: Path) -> list[str]:
     seconds = max(summary.seconds, 1e-9)
     lines = [f"failed: {failure.source}: {failure.reason}" for failure in summary.failures]
@@ -578,26 +558,6 @@ def _as_lines(summary: Summary, output: Path) -> list[str]:
         f"{summary.done / seconds:.2f} images/s, {len(summary.failures)} failed"
     )
     return lines
-
-
-def _film_as_dict(summary: VideoSummary) -> dict[str, Any]:
-    seconds = max(summary.seconds, 1e-9)
-    return {
-        "output": str(summary.output),
-        "unchanged": summary.unchanged,
-        "total": summary.total,
-        "skipped": summary.skipped,
-        "done": summary.done,
-        "halved": summary.halved,
-        "failed": [{"path": failure.source, "reason": failure.reason} for failure in summary.failures],
-        "warnings": summary.warnings,
-        "megapixels": round(summary.megapixels, 3),
-        "seconds": round(summary.seconds, 3),
-        "frames_per_second": round(summary.done / seconds, 3),
-        "waits": {stage: round(waited, 3) for stage, waited in summary.stage_waits.items()},
-        "interrupted": summary.interrupted,
-        "aborted": summary.aborted,
-    }
 
 
 def _checked_as_dict(path: Path, film: Checked) -> dict[str, Any]:

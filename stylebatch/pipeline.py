@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from stylebatch.device import cores
 from stylebatch.errors import OutputError, StylebatchError
@@ -15,10 +16,12 @@ from stylebatch.frame import Batch, Failure, FrameInfo, Pixels, Saved
 from stylebatch.loader import Load, Source, load_batches
 from stylebatch.stylizer import Pending, Stylizer
 
+_AnySummary = TypeVar("_AnySummary", bound="Summary")
+
 
 @dataclass
 class Summary:
-    """What a run did. While it runs, the state of its progress.
+    """What a run did, or has done so far.
 
     Attributes:
         total: pictures found.
@@ -57,6 +60,36 @@ class Summary:
     @property
     def finished(self) -> int:
         return self.skipped + self.done + len(self.failures)
+
+    def snapshot(self: _AnySummary) -> _AnySummary:
+        """A copy, which stays as it is while the run goes on."""
+        taken = copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, dict | list):
+                setattr(taken, name, copy(value))
+        return taken
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "total": self.total,
+            "skipped": self.skipped,
+            "done": self.done,
+            "renamed": self.renamed,
+            "partial": self.partial,
+            "notes": self.notes,
+            "halved": self.halved,
+            "failed": [{"path": failure.source, "reason": failure.reason} for failure in self.failures],
+            "ignored": self.ignored,
+            "unread": self.unread,
+            "set_aside": self.set_aside,
+            "megapixels": round(self.megapixels, 3),
+            "seconds": round(self.seconds, 3),
+            "images_per_second": round(self.done / max(self.seconds, 1e-9), 3),
+            "waits": {stage: round(seconds, 3) for stage, seconds in self.waits.items()},
+            "interrupted": self.interrupted,
+            "aborted": self.aborted,
+        }
 
 
 class Sink(Protocol):
@@ -117,16 +150,16 @@ def run(
     stylizer: Stylizer,
     sink: Sink,
     *,
-    summary: Summary,
+    summary: _AnySummary,
     saved: Callable[[Saved], None] = lambda _: None,
-    progress: Callable[[Summary], None] = lambda _: None,
+    progress: Callable[[_AnySummary], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
-) -> Summary:
+) -> _AnySummary:
     """The loop. Three stages keep going at once: the loader decodes ahead, the device computes one batch while the next is
     fetched, the sink encodes."""
     clock = _Clock(summary)
     in_flight: list[_InFlight] = []
-    progress(summary)
+    progress(summary.snapshot())
     try:
         for load in loader:
             clock.lap("load")
@@ -138,7 +171,7 @@ def run(
                 while len(in_flight) >= stylizer.in_flight:
                     _finish(in_flight.pop(0), sink, clock)
             _collect(sink, summary, saved)
-            progress(summary)
+            progress(summary.snapshot())
             summary.interrupted = stop()
             if summary.interrupted or summary.aborted:
                 break
@@ -150,7 +183,7 @@ def run(
         sink.close()
         clock.lap("save")
         _collect(sink, summary, saved)
-    progress(summary)
+    progress(summary.snapshot())
     return summary
 
 

@@ -192,6 +192,11 @@ class Stylizer:
             raise
 
     @property
+    def settings(self) -> dict[str, str]:
+        """What of it changes the pixels of a result, as JSON values."""
+        return {"style": self.digest, "precision": self.precision, "backend": self.backend}
+
+    @property
     def batch_size(self) -> int:
         """How many pictures are worth putting into a batch: a CPU gains nothing from more than one."""
         return 1 if self.device.type == "cpu" else MAX_BATCH

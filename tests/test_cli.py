@@ -20,10 +20,10 @@ from PIL import Image
 import stylebatch.cli
 import trainer.cli
 from stylebatch.checkpoint import load_checkpoint
+from stylebatch.jobs.video import VideoSummary
 from stylebatch.manifest import NAME
 from stylebatch.pipeline import Summary
 from stylebatch.styles import shipped_styles
-from stylebatch.video.job import VideoSummary
 from trainer.config import FitConfig
 from trainer.keep import Kept
 

@@ -18,7 +18,7 @@ from stylebatch.images.formats import EXTENSIONS, FORMATS, told_apart
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.source import ImageSource, find_images
 from stylebatch.jobs import stylize_image
-from stylebatch.plan import outputs_of
+from stylebatch.jobs.plan import outputs_of
 
 
 def output_of(path: Path, **options: Any) -> str:

@@ -19,12 +19,12 @@ LAYERS = [
     "colour pixels kinds steady stylizer",
     "manifest images video",
     "loader pipeline",
-    "plan jobs video.job benchmark",
+    "jobs benchmark",
     "console paintings cli __main__",
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 #: What training has of its own: it stylizes no folders.
-NOT_FOR_TRAINING = ("cli", "jobs", "loader", "pipeline", "plan", "stylizer", "video")
+NOT_FOR_TRAINING = ("cli", "jobs", "loader", "pipeline", "stylizer", "video")
 SOLE_USERS = {
     "click": {"stylebatch/cli.py", "stylebatch/console/arguments.py", "stylebatch/console/command.py", "trainer/cli.py"},
     "tqdm": {"stylebatch/console/command.py"},

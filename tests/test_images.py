@@ -26,7 +26,7 @@ from stylebatch.images.metadata import Metadata
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.sink import ImageSink, grid_path
 from stylebatch.images.source import ImageSource, find_images
-from stylebatch.plan import outputs_of
+from stylebatch.jobs.plan import outputs_of
 from stylebatch.stylizer import Stylizer
 
 

@@ -33,7 +33,8 @@ from PIL import Image
 import stylebatch.cli
 from stylebatch import VideoOptions, VideoSink, VideoSource, VideoSummary, stylize_video
 from stylebatch.errors import OutputError, StylebatchError
-from stylebatch.video import encoding, job, options
+from stylebatch.jobs import video as job
+from stylebatch.video import encoding, options
 from stylebatch.video.work import Work
 
 UNEVEN = [0, 512, 1536, 1600, 3072, 3584, 6000, 6100, 6200, 9000, 9512, 10240]

@@ -113,19 +113,24 @@ class ImageExtra:
 
 def read_image(path: Path, index: int = 0, name: str | None = None, options: ImageOptions = DEFAULTS) -> Frame:
     """Decode a photograph, or the first frame of an animation, as `read_frames` does."""
-    return _read(path, index, name or path.name, options, still=True)[0]
+    return _read(path, index, name or path.name, options, None, still=True)[0]
 
 
-def read_frames(path: Path, index: int = 0, name: str | None = None, options: ImageOptions = DEFAULTS) -> list[Frame]:
+def read_frames(
+    path: Path, index: int = 0, name: str | None = None, options: ImageOptions = DEFAULTS, output: str | None = None
+) -> list[Frame]:
     """Decode a photograph, or every frame of an animation whose output format can move: upright, RGB, at its work size.
 
     Pixels are uint8, or uint16 of a file that has more than 8 bits, in sRGB where its profile leads there and back. Under
     transparent pixels lie the colours of their neighbours. All else is in `ImageExtra`.
 
+    Args:
+        output: where the result goes; by default to `name` with the extension of the format that is written.
+
     Raises:
         StylebatchError: too large, or not a regular file. Pillow's and the system's errors: missing, broken, no image.
     """
-    return _read(path, index, name or path.name, options, still=False)
+    return _read(path, index, name or path.name, options, output, still=False)
 
 
 def read_pixels(path: Path, at_least: tuple[int, int] | None = None) -> tuple[Pixels, Pixels | None]:
@@ -246,7 +251,7 @@ def _first_page(image: Image.Image) -> Image.Image:
         return Image.open(io.BytesIO(beginning_at(file.read(), first.offset)), formats=["TIFF"])
 
 
-def _read(path: Path, index: int, name: str, options: ImageOptions, *, still: bool) -> list[Frame]:
+def _read(path: Path, index: int, name: str, options: ImageOptions, output: str | None, *, still: bool) -> list[Frame]:
     with _decoding(options), open_image(path) as image:
         source_format = str(image.format)
         moving = is_moving(image)
@@ -268,8 +273,8 @@ def _read(path: Path, index: int, name: str, options: ImageOptions, *, still: bo
             image.draft(None, options.work_size(width, height))
         status = path.stat()
         shared = {
-            "output": output_name(name, format), "format": format, "keep": _compression(image, path), "frames": count,
-            "left_out": 0 if still else _frames_in(image) - last,
+            "output": output or output_name(name, format), "format": format, "keep": _compression(image, path),
+            "frames": count, "left_out": 0 if still else _frames_in(image) - last,
             "times": None if options.strip_metadata else (status.st_atime_ns, status.st_mtime_ns),
         }  # fmt: skip
         decoded = []

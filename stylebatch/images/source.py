@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from PIL import ExifTags, UnidentifiedImageError
@@ -27,12 +27,22 @@ _DAMAGED = re.compile(
 
 
 class ImageSource:
-    """The photographs of a folder, by index. Paths are relative to `root`, decoding happens on demand."""
+    """The photographs of a folder, by index, decoded on demand.
 
-    def __init__(self, root: Path, names: list[str], options: ImageOptions = DEFAULTS) -> None:
+    Args:
+        root: the folder.
+        names: paths relative to it.
+        outputs: where the results of some names go, relative to the folder of all results; of others, by default, to their
+            own names with the extension of the format that is written.
+    """
+
+    def __init__(
+        self, root: Path, names: list[str], options: ImageOptions = DEFAULTS, outputs: Mapping[str, str] | None = None
+    ) -> None:
         self.root = root
         self.names = names
         self.options = options
+        self.outputs = outputs or {}
 
     def __len__(self) -> int:
         return len(self.names)
@@ -54,7 +64,7 @@ class ImageSource:
         """A picture, or all frames of an animation."""
         name = self.names[index]
         try:
-            frames = read_frames(self.root / name, index, name, self.options)
+            frames = read_frames(self.root / name, index, name, self.options, self.outputs.get(name))
             return frames if len(frames) > 1 else frames[0]
         except StylebatchError as error:
             return Failure(name, str(error))

@@ -8,8 +8,6 @@ from stylebatch.lazy import lazy_names
 
 if TYPE_CHECKING:
     from stylebatch.video.check import check_film as check_film
-    from stylebatch.video.job import VideoSummary as VideoSummary
-    from stylebatch.video.job import stylize_video as stylize_video
     from stylebatch.video.options import VideoOptions as VideoOptions
     from stylebatch.video.outputs import output_paths as output_paths
     from stylebatch.video.sink import VideoSink as VideoSink
@@ -19,10 +17,8 @@ _HOMES = {
     "VideoOptions": "options",
     "VideoSink": "sink",
     "VideoSource": "source",
-    "VideoSummary": "job",
     "check_film": "check",
     "output_paths": "outputs",
-    "stylize_video": "job",
 }
 
 __all__ = sorted(_HOMES)

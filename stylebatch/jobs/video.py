@@ -1,4 +1,4 @@
-"""What `stylebatch video` does with one film."""
+"""One film."""
 
 from __future__ import annotations
 
@@ -51,6 +51,18 @@ class VideoSummary(Summary):
         network = self.waits["load"] + self.waits["save"]
         return {"decoder": self.decoder_waited, "network": network, "encoder": self.encoder_waited}
 
+    def as_dict(self) -> dict[str, Any]:
+        told = super().as_dict()
+        shared = ("total", "skipped", "done", "halved", "failed", "megapixels", "seconds", "interrupted", "aborted")
+        return {
+            "output": str(self.output),
+            "unchanged": self.unchanged,
+            **{name: told[name] for name in shared},
+            "frames_per_second": told["images_per_second"],
+            "warnings": self.warnings,
+            "waits": {stage: round(waited, 3) for stage, waited in self.stage_waits.items()},
+        }
+
 
 def stylize_video(
     source: Path | str,
@@ -93,12 +105,7 @@ def stylize_video(
     stylizer = style
     (path,) = output_paths([(film.path, output)], stylizer.name, options)
     summary = VideoSummary(total=film.clip.expected_frames(options) or 0, output=path)
-    settings = {
-        "style": stylizer.digest,
-        "precision": stylizer.precision,
-        "backend": stylizer.backend,
-        "options": options.as_settings(),
-    }
+    settings = {**stylizer.settings, "options": options.as_settings()}
     if options.every:
         return _write_pictures(film, content, stylizer, summary, settings, overwrite, batch_size, progress, stop)
     with Manifest(path.parent, film.path, settings, overwrite=overwrite, wait=_PATIENCE) as manifest:
@@ -120,7 +127,7 @@ def stylize_video(
         summary.skipped = done = sink.done
         batches = _batches(film.frames(lambda index: index >= done), stylizer, batch_size)
         with closing(batches):
-            run(batches, stylizer, sink, summary=summary, progress=lambda _: progress(summary), stop=stop)
+            run(batches, stylizer, sink, summary=summary, progress=progress, stop=stop)
         summary.decoder_waited, summary.encoder_waited = batches.waited, sink.waited
         if summary.interrupted:
             summary.done = sink.done - done
@@ -181,7 +188,7 @@ def _write_pictures(
         )
         batches = _batches(pictures(), stylizer, batch_size)
         with closing(batches):
-            run(batches, stylizer, sink, summary=summary, progress=lambda _: progress(summary), stop=stop)
+            run(batches, stylizer, sink, summary=summary, progress=progress, stop=stop)
     summary.decoder_waited = batches.waited
     summary.warnings = film.warnings
     if not summary.interrupted:
