@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from stylebatch.backends import Backend, BackendName, Result, load_backend, pick_backend
+from stylebatch.backends import Backend, Result, load_backend, pick_backend
 from stylebatch.device import DTYPES, Precision, pick_devices, pick_precision, shortage
 from stylebatch.errors import StylebatchError
 from stylebatch.fork import Elsewhere, computes_here
@@ -21,9 +21,9 @@ from stylebatch.pixels import with_tone_of
 from stylebatch.stages import as_stages
 from stylebatch.styles import from_anywhere, load_style
 
-#: Batches of more pixels are swept. A constant, not what memory happens to be free: a picture's result has to be the same
-#: tomorrow, to the last bit.
-SWEEP_PIXELS = 6_000_000
+#: Batches of more pixels are computed in bands. A constant, not what memory happens to be free: a picture's result has to be
+#: the same tomorrow, to the last bit.
+WHOLE_PIXELS = 6_000_000
 #: What PyTorch takes at its peak for a pixel, in values for each channel of the network's width (measured in fp32: 0.83 kB
 #: at a width of 32).
 VALUES_PER_CHANNEL = 6.6
@@ -88,10 +88,10 @@ class Stylizer:
         if _overflows(network):
             raise StylebatchError(f"style {style}: its weights are too large to compute with: they make no pictures")
         self._stages = as_stages(network)
-        self._backends: dict[tuple[BackendName, Precision, torch.device], Backend] = {}
+        self._backends: dict[tuple[Precision, torch.device, bool], Backend] = {}
         self._turn = 0
         for each in self.devices:
-            self._backend(self.backend, self.precision, each)
+            self._backend(self.precision, each)
 
     def __repr__(self) -> str:
         strength = self._arguments["strength"]
@@ -156,15 +156,13 @@ class Stylizer:
     def _start(self, pixels: Tensor, precision: Precision) -> Pending:
         if not len(pixels):
             return Pending(pixels.clone)
-        name: BackendName = self.backend
-        if self.device.type == "cpu" and pixels.shape[0] * pixels.shape[1] * pixels.shape[2] > SWEEP_PIXELS:
-            name = "sweep"
+        in_bands = self.device.type == "cpu" and pixels.shape[0] * pixels.shape[1] * pixels.shape[2] > WHOLE_PIXELS
         device = self.devices[self._turn % len(self.devices)]
         self._turn += 1
-        result = self._tried(name, precision, device, pixels)
-        if isinstance(result, str) and len(pixels) == 1 and name != "sweep":
-            name = "sweep"
-            result = self._tried(name, precision, device, pixels)
+        result = self._tried(precision, device, in_bands, pixels)
+        if isinstance(result, str) and len(pixels) == 1 and not in_bands:
+            in_bands = True
+            result = self._tried(precision, device, in_bands, pixels)
         if isinstance(result, str):
             raise MemoryError(result)
         wait = result
@@ -172,7 +170,7 @@ class Stylizer:
         def checked() -> Tensor:
             stylized, finite = wait()
             if not finite and precision != "fp32":
-                stylized, finite = self._backend(name, "fp32", device).start(pixels)()
+                stylized, finite = self._backend("fp32", device, in_bands).start(pixels)()
             if not finite:
                 raise StylebatchError(f"the weights of {self.name} make no numbers of it")
             if self._tone:
@@ -182,10 +180,10 @@ class Stylizer:
 
         return Pending(checked)
 
-    def _tried(self, name: BackendName, precision: Precision, device: torch.device, pixels: Tensor) -> Result | str:
+    def _tried(self, precision: Precision, device: torch.device, in_bands: bool, pixels: Tensor) -> Result | str:
         """What a backend gives, or how memory is short. Not as an error: that keeps what filled the memory."""
         try:
-            return self._backend(name, precision, device).start(pixels)
+            return self._backend(precision, device, in_bands).start(pixels)
         except (RuntimeError, MemoryError) as error:  # torch has no narrower type for a CPU out of memory
             if short := shortage(error):
                 return short
@@ -215,10 +213,10 @@ class Stylizer:
         """How many batches are worth having on their way: on each GPU one that is computed and one that waits."""
         return 2 * len(self.devices) if self.device.type == "cuda" and computes_here() else 1
 
-    def _backend(self, name: BackendName, precision: Precision, device: torch.device) -> Backend:
-        key = name, precision, device
+    def _backend(self, precision: Precision, device: torch.device, in_bands: bool = False) -> Backend:
+        key = precision, device, in_bands
         if key not in self._backends:
-            self._backends[key] = load_backend(name, self._stages, device, precision)
+            self._backends[key] = load_backend(self.backend, self._stages, device, precision, in_bands=in_bands)
         return self._backends[key]
 
 

@@ -10,7 +10,7 @@ from conftest import ONE_LEVEL, STEPS_OF_65535, assert_close, picture, requires_
 from torch import Tensor
 
 from stylebatch import Stylizer
-from stylebatch.backends import load_backend, pick_backend, sweep
+from stylebatch.backends import bands, load_backend, pick_backend
 from stylebatch.backends.pytorch import convolve, instance_norm
 from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_pth
 from stylebatch.device import free_memory, shortage
@@ -19,7 +19,7 @@ from stylebatch.stages import PIXEL_SCALE, as_stages
 from stylebatch.transnet import TransNet
 
 CPU = torch.device("cpu")
-BACKENDS = ["torch", pytest.param("openvino", marks=requires_openvino), "sweep"]
+BACKENDS = ["torch", pytest.param("openvino", marks=requires_openvino), "bands"]
 
 
 def plain(path: Path, pixels: Tensor) -> Tensor:
@@ -31,10 +31,10 @@ def plain(path: Path, pixels: Tensor) -> Tensor:
 
 
 def on(backend: str, style: Path, monkeypatch: pytest.MonkeyPatch, precision: str = "fp32") -> Stylizer:
-    """The style on a backend; sweeping, in the smallest bands that there are."""
-    if backend == "sweep":
-        monkeypatch.setattr("stylebatch.stylizer.SWEEP_PIXELS", 0)
-        monkeypatch.setattr("stylebatch.backends.sweep.BAND_VALUES", 1)
+    """The style on a backend; in bands, the smallest bands that there are."""
+    if backend == "bands":
+        monkeypatch.setattr("stylebatch.stylizer.WHOLE_PIXELS", 0)
+        monkeypatch.setattr("stylebatch.backends.bands.BAND_VALUES", 1)
         backend = "torch"
     return Stylizer(style, device="cpu", precision=precision, backend=backend)
 
@@ -125,16 +125,16 @@ def test_what_overflows_in_half_is_run_again_in_fp32(
 
 
 def test_bands_depend_on_the_size_alone(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Swept in one band or in many: the same statistics, and no seams."""
+    """In one band or in many: the same statistics, and no seams."""
     (pixels,) = photographs((200, 150))
-    many = on("sweep", checkpoint, monkeypatch)(pixels)
-    monkeypatch.setattr("stylebatch.backends.sweep.BAND_VALUES", 1 << 40)
-    monkeypatch.setattr("stylebatch.stylizer.SWEEP_PIXELS", 0)
+    many = on("bands", checkpoint, monkeypatch)(pixels)
+    monkeypatch.setattr("stylebatch.backends.bands.BAND_VALUES", 1 << 40)
+    monkeypatch.setattr("stylebatch.stylizer.WHOLE_PIXELS", 0)
     one = Stylizer(checkpoint, device="cpu", precision="fp32", backend="torch")(pixels)
     assert (many.int() - one.int()).abs().max() <= ONE_LEVEL
 
 
-def test_a_device_out_of_memory_sweeps_a_single_picture(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_out_of_memory_takes_a_single_picture_in_bands(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several are the pipeline's to part."""
     stylizer = Stylizer(checkpoint, device="cpu", precision="fp32", backend="torch")
     (pixels,) = photographs((60, 44))
@@ -154,7 +154,7 @@ def test_what_does_not_fit_into_memory_is_refused_before_the_system_kills(checkp
     free = free_memory()
     assert free is not None
     assert 10**8 < free < 10**14
-    side = int((free / (4 * sweep.values_per_pixel(as_stages(load_checkpoint(checkpoint).network())))) ** 0.5) + 2000
+    side = int((free / (4 * bands.values_per_pixel(as_stages(load_checkpoint(checkpoint).network())))) ** 0.5) + 2000
     huge = torch.zeros(1, 1, 1, 3, dtype=torch.uint8).expand(1, side // 8 * 8, side // 8 * 8, 3)
     with pytest.raises(MemoryError, match=r"needs [\d.]+ GB of memory and [\d.]+ GB are free; use --size"):
         Stylizer(checkpoint, device="cpu", precision="fp32")(huge)

@@ -198,7 +198,7 @@ def test_batches_that_do_not_fit_are_halved_and_stay_in_order(
 
 
 def test_a_picture_that_never_fits_fails_alone(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even swept."""
+    """Not even in bands."""
     stylizer = Stylizer(checkpoint, device="cpu", precision="fp32", backend="torch")
     backend = _Failing(room=8, colour=3)
     monkeypatch.setattr(stylizer, "_backend", lambda *_: backend)

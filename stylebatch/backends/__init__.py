@@ -15,7 +15,7 @@ from stylebatch.device import Precision
 from stylebatch.errors import StylebatchError
 from stylebatch.stages import Stage
 
-BackendName: TypeAlias = Literal["torch", "openvino", "sweep"]
+BackendName: TypeAlias = Literal["torch", "openvino"]
 #: Waits for a batch on its way through the device: the stylized batch on the CPU, and whether every value was finite.
 Result: TypeAlias = Callable[[], tuple[Tensor, bool]]
 
@@ -60,17 +60,19 @@ def _without_telemetry() -> Iterator[None]:
             del sys.modules[_TELEMETRY]
 
 
-def load_backend(name: BackendName, stages: list[Stage], device: torch.device, precision: Precision) -> Backend:
-    """Put a network on a runtime, loading no other."""
+def load_backend(
+    name: BackendName, stages: list[Stage], device: torch.device, precision: Precision, *, in_bands: bool = False
+) -> Backend:
+    """Put a network on a runtime, loading no other; or, `in_bands`, on PyTorch in little memory, whatever the runtime."""
+    if in_bands:
+        from stylebatch.backends.bands import InBands
+
+        return InBands(stages, device, precision)
     if name == "openvino":
         with _without_telemetry():
             from stylebatch.backends.openvino import OpenVINOBackend
 
         return OpenVINOBackend(stages, precision)
-    if name == "sweep":
-        from stylebatch.backends.sweep import SweepBackend
-
-        return SweepBackend(stages, device, precision)
     from stylebatch.backends.pytorch import PyTorchBackend
 
     return PyTorchBackend(stages, device, precision)

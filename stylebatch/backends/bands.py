@@ -24,8 +24,8 @@ from stylebatch.transnet import pad_to_multiple
 BAND_VALUES = 1 << 21
 
 
-class SweepBackend:
-    """By PyTorch, one picture of the batch after the other."""
+class InBands:
+    """A `Backend` by PyTorch for what does not fit: one picture of the batch after the other."""
 
     def __init__(self, stages: list[Stage], device: torch.device, precision: Precision) -> None:
         self.stages = on_device(stages, device, precision)
@@ -38,7 +38,7 @@ class SweepBackend:
         if kernel.device.type == "cpu":
             _check_memory(padded[0, :, :, 0].numel() * values_per_pixel(self.stages) * kernel.itemsize)
         with torch.inference_mode():
-            results = [sweep(self.stages, picture) for picture in padded]
+            results = [stylize_in_bands(self.stages, picture) for picture in padded]
         stylized = torch.stack([result for result, _ in results])[:, :height, :width].contiguous()
         finite = all(finite for _, finite in results)
         return lambda: (stylized, finite)
@@ -51,7 +51,7 @@ def values_per_pixel(stages: list[Stage]) -> float:
     return 3 * max(stage.channels for stage in stages) / 16
 
 
-def sweep(stages: list[Stage], pixels: Tensor) -> tuple[Tensor, bool]:
+def stylize_in_bands(stages: list[Stage], pixels: Tensor) -> tuple[Tensor, bool]:
     """Stylize one picture.
 
     Args:
