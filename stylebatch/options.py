@@ -13,6 +13,8 @@ from stylebatch.errors import StylebatchError
 MAX_WIDTH = 128
 #: Of options that say what is taken or refused: what is taken comes out the same.
 LIMIT = {"limit": True}
+#: By default, how much of a film's pixel comes from the frame before.
+STEADY = 0.9
 
 _DEVICE = re.compile(r"auto|cpu(:0)?|mps(:0)?|cuda(:\d+)?")
 

@@ -19,9 +19,8 @@ import numpy as np
 
 from stylebatch.errors import StylebatchError
 from stylebatch.frame import Pixels
+from stylebatch.options import STEADY
 
-#: By default, how much of a pixel comes from the frame before.
-STEADY = 0.9
 #: Pixels² by which flows there and back may miss each other, and its growth with their length (Sundaram et al. 2010).
 _MISS, _MISS_BY_LENGTH = 0.5, 0.01
 #: Levels of 255 by which the moved frame of the film may differ from this one; twice that is not believed at all.
@@ -97,10 +96,10 @@ class Steadier:
         self._painted = np.frombuffer(state, np.uint16, pixels, _HEADER.size + pixels).reshape(shape)
 
     def _steadied(self, before: Pixels, now: Pixels, moved: Pixels, painted: Pixels) -> Pixels:
-        flow, share = self._motion(before, now)
+        places, share = self._motion(before, now)
         if share.mean() < _CUT:
             return painted
-        carried = _moved(moved.astype(np.float32) / 256, flow, cv2.INTER_CUBIC)
+        carried = _moved(moved.astype(np.float32) / 256, places, cv2.INTER_CUBIC)
         steadied = painted + (self.share * share)[..., None] * (carried - painted)
         height, width, _ = painted.shape
         small = max(1, width // _REDUCED), max(1, height // _REDUCED)
@@ -115,23 +114,23 @@ class Steadier:
             coarse = coarser
         return sharp
 
-    def _motion(self, before: Pixels, now: Pixels) -> tuple[Pixels, Pixels]:
-        """Where in the frame before each pixel comes from, H×W×2 in pixels, and how far that is to be believed, H×W in
-        [0,1]."""
+    def _motion(self, before: Pixels, now: Pixels) -> tuple[tuple[Pixels, Pixels], Pixels]:
+        """Where in the frame before each pixel comes from, x and y, each H×W in pixels; how far that is to be believed, H×W
+        in [0,1]."""
         luma, luma_before = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (now, before))
         flow = _flow(luma, luma_before)
         back = _half_flow(luma_before, luma)
-        miss = np.square(flow + _moved(back, flow, cv2.INTER_LINEAR)).sum(-1)
-        allowed = _MISS + _MISS_BY_LENGTH * (np.square(flow).sum(-1) + np.square(back).sum(-1))
         height, width = luma.shape
-        x, y = _grid(height, width)
-        x, y = x + flow[..., 0], y + flow[..., 1]
+        x = np.arange(width, dtype=np.float32) + flow[..., 0]
+        y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
+        miss = np.square(flow + _moved(back, (x, y), cv2.INTER_LINEAR)).sum(-1)
+        allowed = _MISS + _MISS_BY_LENGTH * (np.square(flow).sum(-1) + np.square(back).sum(-1))
         inside = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
-        expected = _moved(before, flow, cv2.INTER_LINEAR)
+        expected = _moved(before, (x, y), cv2.INTER_LINEAR)
         unlike = np.abs(_blurred(now.astype(np.float32), 1) - _blurred(expected.astype(np.float32), 1)).max(-1)
         believed = (2 - 2 * miss / allowed).clip(0, 1) * (2 - cv2.blur(unlike, (3, 3)) / _UNLIKE).clip(0, 1) * inside
         eroded = cv2.erode(believed.astype(np.float32), np.ones((3, 3), np.uint8))
-        return flow, np.where(eroded > 0, _blurred(eroded, 1.5), np.float32(0))
+        return (x, y), np.where(eroded > 0, _blurred(eroded, 1.5), np.float32(0))
 
 
 def _flow(image: Pixels, other: Pixels) -> Pixels:
@@ -157,14 +156,8 @@ def _levels(pixels: Pixels) -> Pixels:
     return levels / np.float32(257) if pixels.dtype == np.uint16 else levels
 
 
-def _grid(height: int, width: int) -> tuple[Pixels, Pixels]:
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    return x, y
-
-
-def _moved(image: Pixels, flow: Pixels, interpolation: int) -> Pixels:
-    x, y = _grid(*flow.shape[:2])
-    return cv2.remap(image, x + flow[..., 0], y + flow[..., 1], interpolation, borderMode=cv2.BORDER_REFLECT_101)
+def _moved(image: Pixels, places: tuple[Pixels, Pixels], interpolation: int) -> Pixels:
+    return cv2.remap(image, *places, interpolation, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def _blurred(image: Pixels, deviation: float) -> Pixels:

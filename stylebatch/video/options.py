@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from stylebatch.errors import StylebatchError
-from stylebatch.options import LIMIT, settings_of
+from stylebatch.options import LIMIT, STEADY, settings_of
 
 #: What films are encoded in; `encoding.CODECS` says how.
 CODECS = ("h264", "h265", "av1", "vp9", "prores", "ffv1", "h264_nvenc", "h265_nvenc", "av1_nvenc")
@@ -54,7 +54,7 @@ class VideoOptions:
     keep_work_size: bool = False
     fps: Fraction | None = None
     side_by_side: bool = False
-    steady: float = 0.9
+    steady: float = STEADY
     every: int | None = None
     max_megapixels: int = field(default=60, metadata=LIMIT)
     on_corrupt: str = "fail"
