@@ -266,6 +266,7 @@ def _video_options(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--keep-work-size", is_flag=True, help="Leave the result at --size instead of the original size."),
         click.option("--steady", type=float, metavar="X", help="How still paint holds: 0, flickers, to 1.  [default: 0.9]"),
         click.option("--fps", callback=_as_rate, metavar="RATE", help="Resample.  [default: each frame at its own time]"),
+        click.option("--preserve-color", is_flag=True, help="Brightness from the painting, colours from the film."),
         click.option("--side-by-side", is_flag=True, help="Original | stylized in one film."),
         click.option("--every", type=int, metavar="N", help="No film but a picture of each Nth frame."),
         click.option("--max-megapixels", type=int, metavar="N", help="Refuse larger frames.  [default: 60]"),

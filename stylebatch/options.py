@@ -13,6 +13,8 @@ from stylebatch.errors import StylebatchError
 MAX_WIDTH = 128
 #: Of options that say what is taken or refused: what is taken comes out the same.
 LIMIT = {"limit": True}
+#: Of options that came later: their default is left out of the settings, so that results from before are recognised.
+LATER = {"later": True}
 #: By default, how much of a film's pixel comes from the frame before.
 STEADY = 0.9
 
@@ -21,8 +23,13 @@ _DEVICE = re.compile(r"auto|cpu(:0)?|mps(:0)?|cuda(:\d+)?")
 
 def settings_of(options: Any) -> dict[str, Any]:
     """The fields of a dataclass that are no `LIMIT`, as JSON values."""
-    values = {each.name: getattr(options, each.name) for each in fields(options) if "limit" not in each.metadata}
-    return {name: str(value) if isinstance(value, Fraction) else value for name, value in values.items()}
+    settings = {}
+    for each in fields(options):
+        value = getattr(options, each.name)
+        if "limit" in each.metadata or ("later" in each.metadata and value == each.default):
+            continue
+        settings[each.name] = str(value) if isinstance(value, Fraction) else value
+    return settings
 
 
 def check_device(name: str) -> None:

@@ -111,13 +111,6 @@ def over_white(colours: Pixels, alpha: Pixels) -> Pixels:
     return _rounded(top + (colours - top) * opacity, colours)
 
 
-def with_colours_of(stylized: Pixels, photograph: Pixels) -> Pixels:
-    """Brightness of `stylized`, YCbCr's chroma of `photograph`; both of one shape and dtype."""
-    # Equal chroma means equal distances of R, G and B from luma: to move luma alone is to add its difference to each.
-    luma = cv2.transform(cv2.subtract(stylized, photograph, dtype=cv2.CV_32F), LUMA)
-    return cv2.add(photograph, cv2.merge([luma] * 3), dtype=cv2.CV_8U if photograph.dtype == np.uint8 else cv2.CV_16U)
-
-
 def with_tone_of(stylized: Pixels, photograph: Pixels, share: float) -> Pixels:
     """`stylized` on the way to the photograph's tone, by `share`, 0 to 1.
 

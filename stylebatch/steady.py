@@ -77,6 +77,10 @@ class Steadier:
         return np.rint(self._painted / np.float32(256)).astype(np.uint8)
 
     @property
+    def settings(self) -> dict[str, float]:
+        return {"steady": self.share}
+
+    @property
     def state(self) -> bytes:
         if self._frame is None or self._painted is None:
             return b""

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     "errors interrupt lazy frame fork host workers options files locking grid images.formats",
     "transnet stages device backends checkpoint styles",
-    "colour pixels kinds steady stylizer",
+    "colour pixels kinds steady effects stylizer",
     "manifest images video",
     "loader pipeline",
     "jobs benchmark",
@@ -31,7 +31,10 @@ SOLE_USERS = {
     "openvino": {"stylebatch/backends/openvino.py"},
     "simplejpeg": {"stylebatch/images/jpeg.py"},
     "cv2": {
-        *(f"stylebatch/{name}.py" for name in ("colour/h273", "colour/icc", "images/deep", "pixels", "steady", "video/yuv")),
+        *(
+            f"stylebatch/{name}.py"
+            for name in ("colour/h273", "colour/icc", "effects", "images/deep", "pixels", "steady", "video/yuv")
+        ),
     },
 }
 

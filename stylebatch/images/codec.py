@@ -44,7 +44,6 @@ from stylebatch.pixels import (
     to_8_bits,
     to_srgb,
     upright,
-    with_colours_of,
 )
 
 #: Formats whose moving pictures keep moving.
@@ -81,7 +80,7 @@ class ImageExtra:
         format: Pillow's name of the format to write.
         size: width and height to scale the result to, or None if it is the frame's.
         alpha: H×W in the frame's dtype and the output's size, or None if opaque.
-        photograph: the photograph in the output's size, H×W×3, where its colours are to be preserved.
+        original: the photograph in the output's size, H×W×3, where the network sees a smaller one and both are wanted.
         profile: the ICC profile to embed, or None.
         convert_back: whether the result has to be converted from sRGB into `profile`.
         metadata: what describes the photograph, true for the result.
@@ -97,7 +96,7 @@ class ImageExtra:
     format: str
     size: tuple[int, int] | None = None
     alpha: Pixels | None = field(default=None, repr=False)
-    photograph: Pixels | None = field(default=None, repr=False)
+    original: Pixels | None = field(default=None, repr=False)
     profile: bytes | None = field(default=None, repr=False)
     convert_back: bool = False
     metadata: Metadata = field(default=Metadata(), repr=False)
@@ -157,19 +156,13 @@ def read_pixels(path: Path, at_least: tuple[int, int] | None = None) -> tuple[Pi
 
 
 def write_image(pixels: Pixels, extra: ImageExtra, path: Path, options: ImageOptions = DEFAULTS) -> None:
-    """Encode H×W×3 uint8 or uint16 with what its source had beside its colours; atomic.
+    """Encode H×W×3 uint8 or uint16, in the output's size or the network's, with what its source had beside its colours;
+    atomic.
 
     Raises:
         StylebatchError: the file cannot be written.
     """
-    write_frames([finished(pixels, extra)], [extra], path, options)
-
-
-def finished(pixels: Pixels, extra: ImageExtra) -> Pixels:
-    """The network's H×W×3 at the output's size, in the colours that are wanted."""
-    if extra.size is not None:
-        pixels = resized(pixels, extra.size)
-    return pixels if extra.photograph is None else with_colours_of(pixels, extra.photograph)
+    write_frames([resized(pixels, extra.size or pixels.shape[1::-1])], [extra], path, options)
 
 
 def write_frames(
@@ -179,7 +172,7 @@ def write_frames(
     options: ImageOptions,
     put: Callable[[Path, Path], None] | None = None,
 ) -> None:
-    """Encode the `finished` pixels of a photograph, or of all frames of an animation; atomic, as `atomic_write`.
+    """Encode the pixels of a photograph, or of all frames of an animation, in the output's size; atomic, as `atomic_write`.
 
     Raises:
         OutputError: the file cannot be written.
@@ -343,7 +336,7 @@ def _decode(
     extra = ImageExtra(
         size=size if size != work else None,
         alpha=alpha,
-        photograph=resized(colours, size) if options.preserve_color else None,
+        original=resized(colours, size) if options.preserve_color and size != work else None,
         profile=profile,
         convert_back=convert_back,
         metadata=metadata,

@@ -13,11 +13,12 @@ from typing import TypeVar
 
 from PIL import Image
 
+from stylebatch.effects import effects_of
 from stylebatch.errors import OutputError
 from stylebatch.files import atomic_write, replace
 from stylebatch.frame import Failure, FrameInfo, Pixels, Saved
 from stylebatch.grid import side_by_side
-from stylebatch.images.codec import finished, write_frames
+from stylebatch.images.codec import write_frames
 from stylebatch.images.formats import LARGEST, renamed
 from stylebatch.images.options import DEFAULTS, ImageOptions
 from stylebatch.pixels import to_8_bits
@@ -56,6 +57,7 @@ class ImageSink:
         self.root = root
         self.options = options
         self.grid = grid
+        self._effects = effects_of(preserve_color=options.preserve_color)
         self._put = put
         self._queue: Queue[list[tuple[FrameInfo, Pixels, Pixels]] | None] = Queue(2)
         self._outcomes: SimpleQueue[Saved | Failure | OutputError] = SimpleQueue()
@@ -123,7 +125,9 @@ class ImageSink:
         info, original, _ = frames[0]
         try:
             path = self.root / info.extra.output
-            results = [finished(stylized, frame.extra) for frame, _, stylized in frames]
+            results = [
+                self._effects(seen, stylized, frame.extra.size, frame.extra.original) for frame, seen, stylized in frames
+            ]
             put = partial(self._put, info.source)
             write_frames(results, [frame.extra for frame, _, _ in frames], path, self.options, put)
             if self.grid:

@@ -8,21 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stylebatch.effects import effects_of
 from stylebatch.errors import BusyError, OutputError, StylebatchError
 from stylebatch.files import create, remove_temporaries
 from stylebatch.frame import Frame, FrameInfo
 from stylebatch.images.codec import ImageExtra
+from stylebatch.images.options import ImageOptions
 from stylebatch.images.sink import ImageSink, grid_path
 from stylebatch.loader import FilmBatches
 from stylebatch.manifest import Content, Manifest, Standing, file_digest
 from stylebatch.pipeline import Summary, run
 from stylebatch.pixels import resized
-from stylebatch.steady import Steadier
 from stylebatch.stylizer import Stylizer
 from stylebatch.video.options import VideoOptions
 from stylebatch.video.outputs import output_paths, picture_name
 from stylebatch.video.sink import VideoSink
-from stylebatch.video.source import VideoSource
+from stylebatch.video.source import Timing, VideoSource
 
 #: Seconds to wait for another run, which reads a film that is complete, or writes there for hours.
 _PATIENCE = 10.0
@@ -121,8 +122,8 @@ def stylize_video(
             create(temp, path)
             film.warnings.append("another run writes there: it is not on record that this is the film of this clip")
 
-    steadier = Steadier(options.steady) if options.steady else None
-    sink = VideoSink(path, film, {**settings, "input": content.digest or file_digest(film.path)}, put=put, steadier=steadier)
+    effects = effects_of(steady=options.steady, preserve_color=options.preserve_color, side_by_side=options.side_by_side)
+    sink = VideoSink(path, film, {**settings, "input": content.digest or file_digest(film.path)}, put=put, effects=effects)
     try:
         summary.skipped = done = sink.done
         batches = _batches(film.frames(lambda index: index >= done), stylizer, batch_size)
@@ -178,14 +179,15 @@ def _write_pictures(
         def pictures() -> Iterator[Frame]:
             for frame in film.frames(wanted):
                 name = picture_name(film.path, frame.info.index)
-                alpha = frame.info.extra.alpha
-                if alpha is not None:
-                    alpha = resized(alpha, size or clip.work_size(options))
-                yield Frame(FrameInfo(frame.info.index, name, ImageExtra(name, "PNG", size, alpha)), frame.pixels)
+                timing: Timing = frame.info.extra
+                alpha = None if timing.alpha is None else resized(timing.alpha, size or clip.work_size(options))
+                extra = ImageExtra(name, "PNG", size, alpha, timing.original)
+                yield Frame(FrameInfo(frame.info.index, name, extra), frame.pixels)
 
         sink = ImageSink(
-            summary.output, grid=options.side_by_side, put=lambda _, temp, path: manifest.put(content, temp, path)
-        )
+            summary.output, options=ImageOptions(preserve_color=options.preserve_color), grid=options.side_by_side,
+            put=lambda _, temp, path: manifest.put(content, temp, path),
+        )  # fmt: skip
         batches = _batches(pictures(), stylizer, batch_size)
         with closing(batches):
             run(batches, stylizer, sink, summary=summary, progress=progress, stop=stop)

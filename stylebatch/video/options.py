@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from stylebatch.errors import StylebatchError
-from stylebatch.options import LIMIT, STEADY, settings_of
+from stylebatch.options import LATER, LIMIT, STEADY, settings_of
 
 #: What films are encoded in; `encoding.CODECS` says how.
 CODECS = ("h264", "h265", "av1", "vp9", "prores", "ffv1", "h264_nvenc", "h265_nvenc", "av1_nvenc")
@@ -33,6 +33,7 @@ class VideoOptions:
         size: long side in pixels that the network sees; larger films are scaled down for it, and back after it.
         keep_work_size: do not scale back.
         fps: frames a second to resample to; by default every frame keeps its own time.
+        preserve_color: brightness from the style, colours from the film.
         side_by_side: original | stylized in one film.
         steady: how much of a pixel is taken over from the frame before, where that shows the same: from 0 to 1.
         every: no film but pictures of each so many frames.
@@ -53,6 +54,7 @@ class VideoOptions:
     size: int | None = None
     keep_work_size: bool = False
     fps: Fraction | None = None
+    preserve_color: bool = field(default=False, metadata=LATER)
     side_by_side: bool = False
     steady: float = STEADY
     every: int | None = None

@@ -17,11 +17,11 @@ from av.packet import Packet
 from av.video.frame import PictureType
 from numpy.typing import ArrayLike
 
+from stylebatch.effects import Effects, effects_of
 from stylebatch.errors import OutputError, StylebatchError
 from stylebatch.frame import Failure, FrameInfo, Pixels, Saved
 from stylebatch.manifest import digest_of
 from stylebatch.pixels import over_white, resized, to_8_bits
-from stylebatch.steady import Steadier
 from stylebatch.video.beat import Beat
 from stylebatch.video.encoding import plan
 from stylebatch.video.mux import join
@@ -47,7 +47,7 @@ class VideoSink:
             the film is not finished, and the next sink with the same goes on there; without them nothing stays.
         overwrite: do not go on with what another sink has left.
         put: gives the complete film its name, as in `atomic_write`.
-        steadier: what takes each frame over from the one before.
+        effects: what is done to the stylized frames; by default what the source's options say, but no steadying.
 
     Attributes:
         done: frames that the next sink need not be given; at first those that another one has left. The next to come has
@@ -68,21 +68,25 @@ class VideoSink:
         *,
         overwrite: bool = False,
         put: Callable[[Path, Path], None] | None = None,
-        steadier: Steadier | None = None,
+        effects: Effects | None = None,
     ) -> None:
         self._put = put
-        self._steadier = steadier
         self.output = Path(output)
         self.source = source
-        self.encoding = plan(source.clip, source.options, self.output)
+        options = source.options
+        self._effects = effects or effects_of(preserve_color=options.preserve_color, side_by_side=options.side_by_side)
+        self.encoding = plan(source.clip, options, self.output)
+        width, height = self.encoding.picture
+        self._size = (width // 2, height) if options.side_by_side else (width, height)
         rehearsal = rehearse(self.encoding, source)
         self._planned, self.warnings = rehearsal.planned, rehearsal.warnings
         source.deep = source.clip.depth > 8 and self.encoding.deep
-        key = digest_of([_FORMAT, av.__version__, self.encoding.as_settings(), source.options.as_settings(), settings])
+        key = digest_of(
+            [_FORMAT, av.__version__, self.encoding.as_settings(), options.as_settings(), self._effects.settings, settings]
+        )
         self._stays = settings is not None
-        self._work = Work(self.output, key, anew=overwrite or not self._stays, stateful=steadier is not None)
-        if steadier:
-            steadier.state = self._work.state
+        self._work = Work(self.output, key, anew=overwrite or not self._stays, stateful=self._effects.is_stateful)
+        self._effects.state = self._work.state
         self.waited = 0.0
         self._from_rgb = FromRGB(self.encoding.colour, self.encoding.pix_fmt, self.encoding.coded)
         self._beat = Beat(self.encoding, source)
@@ -147,8 +151,8 @@ class VideoSink:
         """Leave an unfinished film to the next sink with the same settings."""
         self._stop()
         if self._stays:
-            if self._steadier and not self._error:
-                self._work.keep_state(self._steadier.state)
+            if not self._error:
+                self._work.keep_state(self._effects.state)
             self._work.close()
         else:
             self._work.remove()
@@ -183,34 +187,25 @@ class VideoSink:
 
     def _encode_one(self, info: FrameInfo, original: Pixels, stylized: Pixels) -> None:
         timing: Timing = info.extra
-        if self._steadier:
-            stylized = self._steadier(original, stylized)
-        pixels = self._finished(timing, original, stylized)
+        pixels = self._shown(self._effects(original, stylized, self._size, timing.original), timing.alpha)
         frame = self._from_rgb(pixels)
         frame.pts, frame.duration = self._beat.ticks(timing.pts), self._beat.duration(timing.duration)
         frame.time_base = self.encoding.time_base
         self._open.add(frame)
         self._outcomes.put(Saved(info.source, self.output, pixels.shape[0] * pixels.shape[1], 0))
 
-    def _finished(self, timing: Timing, original: Pixels, stylized: Pixels) -> Pixels:
-        """In the size and depth to write, beside the original if asked, with its alpha or on white."""
-        side_by_side = self.source.options.side_by_side
-        width, height = self.encoding.picture
-        size = (width // 2, height) if side_by_side else (width, height)
-        result, alpha = resized(stylized, size), timing.alpha
-        if side_by_side:
-            before = original if timing.original is None else timing.original
-            result = np.concatenate([resized(before, size), result], axis=1)
+    def _shown(self, pixels: Pixels, alpha: Pixels | None) -> Pixels:
+        """With its alpha, H×W in full size, or on white; in the depth to write."""
         if alpha is not None:
-            alpha = resized(alpha, size)
-            alpha = np.concatenate([alpha, alpha], axis=1) if side_by_side else alpha
+            alpha = resized(alpha, self._size)
+            alpha = np.tile(alpha, (1, pixels.shape[1] // alpha.shape[1]))  # for each of two pictures side by side
             if self.encoding.alpha:
-                result = np.dstack([result, alpha])
+                pixels = np.dstack([pixels, alpha])
             elif alpha.min() < np.iinfo(alpha.dtype).max:
                 flattened = self.encoding.flattened()
                 self.warnings += [flattened] * (flattened not in self.warnings)
-                result = over_white(result, alpha)
-        return result if self.encoding.deep else to_8_bits(result)
+                pixels = over_white(pixels, alpha)
+        return pixels if self.encoding.deep else to_8_bits(pixels)
 
 
 class _OpenSegment:
@@ -222,7 +217,7 @@ class _OpenSegment:
 
     def __init__(self, sink: VideoSink) -> None:
         self._encoding, self._work = sink.encoding, sink._work
-        self._output, self._steadier = sink.output, sink._steadier
+        self._output, self._effects = sink.output, sink._effects
         self._keeps = False
         self._start()
         unpacked = self._raw("r")
@@ -272,5 +267,5 @@ class _OpenSegment:
         delay = max(index - places[packet.pts or 0] for index, packet in enumerate(self._packets))
         extradata = (self._context.extradata or b"").hex()
         segment = Segment(len(order), order[0], order[-1], self._duration, delay, 0, extradata)
-        self._work.add(segment, self._packets, self._steadier.state if self._steadier else b"")
+        self._work.add(segment, self._packets, self._effects.state)
         self._start()

@@ -160,7 +160,8 @@ class VideoSource:
                 alpha = turned(alpha, clip.turn)
                 pixels = fill_transparent(pixels, alpha)
             work = resized(pixels, clip.work_size(options))
-            keep = options.side_by_side and work is not pixels and not options.keep_work_size
+            shows = options.side_by_side or options.preserve_color
+            keep = shows and work is not pixels and not options.keep_work_size
             timing = Timing(picture.pts or 0, picture.duration or 0, pixels if keep else None, alpha)
             yield Frame(FrameInfo(index, clip.path.name, timing), work)
 
