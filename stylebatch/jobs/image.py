@@ -40,7 +40,9 @@ def stylize_image(
         output: a file, whose extension chooses the format, or a folder, where the result has the photograph's name; by
             default `{name}_{style}` beside the photograph, in its format.
         style: as in `stylize_folder`, or a `Stylizer`, which then has strength, device, precision and backend.
-        strength, options, grid: as in `stylize_folder`.
+        strength: as in `stylize_folder`.
+        options: as in `stylize_folder`.
+        grid: as in `stylize_folder`.
         overwrite: replace what is there.
         keep: files that are not replaced even so.
         note: told what of the photograph did not come through, or not as it was.
