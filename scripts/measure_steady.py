@@ -20,7 +20,7 @@ import numpy as np
 
 from stylebatch import Steadier, Stylizer
 from stylebatch.frame import Pixels
-from stylebatch.images.codec import read_pixels
+from stylebatch.images.decoding import read_pixels
 from trainer.content import PACKAGED
 
 #: Pixels that a frame is from the one before; the noise of a camera, in levels; a frame's long side.

@@ -15,7 +15,7 @@ from PIL import Image
 
 from stylebatch.colour.icc import SRGB
 from stylebatch.frame import Failure, Frame, Saved
-from stylebatch.images.codec import read_image
+from stylebatch.images.decoding import read_image
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.sink import ImageSink, write_grid
 from stylebatch.images.source import ImageSource

@@ -11,7 +11,8 @@ from conftest import picture
 from PIL import ExifTags, Image, ImageCms
 
 from stylebatch.frame import Frame, Saved
-from stylebatch.images.codec import read_image, write_image
+from stylebatch.images.decoding import read_image
+from stylebatch.images.encoding import write_image
 from stylebatch.images.sink import ImageSink
 from stylebatch.images.source import ImageSource
 

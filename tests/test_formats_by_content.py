@@ -13,7 +13,8 @@ from conftest import picture
 from PIL import Image
 
 from stylebatch.frame import Failure, Frame
-from stylebatch.images.codec import read_image, write_image
+from stylebatch.images.decoding import read_image
+from stylebatch.images.encoding import write_image
 from stylebatch.images.formats import EXTENSIONS, FORMATS, told_apart
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.source import ImageSource, find_images

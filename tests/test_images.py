@@ -21,7 +21,9 @@ from tiffs import save_tiff
 from stylebatch.colour.icc import SRGB
 from stylebatch.errors import StylebatchError
 from stylebatch.frame import Failure, Frame, Saved
-from stylebatch.images.codec import ImageExtra, read_image, write_image
+from stylebatch.images.decoding import read_image
+from stylebatch.images.encoding import write_image
+from stylebatch.images.extra import ImageExtra
 from stylebatch.images.metadata import Metadata
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.sink import ImageSink, grid_path

@@ -14,7 +14,8 @@ from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 from tiffs import save_tiff
 
 from stylebatch.frame import Failure
-from stylebatch.images.codec import read_image, write_image
+from stylebatch.images.decoding import read_image
+from stylebatch.images.encoding import write_image
 from stylebatch.images.metadata import Metadata
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.source import ImageSource

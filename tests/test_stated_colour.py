@@ -17,7 +17,8 @@ from profiles import ADOBE, P3, SRGB_CURVE, primaries, rgb_profile
 from stylebatch.colour.h273 import PRIMARIES
 from stylebatch.colour.icc import SRGB, into_srgb, is_srgb, matrix_profile
 from stylebatch.frame import Frame
-from stylebatch.images.codec import read_image, write_image
+from stylebatch.images.decoding import read_image
+from stylebatch.images.encoding import write_image
 from stylebatch.images.source import ImageSource
 
 #: Of 255: eight bits through Little CMS.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stylebatch.errors import StylebatchError
 from stylebatch.frame import Pixels
-from stylebatch.images.codec import open_image, read_pixels
+from stylebatch.images.decoding import open_image, read_pixels
 from stylebatch.images.source import find_images
 from stylebatch.pixels import resized
 from stylebatch.workers import decoded

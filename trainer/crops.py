@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from stylebatch.frame import Failure, Pixels
-from stylebatch.images.codec import read_pixels
+from stylebatch.images.decoding import read_pixels
 from stylebatch.images.source import ImageSource
 
 #: The smallest random crop, as a share of the photograph's short side.

@@ -12,7 +12,7 @@ from typing import Any
 
 from stylebatch.checkpoint import Checkpoint, is_plain_name, load_checkpoint
 from stylebatch.errors import OutputError, StylebatchError
-from stylebatch.images.codec import open_image
+from stylebatch.images.decoding import open_image
 from stylebatch.locking import open_locked
 from stylebatch.manifest import digest_of, file_digest
 from trainer.config import IDENTITY, FitConfig, option_name

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from stylebatch.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from stylebatch.images.codec import ImageExtra as ImageExtra
-    from stylebatch.images.codec import read_image as read_image
-    from stylebatch.images.codec import write_image as write_image
+    from stylebatch.images.decoding import read_image as read_image
+    from stylebatch.images.encoding import write_image as write_image
+    from stylebatch.images.extra import ImageExtra as ImageExtra
     from stylebatch.images.options import ImageOptions as ImageOptions
     from stylebatch.images.sink import ImageSink as ImageSink
     from stylebatch.images.sink import grid_path as grid_path
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from stylebatch.images.source import find_images as find_images
 
 _HOMES = {
-    "ImageExtra": "codec",
+    "ImageExtra": "extra",
     "ImageOptions": "options",
     "ImageSink": "sink",
     "ImageSource": "source",
     "find_images": "source",
     "grid_path": "sink",
-    "read_image": "codec",
-    "write_image": "codec",
+    "read_image": "decoding",
+    "write_image": "encoding",
 }
 
 __all__ = sorted(_HOMES)

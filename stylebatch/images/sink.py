@@ -18,7 +18,7 @@ from stylebatch.errors import OutputError
 from stylebatch.files import atomic_write, replace
 from stylebatch.frame import Failure, FrameInfo, Pixels, Saved
 from stylebatch.grid import side_by_side
-from stylebatch.images.codec import write_frames
+from stylebatch.images.encoding import write_frames
 from stylebatch.images.formats import LARGEST, renamed
 from stylebatch.images.options import DEFAULTS, ImageOptions
 from stylebatch.pixels import to_8_bits

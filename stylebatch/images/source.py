@@ -13,7 +13,7 @@ from PIL import ExifTags, UnidentifiedImageError
 from stylebatch.errors import StylebatchError
 from stylebatch.files import TEMP_PREFIX, identity, irregularity, is_within
 from stylebatch.frame import Failure, Frame
-from stylebatch.images.codec import READABLE, open_image, read_frames
+from stylebatch.images.decoding import READABLE, open_image, read_frames
 from stylebatch.images.formats import EXTENSIONS, PICTURE_SUFFIXES, is_set_aside
 from stylebatch.images.options import DEFAULTS, ImageOptions
 

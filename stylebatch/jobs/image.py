@@ -10,7 +10,7 @@ from pathlib import Path
 from stylebatch.errors import StylebatchError
 from stylebatch.files import create, identity, is_folder, taken
 from stylebatch.files import replace as put_in_place
-from stylebatch.images.codec import written_as
+from stylebatch.images.decoding import written_as
 from stylebatch.images.formats import format_of, output_name
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.sink import ImageSink, grid_path

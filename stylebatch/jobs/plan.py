@@ -13,7 +13,7 @@ from stylebatch.device import cores
 from stylebatch.errors import StylebatchError
 from stylebatch.files import identities_above, identity, name_folding
 from stylebatch.frame import Failure
-from stylebatch.images.codec import written_as
+from stylebatch.images.decoding import written_as
 from stylebatch.images.formats import output_name, written_by_name
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.sink import grid_path

@@ -12,7 +12,7 @@ from stylebatch.effects import effects_of
 from stylebatch.errors import BusyError, OutputError, StylebatchError
 from stylebatch.files import create, remove_temporaries
 from stylebatch.frame import Frame, FrameInfo
-from stylebatch.images.codec import ImageExtra
+from stylebatch.images.extra import ImageExtra
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.sink import ImageSink, grid_path
 from stylebatch.loader import FilmBatches

@@ -1,13 +1,12 @@
-"""Picture files: what a format holds beside colours, and how to read and write it without loss."""
+"""Picture files, read: every format as RGB for the network, with all that an output needs beside it."""
 
 from __future__ import annotations
 
 import importlib
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +17,18 @@ from stylebatch.colour.h273 import HDR
 from stylebatch.colour.icc import SRGB
 from stylebatch.colour.stated import stated_colour
 from stylebatch.errors import StylebatchError
-from stylebatch.files import atomic_write, irregularity
+from stylebatch.files import irregularity
 from stylebatch.frame import Frame, FrameInfo, Pixels
 from stylebatch.host import pillow_guards
-from stylebatch.images.deep import (
-    TIFF_COMPRESSIONS,
-    depth_of_png,
-    encode_png,
-    encode_tiff,
-    load_deep,
-    transparent_level,
-)
+from stylebatch.images.deep import TIFF_COMPRESSIONS, depth_of_png, load_deep, transparent_level
 from stylebatch.images.exif import Result
+from stylebatch.images.extra import ImageExtra
 from stylebatch.images.formats import EXPORT, FORMATS, LARGEST, RAW, output_name, unread_kind, written_by_name
 from stylebatch.images.jpeg import check_jpeg_in_tiff, load_jpeg
-from stylebatch.images.metadata import Metadata, as_saved, into_png, into_tiff, made_true, orientation, read_metadata
+from stylebatch.images.metadata import Metadata, made_true, orientation, read_metadata
 from stylebatch.images.options import DEFAULTS, ImageOptions
 from stylebatch.images.tiff import beginning_at, pages_of
-from stylebatch.pixels import (
-    fill_transparent,
-    from_hdr,
-    from_srgb,
-    over_white,
-    resized,
-    to_8_bits,
-    to_srgb,
-    upright,
-)
+from stylebatch.pixels import fill_transparent, from_hdr, resized, to_8_bits, to_srgb, upright
 
 #: Formats whose moving pictures keep moving.
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
@@ -52,62 +36,12 @@ _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 _MP_ENTRIES = 0xB002
 _GAIN_MAPS = (b"ns.adobe.com/hdr-gain-map", b"HDRGainMap", b"urn:iso:std:iso:ts:21496")
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_NO_ALPHA = ("JPEG", "BMP")
 
-#: Huffman tables of its own would save a JPEG 6% for 3.6 times the time; PNG's levels 1 to 6 differ by 2%, and in no time.
-_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
-    "JPEG": {"quality": 95, "subsampling": "4:4:4"},
-    "PNG": {"compress_level": 3},
-    "WEBP": {"quality": 95, "method": 4, "exact": False},
-    "AVIF": {"quality": 90, "subsampling": "4:4:4"},
-    "TIFF": {"compression": "tiff_adobe_deflate"},
-    "BMP": {},
-    "GIF": {},
-}
 with suppress(ImportError):  # the extra `heif`
     importlib.import_module("pillow_heif").register_heif_opener()
 Image.init()
 #: Those of `FORMATS` that this Pillow was built with; MPO comes in by JPEG's door.
 READABLE = [format for format in FORMATS if format in Image.OPEN]
-
-
-@dataclass(frozen=True)
-class ImageExtra:
-    """What a photograph has beside its colours.
-
-    Attributes:
-        output: where the result goes, relative to the output root.
-        format: Pillow's name of the format to write.
-        size: width and height to scale the result to, or None if it is the frame's.
-        alpha: H×W in the frame's dtype and the output's size, or None if opaque.
-        original: the photograph in the output's size, H×W×3, where the network sees a smaller one and both are wanted.
-        profile: the ICC profile to embed, or None.
-        convert_back: whether the result has to be converted from sRGB into `profile`.
-        metadata: what describes the photograph, true for the result.
-        loop: how often an animation plays, 0 for ever; None if its format does not say.
-        keep: by format, how the input was compressed, as Pillow's save takes it.
-        times: access and modification in nanoseconds, or None to leave the output its own.
-        frame: number in an animation of `frames`, shown for `duration` milliseconds.
-        left_out: how many further pages or frames the file has, which do not come through.
-        notes: what else of the file does not come through, or not as it was; each in a few words.
-    """
-
-    output: str
-    format: str
-    size: tuple[int, int] | None = None
-    alpha: Pixels | None = field(default=None, repr=False)
-    original: Pixels | None = field(default=None, repr=False)
-    profile: bytes | None = field(default=None, repr=False)
-    convert_back: bool = False
-    metadata: Metadata = field(default=Metadata(), repr=False)
-    loop: int | None = None
-    keep: dict[str, dict[str, Any]] = field(default_factory=dict)
-    times: tuple[int, int] | None = None
-    frame: int = 0
-    frames: int = 1
-    duration: float = 0
-    left_out: int = 0
-    notes: tuple[str, ...] = ()
 
 
 def read_image(path: Path, index: int = 0, name: str | None = None, options: ImageOptions = DEFAULTS) -> Frame:
@@ -153,37 +87,6 @@ def read_pixels(path: Path, at_least: tuple[int, int] | None = None) -> tuple[Pi
         shared = {"output": path.name, "format": "PNG", "frames": 1}
         pixels, extra = _decode(image, path, image.size, ImageOptions(strip_metadata=True), shared)
     return to_8_bits(pixels), None if extra.alpha is None else to_8_bits(extra.alpha)
-
-
-def write_image(pixels: Pixels, extra: ImageExtra, path: Path, options: ImageOptions = DEFAULTS) -> None:
-    """Encode H×W×3 uint8 or uint16, in the output's size or the network's, with what its source had beside its colours;
-    atomic.
-
-    Raises:
-        StylebatchError: the file cannot be written.
-    """
-    write_frames([resized(pixels, extra.size or pixels.shape[1::-1])], [extra], path, options)
-
-
-def write_frames(
-    frames: list[Pixels],
-    extras: list[ImageExtra],
-    path: Path,
-    options: ImageOptions,
-    put: Callable[[Path, Path], None] | None = None,
-) -> None:
-    """Encode the pixels of a photograph, or of all frames of an animation, in the output's size; atomic, as `atomic_write`.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    data = _encode(frames, extras, options)
-    with atomic_write(path, put) as file:
-        file.write(data)
-        if extras[0].times is not None:
-            file.flush()  # a later write would set the time again
-            with suppress(OSError):  # refused, or beyond what the file system can tell
-                os.utime(file.name, ns=extras[0].times)
 
 
 def open_image(path: Path) -> Image.Image:
@@ -386,56 +289,6 @@ def _webp_is_lossless(path: Path) -> bool:
             else:
                 file.seek(size + size % 2, os.SEEK_CUR)
     return False
-
-
-def _encode(frames: list[Pixels], extras: list[ImageExtra], options: ImageOptions) -> bytes:
-    extra = extras[0]
-    save = {**_SAVE_OPTIONS[extra.format], **extra.keep.get(extra.format, {})}
-    deep = len(frames) == 1 and frames[0].dtype == np.uint16 and extra.format in ("PNG", "TIFF")
-    encoded = _deep(frames[0], extra, save) if deep else _eight_bits_of(frames, extras, save, options)
-    if extra.format in ("PNG", "TIFF"):
-        return (into_png if extra.format == "PNG" else into_tiff)(encoded, extra.metadata, extra.profile)
-    return encoded
-
-
-def _deep(pixels: Pixels, extra: ImageExtra, save: dict[str, Any]) -> bytes:
-    pixels = from_srgb(pixels, extra.profile) if extra.profile and extra.convert_back else pixels
-    pixels = pixels if extra.alpha is None else np.dstack([pixels, extra.alpha])
-    if extra.format == "PNG":
-        return encode_png(pixels)
-    return encode_tiff(pixels, save["compression"], extra.metadata.exif.startswith(b"MM"))
-
-
-def _eight_bits_of(frames: list[Pixels], extras: list[ImageExtra], save: dict[str, Any], options: ImageOptions) -> bytes:
-    extra = extras[0]
-    if options.quality is not None and "quality" in save and "lossless" not in save:
-        save["quality"] = options.quality
-    if extra.format not in ("PNG", "TIFF"):
-        save |= as_saved(extra.metadata, extra.profile, extra.format)
-    pictures = [_picture(*frame) for frame in zip(frames, extras, strict=True)]
-    if len(pictures) > 1:
-        if any(picture.mode == "RGBA" for picture in pictures):
-            pictures = [picture.convert("RGBA") for picture in pictures]
-            save["disposal"] = 2 if extra.format == "GIF" else 0
-        save |= {"save_all": True, "append_images": pictures[1:], "duration": [round(e.duration) for e in extras]}
-        save |= {} if extra.loop is None else {"loop": extra.loop}
-    buffer = io.BytesIO()
-    pictures[0].save(buffer, format=extra.format, **save)
-    return buffer.getvalue()
-
-
-def _picture(pixels: Pixels, extra: ImageExtra) -> Image.Image:
-    """One frame in 8 bits and the colour space of its file."""
-    alpha = None if extra.alpha is None else to_8_bits(extra.alpha)
-    pixels = to_8_bits(pixels)
-    if alpha is not None and extra.format in _NO_ALPHA:
-        pixels = over_white(pixels, alpha)
-    if extra.convert_back and extra.profile is not None:
-        pixels = from_srgb(pixels, extra.profile)
-    picture = Image.fromarray(pixels)
-    if alpha is not None and extra.format not in _NO_ALPHA:
-        picture.putalpha(Image.fromarray(alpha))
-    return picture
 
 
 @contextmanager
