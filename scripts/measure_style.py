@@ -25,6 +25,7 @@ from trainer.content import find_photographs, load_photograph, load_style
 from trainer.grain import lattice_energy, mean_of_shifts
 from trainer.objective import Objective
 from trainer.stability import stability_error
+from trainer.terms import TOTAL
 from trainer.vgg import VGG16
 
 COLUMNS = ("photograph", "style", "content", "total", "shading", "of four", "stability")
@@ -51,7 +52,7 @@ def main(style: str, painting: Path, photos: Path, size: int, style_size: int, s
         before, after, of_four = (
             objective(each, target) for each in (photograph, pictures[-1], mean_of_shifts(network, photograph))
         )
-        losses = (before.style, after.style, after.content, after.total, after.shading, of_four.style)
+        losses = (before["style"], *(after[name] for name in ("style", "content", TOTAL, "shading")), of_four["style"])
         rows.append([*map(float, losses), stability_error(network, photograph)])
         show(path.name, rows[-1])
     show("mean", [sum(column) / len(rows) for column in zip(*rows, strict=True)])

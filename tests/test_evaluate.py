@@ -33,7 +33,7 @@ def test_optimisation_descends_inside_the_range_of_pixels(painting: Path, photos
     few, more = (gatys(objective, photograph, iterations) for iterations in (3, 12))
     assert few.shape == photograph.shape
     assert 0 <= more.min() < more.max() <= 1
-    totals = [float(objective(x, target).total) for x in (photograph, few, more)]
+    totals = [float(objective(x, target)["total"]) for x in (photograph, few, more)]
     assert totals[2] < totals[1] < totals[0]
 
 

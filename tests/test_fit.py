@@ -17,12 +17,13 @@ from stylebatch.styles import base_of, shipped_styles
 from stylebatch.styles import load_style as load_network
 from trainer.config import FitConfig
 from trainer.content import PACKAGED, load_middles, load_photograph, load_style
-from trainer.fit import bounded_features, fit
+from trainer.fit import fit
 from trainer.losses import content_loss, gram, spike_loss, style_loss, tv_loss
 from trainer.objective import Objective
 from trainer.report import to_image
 from trainer.run import COOLING, POWER
 from trainer.stability import stability_error
+from trainer.step import bounded_features
 from trainer.vgg import VGG16
 
 #: The style at the photograph's height, the photograph, the result, as `settings` makes them.
@@ -68,7 +69,7 @@ def test_what_it_leaves(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatc
     rows = losses(out / "paint_losses.csv")
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5] == [progress.step for progress in told if not progress.stage]
     assert [row["epoch"] for row in rows] == [1, 1, 2, 2, 3]
-    assert rows[-1]["total"] == pytest.approx(told[-1].total, rel=1e-4)
+    assert rows[-1]["total"] == pytest.approx(told[-1].losses["total"], rel=1e-4)
     relative = [row["total"] - (row["content"] + 5 * row["style"] + 1e-6 * row["tv"]) for row in rows]
     others = [80 * row["palette"] + 40 * row["shading"] + 6 * row["spikes"] + 2000 * row["lattice"] for row in rows]
     scales = [rest / other for rest, other in zip(relative, others, strict=True)]
@@ -265,7 +266,7 @@ def test_photographs_are_held_out(
     sample, _ = load_middles(sorted(content.iterdir()), 4, 32)
     objective = Objective(FitConfig(**settings), VGG16(), load_style(settings["style"], 0), sample)
     with torch.inference_mode():
-        total = objective(load_checkpoint(result.checkpoint).network()(held_out), objective.target(held_out)).total
+        total = objective(load_checkpoint(result.checkpoint).network()(held_out), objective.target(held_out))["total"]
     assert rows[-1]["validation"] == pytest.approx(float(total), rel=1e-3)
 
 

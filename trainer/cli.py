@@ -148,6 +148,7 @@ def _train(config: FitConfig, again: str = "the same command with --resume") -> 
     """Train, showing how far it is. Ends the program if it is interrupted, and says that `again` goes on."""
     from stylebatch.interrupt import catch_interrupts
     from trainer.fit import fit
+    from trainer.terms import SHOWN
 
     # What matplotlib has to say of fonts and its cache is nothing that a training can be changed by.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
@@ -167,9 +168,7 @@ def _train(config: FitConfig, again: str = "the same command with --resume") -> 
                 bar.initial = bar.n = bar.last_print_n = progress.step - 1
                 bar.start_t = bar.last_print_t = time.time()  # `reset` would show a bar of nothing
             bar.total = progress.steps
-            bar.set_postfix_str(
-                f"content {progress.content:.3g}, style {progress.style:.3g}, total {progress.total:.3g}", refresh=False
-            )
+            bar.set_postfix_str(", ".join(f"{name} {progress.losses[name]:.3g}" for name in SHOWN), refresh=False)
             bar.update(progress.step - bar.n)
 
         def note(line: str) -> None:

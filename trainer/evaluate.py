@@ -30,6 +30,7 @@ from trainer.losses import gram, style_loss
 from trainer.objective import Objective
 from trainer.report import save_sheet, to_image
 from trainer.stability import stability_error
+from trainer.terms import TOTAL
 from trainer.vgg import VGG16
 
 #: Layers whose Gram matrices no training looks at, and the layer whose self-similarity tells whether content was kept.
@@ -135,7 +136,7 @@ def evaluate(
         painted.append(stylized)
         rows.append([to_image(image) for image in pictures])
         progress(done + 1, len(paths))
-    how = {"long side": size, "style weight": objective.style_weight, "L-BFGS iterations": iterations}
+    how = {"long side": size, "style weight": objective.weights["style"], "L-BFGS iterations": iterations}
     return _write(name, how, scores, _grain(scores, painted), rows, out, replace if overwrite else create)
 
 
@@ -162,7 +163,7 @@ def gatys(objective: Objective, photograph: Tensor, iterations: int) -> Tensor:
         nonlocal best, lowest
         optimizer.zero_grad()
         picture = pixels.sigmoid()
-        total = objective(picture, target).total
+        total = objective(picture, target)[TOTAL]
         total.backward()  # type: ignore[no-untyped-call]
         if total.item() < lowest:
             best, lowest = picture.detach().clone(), total.item()
@@ -181,7 +182,7 @@ def self_similarity(features: Tensor) -> Tensor:
 
 def _cached_gatys(objective: Objective, photograph: Tensor, iterations: int, folder: Path, painting: StylePicture) -> Tensor:
     """By the content of the photograph and the painting, the weights and the number of iterations."""
-    weights = (objective.content_weight, objective.style_weight, objective.tv_weight, iterations)
+    weights = (*(objective.weights[name] for name in ("content", "style", "tv")), iterations)
     key = hashlib.sha256(
         photograph.numpy().tobytes() + painting.image.numpy().tobytes() + repr(weights).encode()
     ).hexdigest()
@@ -206,7 +207,7 @@ def _scores(
 ) -> Scores:
     target = objective.target(pictures[0])
     losses = [objective(picture, target) for picture in pictures]
-    content_, style, total = ([float(getattr(loss, key)) for loss in losses] for key in ("content", "style", "total"))
+    content_, style, total = ([float(loss[key]) for loss in losses] for key in ("content", "style", TOTAL))
     other = [float(style_loss(objective.vgg(picture, UNSEEN_LAYERS), unseen)) for picture in pictures]
     similar = [self_similarity(objective.vgg(picture, (SIMILARITY_LAYER,))[SIMILARITY_LAYER]) for picture in pictures[:2]]
     return Scores(
@@ -220,7 +221,7 @@ def _scores(
         total_score=_score(total),
         similarity=float((similar[0] - similar[1]).abs().mean()),
         stability=stability,
-        shifted_style=float(objective(mean_of_four, target).style),
+        shifted_style=float(objective(mean_of_four, target)["style"]),
     )
 
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from stylebatch.device import DTYPES, pick_device, pick_precision
 from stylebatch.errors import StylebatchError
 from stylebatch.fork import computes_here
-from stylebatch.transnet import ResBlock, TransNet
+from stylebatch.transnet import TransNet
 from trainer.config import FitConfig
 from trainer.content import (
     PACKAGED,
@@ -27,23 +26,20 @@ from trainer.content import (
     load_middles,
     load_style,
 )
-from trainer.grain import random_shift, shifted_pass
-from trainer.losses import lattice_loss, spike_loss
 from trainer.memory import check_memory, memory_errors_told
 from trainer.muon import Muon
 from trainer.objective import Objective
 from trainer.output import Output
 from trainer.run import Run, State
-from trainer.stability import Motion, with_noise
 from trainer.start import NEAREST, Start, find_start
+from trainer.step import paint
+from trainer.terms import LOSSES, TOTAL
 from trainer.vgg import VGG16
 
 #: Photographs that are kept from training to see what it does to others: so many, and at most this share of them.
 VALIDATION, VALIDATION_SHARE = 8, 1 / 4
 #: Steps between validations.
 VALIDATE_EVERY = 25
-#: The share of made-up frames without a camera's noise: a network that never sees an even sky leaves it unpainted.
-CLEAN = 0.5
 #: On divergence the rate is divided by this, so often at most.
 RATE_CUT, MAX_RATE_CUTS = 4.0, 8
 
@@ -56,14 +52,12 @@ OPTIMIZERS: dict[str, Callable[[nn.Module, float], torch.optim.Optimizer]] = {
 @dataclass(frozen=True)
 class Progress:
     """Told at the beginning of each stage before the first step, when `stage` says what is done and step is 0, and after
-    each step. Losses are unweighted; `total` is their weighted sum."""
+    each step. `losses` are by the names of `terms.LOSSES`, unweighted; "total" is their weighted sum."""
 
     step: int = 0
     steps: int = 0
     epoch: int = 0
-    content: float = math.nan
-    style: float = math.nan
-    total: float = math.nan
+    losses: Mapping[str, float] = field(default_factory=dict)
     stage: str = ""
 
 
@@ -217,56 +211,22 @@ def _train(
             images = batch.images.to(device, non_blocking=True, memory_format=layout).float() / 255
 
             with autocast:
-                # 5b. As a film would show them a frame later, with what the network made of the frame before. Deviation
-                # from the compound regulariser (arXiv 2003.09871): no gradient goes through the frame before, which
-                # saves a backward pass, and the next frame is the one that content and style are learned on.
-                frame = images
-                generator = torch.Generator().manual_seed((config.seed * 1_000_003 + state.step) % 2**63)
-                if config.stability_weight:
-                    motion = Motion.random(images, generator)
-                    with torch.no_grad():
-                        before = state.network(images)
-                    images = motion.warp(images)
-                    frame = with_noise(images, generator, CLEAN)
-
-                # 5c. Stylize; losses. In some steps they are those of the mean with what is made of the same frame elsewhere
-                # on the network's grid, without a gradient: paint that is tied to the grid is lost in it.
-                with bounded_features(state.network) as bounded:
-                    stylized = state.network(frame)
-                judged = stylized
-                if config.shift_every and (state.step + 1) % config.shift_every == 0:
-                    with torch.no_grad():
-                        elsewhere = shifted_pass(state.network, frame, *random_shift(generator))
-                    judged = (stylized + elsewhere) / 2
-                losses = objective(judged, objective.target(images))
-            spikes = spike_loss(bounded) if config.spike_weight else torch.zeros_like(losses.total)
-            lattice = lattice_loss(stylized)
-            stability = motion.difference(before, stylized) if config.stability_weight else torch.zeros_like(losses.total)
-            others = config.spike_weight * spikes + config.lattice_weight * lattice + config.stability_weight * stability
-            total = losses.total + objective.scale * others
+                # 5b. Stylize; losses.
+                painted = paint(state.network, images, config, state.step)
+                losses = objective(painted.judged, objective.target(painted.photographs))
+            losses = objective.with_step(losses, painted)
 
             # 5d. One step down.
             rate = config.learning_rate * run.rate(state) / RATE_CUT**state.rate_cuts
             for group in state.optimizer.param_groups:
                 group["lr"] = rate
             state.optimizer.zero_grad(set_to_none=True)
-            state.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+            state.scaler.scale(losses[TOTAL]).backward()  # type: ignore[no-untyped-call]
             state.scaler.step(state.optimizer)
             state.scaler.update()
 
             # 5e. Diverged: back to the last good state, at a lower rate.
-            each = (
-                losses.content,
-                losses.style,
-                losses.palette,
-                losses.shading,
-                losses.tv,
-                spikes,
-                lattice,
-                stability,
-                total,
-            )
-            values = torch.stack(each).tolist()
+            values = torch.stack([losses[name] for name in LOSSES]).tolist()
             if not math.isfinite(values[-1]):
                 _roll_back(state, good, message)
                 break
@@ -279,7 +239,7 @@ def _train(
                     validated = objective.mean_total(state.network, validation, validation_target)
                 run.judge(state, validated)
             state.history.append([state.step, run.epoch(state.step), *values, validated, rate])
-            progress(Progress(state.step, run.end(state), run.epoch(state.step), values[0], values[1], values[-1]))
+            progress(Progress(state.step, run.end(state), run.epoch(state.step), dict(zip(LOSSES, values, strict=True))))
 
             # 5g. Previews and checkpoints.
             ending, stopping = state.step == run.end(state), stop()
@@ -303,24 +263,6 @@ def _train(
     # 6. The style as one file.
     checkpoint = run.save(state)
     return FitResult(checkpoint, run.export(checkpoint), state.step, state.step, interrupted=False)
-
-
-@contextmanager
-def bounded_features(network: TransNet) -> Iterator[list[Tensor]]:
-    """Lists, in order of computation, what `spike_loss` is to bound: what the instance normalisations from the first
-    residual block on give, and the last convolution, of which the sigmoid makes pixels."""
-    features: list[Tensor] = []
-    first = next(index for index, layer in enumerate(network.layer) if isinstance(layer, ResBlock))
-    norms = [module for module in network.layer[first:].modules() if isinstance(module, nn.InstanceNorm2d)]
-    hooks = [
-        module.register_forward_hook(lambda _module, _input, output: features.append(output))
-        for module in (*norms, network.layer[-2])
-    ]
-    try:
-        yield features
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _is_finite(network: nn.Module) -> bool:

@@ -18,9 +18,10 @@ from stylebatch.manifest import digest_of, file_digest
 from trainer.config import IDENTITY, FitConfig, option_name
 from trainer.content import PACKAGED
 from trainer.report import COLUMNS, is_ours
+from trainer.terms import SHOWN
 
 #: What a training leaves beside its checkpoints, `{name}_{ending}`, and the pictures of each checkpoint.
-CURVES = ("content_loss.png", "style_loss.png", "total_loss.png")
+CURVES = tuple(f"{loss}_loss.png" for loss in SHOWN)
 PREVIEW, LOSSES_FILE = "preview.jpg", "losses.csv"
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from stylebatch.files import atomic_write
 from stylebatch.grid import side_by_side
+from trainer.terms import LOSSES, SHOWN
 
-LOSSES = ("content", "style", "palette", "shading", "tv", "spikes", "lattice", "stability", "total")
 COLUMNS = ("step", "epoch", *LOSSES, "validation", "learning_rate")
 #: In every picture that is written here.
 MARK = "stylebatch trainer"
@@ -32,11 +32,11 @@ def save_losses(history: Sequence[Sequence[float]], path: Path) -> None:
 
 
 def save_curves(history: Sequence[Sequence[float]], folder: Path, name: str) -> None:
-    """Write `{name}_{content,style,total}_loss.png`."""
+    """Write `{name}_{loss}_loss.png` of each loss in `SHOWN`."""
     from matplotlib.figure import Figure
 
     steps = [row[0] for row in history]
-    for loss in ("content", "style", "total"):
+    for loss in SHOWN:
         values = [row[COLUMNS.index(loss)] for row in history]
         figure = Figure(figsize=(6, 4), layout="constrained")
         axes = figure.subplots()

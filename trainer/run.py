@@ -19,8 +19,9 @@ from stylebatch.transnet import TransNet
 from trainer.config import FitConfig
 from trainer.objective import Objective
 from trainer.output import LOSSES_FILE, PREVIEW, Output, readable
-from trainer.report import COLUMNS, LOSSES, save_curves, save_fuse, save_losses
+from trainer.report import COLUMNS, save_curves, save_fuse, save_losses
 from trainer.start import Start
+from trainer.terms import LOSSES
 
 #: Seconds until the first preview, and between previews.
 PREVIEW_AFTER, PREVIEW_EVERY = 30.0, 60.0
@@ -163,7 +164,7 @@ class Run:
             "steps": self.steps,
             "epoch": epoch,
             "losses": {key: last[key] for key in LOSSES if key in last},
-            "style_weight": self.objective.style_weight,
+            "style_weight": self.objective.weights["style"],
             "init": self.start.name,
             **({"base": self.start.base} if self.start.base else {}),
             **self.output.origin,
