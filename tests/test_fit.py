@@ -21,7 +21,7 @@ from trainer.fit import fit
 from trainer.losses import content_loss, gram, spike_loss, style_loss, tv_loss
 from trainer.objective import Objective
 from trainer.report import to_image
-from trainer.run import COOLING, POWER
+from trainer.schedule import COOLING, POWER
 from trainer.stability import stability_error
 from trainer.step import bounded_features
 from trainer.vgg import VGG16
@@ -57,7 +57,7 @@ def losses(path: Path) -> list[dict[str, float]]:
 
 @pytest.mark.slow
 def test_what_it_leaves(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.run.PREVIEW_AFTER", math.inf)
+    monkeypatch.setattr("trainer.results.PREVIEW_AFTER", math.inf)
     told: list[Any] = []
     result = fit(FitConfig(**settings), progress=told.append)
     out = settings["out"]
@@ -86,7 +86,7 @@ def test_what_it_leaves(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatc
 
 
 def test_preview(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.run.PREVIEW_AFTER", 0.0)
+    monkeypatch.setattr("trainer.results.PREVIEW_AFTER", 0.0)
     told: list[str] = []
     fit(FitConfig(**settings), message=told.append)
     path = settings["out"] / "paint_preview.jpg"
@@ -183,7 +183,7 @@ def test_resume_of_nothing_starts_and_of_something_else_is_refused(settings: dic
     said: list[str] = []
     fit(FitConfig(**{**settings, "steps": 1, "resume": True}), message=said.append)
     assert "starting anew" in said[0]
-    with pytest.raises(StylebatchError, match=r"--style-weight 5\.0, not 7\.0"):
+    with pytest.raises(StylebatchError, match=r"style weight 5\.0, not 7\.0"):
         fit(FitConfig(**{**settings, "resume": True, "style_weight": 7.0}))
 
 
@@ -202,9 +202,9 @@ def test_another_width_starts_from_random_weights_or_its_own(settings: dict[str,
         assert narrow.network()(torch.rand(1, 3, 16, 24)).shape == (1, 3, 16, 24)
     again = {**settings, "out": tmp_path / "again", "steps": 1, "init": str(settings["out"] / "paint.safetensors")}
     assert load_checkpoint(fit(FitConfig(**{**again, "width": 8})).style).width == 8
-    with pytest.raises(StylebatchError, match="is a network of width 8; give --width 8, or a start of width 32"):
+    with pytest.raises(StylebatchError, match="is a network of width 8; give a width of 8, or a start of width 32"):
         fit(FitConfig(**{**again, "out": tmp_path / "other"}))
-    with pytest.raises(StylebatchError, match=r"--width 7: there is no base network of width 7, but of .*32; --init none"):
+    with pytest.raises(StylebatchError, match=r"there is no base network of width 7, but of .*32; init \"none\""):
         fit(FitConfig(**{**again, "out": tmp_path / "other", "width": 7, "init": "nearest"}))
 
 
@@ -240,7 +240,7 @@ def test_it_starts_from_the_nearest_network_and_remembers_it(settings: dict[str,
 def test_flat_validation_cools_down_and_stops(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """At a rate of nearly nothing no validation is better than the first: with one each 2 steps and a patience of 4, step 6
     is the last on the planned way."""
-    monkeypatch.setattr("trainer.fit.VALIDATE_EVERY", 2)
+    monkeypatch.setattr("trainer.schedule.VALIDATE_EVERY", 2)
     said: list[str] = []
     config = FitConfig(**{**settings, "steps": 40, "learning_rate": 1e-9, "patience": 4, "checkpoint_steps": 100})
     result = fit(config, message=said.append)
@@ -256,7 +256,7 @@ def test_photographs_are_held_out(
     settings: dict[str, Any], photos: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of four: three steps an epoch. Its loss is that of the network, computed here."""
-    monkeypatch.setattr("trainer.fit.VALIDATE_EVERY", 3)
+    monkeypatch.setattr("trainer.schedule.VALIDATE_EVERY", 3)
     content = photos(*(f"{i}.jpg" for i in range(4)), size=(40, 40), folder="four")
     result = fit(FitConfig(**{**settings, "content": content, "patience": 50, "steps": 3, "batch_size": 1}))
     rows = losses(settings["out"] / "paint_losses.csv")
@@ -346,7 +346,7 @@ def test_fp16_with_loss_scaling_on_cuda(settings: dict[str, Any]) -> None:
 def test_article_checkpoints_resume_nothing_of_ours(settings: dict[str, Any], checkpoint: Path) -> None:
     settings["out"].mkdir()
     save_pth(load_checkpoint(checkpoint), settings["out"] / "paint_trans_net_30.pth")
-    with pytest.raises(StylebatchError, match="--resume"):
+    with pytest.raises(StylebatchError, match="cannot be resumed"):
         fit(FitConfig(**{**settings, "resume": True}))
 
 

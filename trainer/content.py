@@ -27,6 +27,8 @@ PACKAGED = Path(__file__).parent / "photos"
 
 #: Long side of the photograph in previews and fuse pictures.
 PREVIEW_SIZE = 512
+#: Photographs that are kept from training to see what it does to others: so many, and at most this share of them.
+VALIDATION, VALIDATION_SHARE = 8, 1 / 4
 #: Style pictures of more pixels, museums' scans, are reduced while they are read, to so many times the size that is wanted.
 _SCAN, _REDUCED_TO = 50_000_000, 4
 
@@ -188,6 +190,44 @@ def load_middles(
     if not squares:
         raise StylebatchError(f"{photographs[0].parent}: every content photograph is broken")
     return torch.stack(list(squares.values())) / 255, list(squares)
+
+
+@dataclass(frozen=True, repr=False)
+class Photographs:
+    """What a training does with its photographs.
+
+    Attributes:
+        training: those that it learns from.
+        sample: N×3×S×S RGB in [0,1], from all of them, for the weights of the losses.
+        held_out: M×3×S×S, what validations judge: photographs kept from training, or the sample where none are.
+        shown: 1×3×H×W, the one that previews show.
+    """
+
+    training: list[Path]
+    sample: Tensor
+    held_out: Tensor
+    shown: Tensor
+
+
+def share_out(paths: list[Path], size: int, validate: bool, report: Callable[[str], None]) -> Photographs:
+    """Sample photographs as squares of `size` pixels, and keep some from training if there are to be validations.
+
+    Args:
+        report: told of each broken photograph, with the reason.
+
+    Raises:
+        StylebatchError: all of those that were tried are broken.
+    """
+    sample, _ = load_middles(paths, VALIDATION, size, report)
+    training, held_out = paths, sample
+    if count := min(VALIDATION, int(len(paths) * VALIDATION_SHARE)) if validate else 0:
+        held_out, kept = load_middles(paths, count, size, report)
+        training = [path for path in paths if path not in kept]
+        if first_readable(training) is None:
+            training = kept
+    shown = first_readable(training)
+    assert shown is not None  # of the sample, one was
+    return Photographs(training, sample, held_out, shown)
 
 
 def content_loader(

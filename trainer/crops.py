@@ -18,8 +18,8 @@ _SMALLEST_CROP = 0.5
 
 
 class Crops:
-    """(epoch, index) → an S×S×3 uint8 crop or None, and a line for each broken photograph on the way to it. Randomness comes
-    from (seed, epoch, index) alone, not from any process."""
+    """(epoch, index) → an S×S×3 uint8 crop, or None if all photographs are broken, and a line for each broken one that was
+    tried. Randomness comes from (seed, epoch, index) alone, not from any process."""
 
     def __init__(self, photographs: list[Path], size: int, augment: bool, seed: int) -> None:
         self.photographs = photographs
@@ -72,6 +72,6 @@ def open_rgb(path: Path, at_least: int = 0) -> Image.Image:
 
 
 def why_broken(path: Path) -> str:
-    """In the words that `stylebatch` has for a photograph that cannot be read."""
+    """Why a photograph cannot be read, as `stylebatch` words it."""
     outcome = ImageSource(path.parent, [path.name])[0]
     return outcome.reason if isinstance(outcome, Failure) else "cannot be read"

@@ -1,4 +1,4 @@
-"""Paint that is tied to the grid of the network's strides, not to the scene: what trainings see of it, and measures."""
+"""Paint that is tied to the grid of the network's strides, not to the scene: passes that show it, and a measure."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def palette_loss(images: Tensor, target: Tensor) -> Tensor:
 
 
 def shading(images: Tensor) -> Tensor:
-    """Where an image is light and where dark, in large: its luma, shrunk to a sixteenth, less the mean.
+    """Where an image is light and where dark, coarsely: its luma, shrunk to a sixteenth, less the mean.
 
     Args:
         images: N×3×H×W in [0,1].

@@ -1,4 +1,4 @@
-"""What a training takes of main memory or a GPU's, told before it is taken."""
+"""How much memory a training needs, compared with what is free before it begins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
-from stylebatch.device import Precision, free_memory
+from stylebatch.device import Precision, free_memory, shortage
 from stylebatch.errors import StylebatchError
 from trainer.config import FitConfig
 
@@ -36,7 +36,7 @@ def check_memory(config: FitConfig, painting: torch.Size, device: torch.device, 
         side = int(max(height, width) * math.sqrt(free / need) * 0.95)
         raise StylebatchError(
             f"{config.style}: to measure {width}×{height} px takes {_gb(need)}, {_gb(free)} are free; "
-            f"--style-size {side} fits"
+            f"a style size of {side} fits"
         )
     fixed, by_width = _STEP[precision]
     bytes_per_pixel = fixed + by_width * config.width
@@ -44,27 +44,23 @@ def check_memory(config: FitConfig, painting: torch.Size, device: torch.device, 
     if config.batch_size * config.crop_size**2 > pixels:
         need = bytes_per_pixel * config.batch_size * config.crop_size**2
         batch = int(pixels / config.crop_size**2)
-        fits = f"--batch-size {batch}" if batch else f"--batch-size 1 --crop-size {int(math.sqrt(pixels))}"
+        fits = f"a batch size of {batch}" if batch else f"a batch size of 1 with a crop size of {int(math.sqrt(pixels))}"
         raise StylebatchError(
-            f"--batch-size {config.batch_size} with --crop-size {config.crop_size}: a step takes {_gb(need)}, "
-            f"{_gb(free)} are free; {fits} fits"
+            f"batch size {config.batch_size} with crop size {config.crop_size}: a step takes {_gb(need)}, {_gb(free)} are "
+            f"free; {fits} fits"
         )
 
 
 @contextmanager
-def memory_errors_told() -> Iterator[None]:
-    """Within the block, memory that runs out all the same ends in one line.
-
-    Raises:
-        StylebatchError: it did.
-    """
+def memory_errors_explained() -> Iterator[None]:
+    """Within the block, an error of memory that runs out is a StylebatchError that says what to do."""
     try:
         yield
         return
-    except (MemoryError, RuntimeError) as error:  # torch has no narrower type for a CPU out of memory
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "alloc" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not shortage(error):
             raise
-    raise StylebatchError("out of memory; give a smaller --crop-size, --batch-size or --style-size")
+    raise StylebatchError("out of memory; give a smaller crop size, batch size or style size")
 
 
 def _free(device: torch.device) -> int | None:

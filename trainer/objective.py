@@ -12,7 +12,7 @@ from trainer.config import CONTENT_LAYER, STYLE_LAYERS, FitConfig
 from trainer.content import StylePicture
 from trainer.losses import gram, palette, shading, style_loss
 from trainer.step import Painted
-from trainer.terms import PICTURE_TERMS, STEP_TERMS, TERMS, TOTAL, Judged, Painting, Target, Term
+from trainer.terms import PICTURE_TERMS, STEP_TERMS, TERMS, TOTAL, Judged, Target, Term
 from trainer.vgg import VGG16
 
 _Seen = TypeVar("_Seen")
@@ -41,8 +41,8 @@ class Objective:
     def __init__(self, config: FitConfig, vgg: VGG16, style: StylePicture, photographs: Tensor) -> None:
         self.vgg = vgg
         with torch.no_grad():
-            grams = {layer: gram(each, style.opacity) for layer, each in vgg(style.image, STYLE_LAYERS).items()}
-            self.painting = Painting(grams, palette(style.image, style.opacity))
+            self.grams = {layer: gram(each, style.opacity) for layer, each in vgg(style.image, STYLE_LAYERS).items()}
+            self.palette = palette(style.image, style.opacity)
             samples = [self._unstylized(photograph[None]) for photograph in photographs]
         variance, unstylized = (sum(column) / len(samples) for column in zip(*samples, strict=True))
         self.scale: float = (config.content_weight or 1.0) * variance
@@ -58,7 +58,7 @@ class Objective:
         """The variance of the content features over the picture, and the style loss of the picture as it is."""
         features = self.vgg(photograph, {CONTENT_LAYER, *STYLE_LAYERS})
         variance = features[CONTENT_LAYER].var((2, 3), unbiased=False).mean()
-        return float(variance), float(style_loss(features, self.painting.grams))
+        return float(variance), float(style_loss(features, self.grams))
 
     @torch.no_grad()
     def target(self, photographs: Tensor) -> Target:
@@ -69,7 +69,7 @@ class Objective:
         """The picture terms of N×3×H×W stylized pictures in [0,1] of photographs with that target, unweighted scalars, and
         their weighted "total"."""
         features = self.vgg(stylized, {CONTENT_LAYER, *STYLE_LAYERS})
-        losses = self._losses(PICTURE_TERMS, Judged(stylized, features, target, self.painting))
+        losses = self._losses(PICTURE_TERMS, Judged(stylized, features, target, self.grams, self.palette))
         # Sums round: this order is that of all trainings so far.
         order = sorted(PICTURE_TERMS, key=lambda term: term.scaled)
         return {**losses, TOTAL: self._sum(order, losses)}

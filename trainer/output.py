@@ -1,4 +1,4 @@
-"""The folder that a training writes to: that it can, that no other does meanwhile, and whose files lie there."""
+"""The folder that a training writes to: whether it can, alone, and what earlier trainings left there."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from stylebatch.errors import OutputError, StylebatchError
 from stylebatch.images.decoding import open_image
 from stylebatch.locking import open_locked
 from stylebatch.manifest import digest_of, file_digest
-from trainer.config import IDENTITY, FitConfig, option_name
+from trainer.config import IDENTITY, FitConfig
 from trainer.content import PACKAGED
 from trainer.report import COLUMNS, is_ours
 from trainer.terms import SHOWN
 
-#: What a training leaves beside its checkpoints, `{name}_{ending}`, and the pictures of each checkpoint.
-CURVES = tuple(f"{loss}_loss.png" for loss in SHOWN)
+#: What a training leaves beside its checkpoints and their pictures, as `{name}_{ending}`.
 PREVIEW, LOSSES_FILE = "preview.jpg", "losses.csv"
+_BESIDE = (PREVIEW, LOSSES_FILE, *(f"{loss}_loss.png" for loss in SHOWN))
 
 
 def readable(name: str) -> str:
-    """A file's name as the text that headers and terminals take."""
+    """A file's name as text that headers and terminals can show."""
     name = os.fsencode(name).decode("utf-8", "replace")
     return "".join(character if character == "." or is_plain_name(character) else "\ufffd" for character in name)
 
@@ -74,7 +74,7 @@ class Output:
         lock = self.config.out / f".{self.name}.lock"
         descriptor = open_locked(lock)
         try:
-            coming = [self.path(end) for end in (f"trans_net_{self.last_epoch}.pth", PREVIEW, LOSSES_FILE, *CURVES)]
+            coming = map(self.path, (f"trans_net_{self.last_epoch}.pth", *_BESIDE))
             for path in (self.style, *coming, *self.checkpoints(), *self._numbered("fuse", "jpg")):
                 self._check_name(path)
             yield
@@ -92,7 +92,7 @@ class Output:
         except OSError as error:
             raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
         if not is_file:
-            raise OutputError(f"{path}: cannot be written: a folder has this name; remove it, or give another --out")
+            raise OutputError(f"{path}: cannot be written: a folder has this name; remove it, or give another output folder")
 
     def is_done(self) -> bool:
         """Whether this very training has come to its end here. To be asked before one that starts anew.
@@ -102,29 +102,24 @@ class Output:
         """
         saved = self.checkpoints()
         if not saved and not self.style.exists():
-            for path in (
-                self.path(PREVIEW),
-                self.path(LOSSES_FILE),
-                *map(self.path, CURVES),
-                *self._numbered("fuse", "jpg"),
-            ):
+            for path in (*map(self.path, _BESIDE), *self._numbered("fuse", "jpg")):
                 if path.exists() and not _is_of_a_training(path):
-                    raise StylebatchError(f"{path}: no training wrote it; --overwrite replaces it, another --out keeps it")
+                    raise StylebatchError(f"{path}: no training wrote it; overwrite it, or give another output folder")
             return False
-        told = ""
+        difference = ""
         with suppress(StylebatchError):
             before = load_checkpoint(self.style).metadata
-            told = self._difference({**before, "config": _parsed(before.get("config"))}, ("steps", "epochs"))
-            if not told:
+            difference = self._difference({**before, "config": _parsed(before.get("config"))}, ("steps", "epochs"))
+            if not difference:
                 return True
-        begun = f"; --resume goes on with what is there ({saved[-1].name})" if saved else ""
+        begun = f" resume it ({saved[-1].name})," if saved else ""
         raise StylebatchError(
-            f"{self.config.out}: has a training of {readable(self.name)} already{told}{begun}, --overwrite starts anew "
-            "in its place, another --out keeps both"
+            f"{self.config.out}: has a training of {readable(self.name)} already{difference};{begun} overwrite it, or give "
+            "another output folder"
         )
 
     def _difference(self, before: dict[str, Any], more: tuple[str, ...] = ()) -> str:
-        """What is another in a training's metadata, in words; empty if it is this one."""
+        """What differs in a training's metadata, in words; empty if it is this one."""
         if before.get("painting", self.origin["painting"]) != self.origin["painting"]:
             return ", of another painting"
         if more and before.get("photographs") != self.origin["photographs"]:
@@ -132,12 +127,15 @@ class Output:
         was, now = before.get("config"), self.origin["config"]
         was = was if isinstance(was, dict) else {}
         for name in (*IDENTITY, *more):
-            if name not in was or was[name] != now[name]:
-                return f", with {option_name(name)} {was.get(name)}, not {now[name]}"
+            words = name.replace("_", " ")
+            if name not in was:
+                return f", by another version, which had no {words}"
+            if was[name] != now[name]:
+                return f", with {words} {was[name]}, not {now[name]}"
         return ""
 
     def earlier(self, message: Callable[[str], None]) -> Checkpoint | None:
-        """The checkpoint of most steps, to go on from; None if there is none.
+        """The checkpoint with the most steps, to go on from; None if there is none.
 
         Raises:
             StylebatchError: it is of another training, or damaged.
@@ -146,19 +144,19 @@ class Output:
         if not saved:
             if self.style.exists():
                 raise StylebatchError(
-                    f"{self.style}: finished, and without a checkpoint to resume from; --overwrite starts anew in its place"
+                    f"{self.style}: finished, and without a checkpoint to resume; overwrite it to start anew"
                 )
             message(f"nothing to resume in {self.config.out}: starting anew")
             return None
         checkpoints = {path: load_checkpoint(path) for path in saved}
         for path, each in checkpoints.items():
             if type(each.training.get("step")) is not int:
-                raise StylebatchError(f"{path}: no training's state is in it, so --resume cannot go on; move it away")
+                raise StylebatchError(f"{path}: no training's state is in it, so it cannot be resumed; move it away")
         path, checkpoint = max(checkpoints.items(), key=lambda item: int(item[1].training["step"]))
-        if told := self._difference(checkpoint.metadata):
+        if difference := self._difference(checkpoint.metadata):
             raise StylebatchError(
-                f"{path}: is of a training{told.lstrip(',')}; give what that was given, or leave out --resume and give "
-                "--overwrite or another --out"
+                f"{path}: is of a training{difference.lstrip(',')}; give what that was given, overwrite it, or give another "
+                "output folder"
             )
         if checkpoint.metadata.get("photographs", self.origin["photographs"]) != self.origin["photographs"]:
             message("the photographs are not those that it began with: it will not end as if it had not been stopped")

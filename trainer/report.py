@@ -80,7 +80,7 @@ def _title(name: str) -> tuple[str, list[str]]:
     return "".join(codes.get(character, character) for character in shown), families
 
 
-def save_fuse(images: Sequence[Tensor], path: Path) -> None:
+def save_side_by_side(images: Sequence[Tensor], path: Path) -> None:
     """Write style, content and result side by side, at the height of the result.
 
     Args:

@@ -48,7 +48,7 @@ def find_start(config: FitConfig, loss: Callable[[TransNet], float]) -> Start:
     """The start that `config.init` asks for.
 
     "nearest" is the one of least loss among the base of the width and the shipped styles that come from it: a network that
-    paints already learns another painting sooner, and what was trained from the base leads straight back to it.
+    paints already learns another painting sooner, and all that come from one base can be mixed.
 
     Args:
         loss: of a network, against the painting to be learned.
@@ -65,14 +65,14 @@ def find_start(config: FitConfig, loss: Callable[[TransNet], float]) -> Start:
         checkpoint = load_checkpoint(path)
         if checkpoint.width != config.width:
             raise StylebatchError(
-                f"--init {config.init}: is a network of width {checkpoint.width}; give --width {checkpoint.width}, "
-                f"or a start of width {config.width}"
+                f"{config.init}: is a network of width {checkpoint.width}; give a width of {checkpoint.width}, or a start "
+                f"of width {config.width}"
             )
         return _start(path.stem, checkpoint)
     try:
         base = _start("base", load_checkpoint(base_of(config.width)))
     except StylebatchError as error:
-        raise StylebatchError(f"--width {config.width}: {error}; --init none starts from random weights") from None
+        raise StylebatchError(f'{error}; init "none" starts from random weights') from None
     if config.init == "base":
         return base
     styles = (_start(name, load_checkpoint(info.path)) for name, info in shipped_styles().items())

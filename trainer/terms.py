@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from torch import Tensor
 
@@ -31,25 +31,15 @@ class Target(NamedTuple):
     shading: Tensor
 
 
-class Painting(NamedTuple):
-    """What stylized pictures should have of the painting.
-
-    Attributes:
-        grams: style layer → 1×C×C.
-        palette: 1×16×P.
-    """
-
-    grams: dict[str, Tensor]
-    palette: Tensor
-
-
 class Judged(NamedTuple):
-    """N×3×H×W pictures in [0,1], their features by layer of the loss network, and what they are compared with."""
+    """N×3×H×W pictures in [0,1], their features by layer of the loss network, and what they are compared with: the target of
+    their photographs, the painting's Gram matrices by layer and its palette."""
 
     picture: Tensor
     features: dict[str, Tensor]
     target: Target
-    painting: Painting
+    grams: dict[str, Tensor]
+    palette: Tensor
 
 
 @dataclass(frozen=True)
@@ -61,6 +51,7 @@ class Term(Generic[_Seen]):
         weight: the field of `FitConfig` that it is multiplied by.
         about: what it compares or looks at.
         loss: a scalar, averaged over the batch.
+        scaled: whether the weight is relative to the content's scale (`Objective.scale`).
         costly: whether it is left out where its weight is 0, and told as 0.
     """
 
@@ -68,46 +59,34 @@ class Term(Generic[_Seen]):
     weight: str
     about: str
     loss: Callable[[_Seen], Tensor]
+    scaled: bool = False
     costly: bool = False
 
 
-@dataclass(frozen=True)
-class PictureTerm(Term[Judged]):
-    """Judges a picture, whoever made it: validations and Gatys' optimisation have it too. `scaled` is whether its weight is
-    relative to the content's scale (`Objective.scale`)."""
-
-    scaled: bool = False
-
-
-@dataclass(frozen=True)
-class StepTerm(Term[Painted]):
-    """Judges how the network came to its pictures in a step."""
-
-    scaled: ClassVar[bool] = True
-
-
-PICTURE_TERMS = (
-    PictureTerm("content", "content_weight", "features of the picture and of its photograph",
-                lambda seen: content_loss(seen.features[CONTENT_LAYER], seen.target.content)),
-    PictureTerm("style", "style_weight", "Gram matrices of features of the picture and of the painting",
-                lambda seen: style_loss(seen.features, seen.painting.grams)),
-    PictureTerm("palette", "palette_weight", "colours of the picture and of the painting",
-                lambda seen: palette_loss(seen.picture, seen.painting.palette), scaled=True, costly=True),
-    PictureTerm("shading", "shading_weight", "coarse light and dark of the picture and of its photograph",
-                lambda seen: shading_loss(seen.picture, seen.target.shading), scaled=True),
-    PictureTerm("tv", "tv_weight", "neighbouring pixels of the picture (total variation)",
-                lambda seen: tv_loss(seen.picture)),
+#: Of pictures, whoever made them: validations and Gatys' optimisation have them too.
+PICTURE_TERMS: tuple[Term[Judged], ...] = (
+    Term("content", "content_weight", "features of the picture and of its photograph",
+         lambda seen: content_loss(seen.features[CONTENT_LAYER], seen.target.content)),
+    Term("style", "style_weight", "Gram matrices of features of the picture and of the painting",
+         lambda seen: style_loss(seen.features, seen.grams)),
+    Term("palette", "palette_weight", "colours of the picture and of the painting",
+         lambda seen: palette_loss(seen.picture, seen.palette), scaled=True, costly=True),
+    Term("shading", "shading_weight", "coarse light and dark of the picture and of its photograph",
+         lambda seen: shading_loss(seen.picture, seen.target.shading), scaled=True),
+    Term("tv", "tv_weight", "neighbouring pixels of the picture (total variation)",
+         lambda seen: tv_loss(seen.picture)),
 )  # fmt: skip
-STEP_TERMS = (
-    StepTerm("spikes", "spike_weight", "normalised features and logits of the network, beyond ±4",
-             lambda painted: spike_loss(painted.bounded), costly=True),
-    StepTerm("lattice", "lattice_weight", "what repeats in the picture every 4 px",
-             lambda painted: lattice_loss(painted.stylized)),
-    StepTerm("stability", "stability_weight", "the pictures of two frames of a made-up motion",
-             lambda painted: painted.difference(), costly=True),
+#: Of how the network came to its pictures in a step. All of them are scaled.
+STEP_TERMS: tuple[Term[Painted], ...] = (
+    Term("spikes", "spike_weight", "normalised features and logits of the network, beyond ±4",
+         lambda painted: spike_loss(painted.bounded), scaled=True, costly=True),
+    Term("lattice", "lattice_weight", "what repeats in the picture every 4 px",
+         lambda painted: lattice_loss(painted.stylized), scaled=True),
+    Term("stability", "stability_weight", "the pictures of two frames of a made-up motion",
+         lambda painted: painted.difference(), scaled=True, costly=True),
 )  # fmt: skip
 
-TERMS: tuple[PictureTerm | StepTerm, ...] = (*PICTURE_TERMS, *STEP_TERMS)
+TERMS: tuple[Term[Any], ...] = (*PICTURE_TERMS, *STEP_TERMS)
 #: Their weighted sum.
 TOTAL = "total"
 #: What the CSV has of each step, in this order.
