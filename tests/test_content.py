@@ -147,7 +147,7 @@ def test_what_does_not_show_of_a_style_picture(tmp_path: Path) -> None:
     assert load_style(tmp_path / "opaque.png", 0).opacity is None
     whole.putalpha(2)
     whole.save(tmp_path / "nothing.png")
-    with pytest.raises(StylebatchError, match="too little of it shows"):
+    with pytest.raises(StylebatchError, match="too much of it is transparent"):
         load_style(tmp_path / "nothing.png", 0)
 
 

@@ -57,7 +57,7 @@ def losses(path: Path) -> list[dict[str, float]]:
 
 @pytest.mark.slow
 def test_what_it_leaves(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.results.PREVIEW_AFTER", math.inf)
+    monkeypatch.setattr("trainer.fit.PREVIEW_AFTER", math.inf)
     told: list[Any] = []
     result = fit(FitConfig(**settings), progress=told.append)
     out = settings["out"]
@@ -86,7 +86,7 @@ def test_what_it_leaves(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatc
 
 
 def test_preview(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.results.PREVIEW_AFTER", 0.0)
+    monkeypatch.setattr("trainer.fit.PREVIEW_AFTER", 0.0)
     told: list[str] = []
     fit(FitConfig(**settings), message=told.append)
     path = settings["out"] / "paint_preview.jpg"

@@ -20,6 +20,7 @@ from trainer.config import FitConfig
 from trainer.content import find_photographs
 from trainer.memory import check_memory, memory_errors_explained
 from trainer.output import Output, readable
+from trainer.state import State
 
 
 @pytest.fixture
@@ -133,6 +134,23 @@ def test_resuming_is_of_the_same_training(make: Callable[..., Output], weights: 
     for other, told in ((make(seed=1), "of another painting"), (make(style_weight=2.0), "with style weight")):
         with pytest.raises(StylebatchError, match=f"paint_trans_net_1.pth: is of a training {told}.*overwrite"):
             other.earlier(lambda _: None)
+
+
+def test_an_older_versions_checkpoint_is_said_to_be_one(
+    make: Callable[..., Output], weights: dict[str, torch.Tensor]
+) -> None:
+    """Before a loss was added, there was no weight of it, and no column."""
+    older = make()
+    del older.origin["config"]["lattice_weight"]
+    saved(older, 1, weights, step=5)
+    with pytest.raises(StylebatchError, match="by another version, which had no lattice weight"):
+        make().earlier(lambda _: None)
+    network = TransNet("reflect", 8)
+    state = State(network, torch.optim.AdamW(network.parameters()), torch.amp.GradScaler("cpu", enabled=False))
+    state.step, state.history = 1, [[1.0, 1.0, 0.5]]
+    training = state.snapshot()
+    with pytest.raises(StylebatchError, match="an older version wrote it, with other losses"):
+        state.resume(Checkpoint(training.pop("model"), {}, training), Path("out"))
 
 
 @pytest.mark.parametrize("step", [None, "many", 2.5])

@@ -128,7 +128,7 @@ IDENTITY = (
     "lattice_weight", "shift_every", "stability_weight", "vgg", "vgg_input", "padding_mode", "width", "init", "seed",
 )  # fmt: skip
 
-#: Named sets of choices. "article" is the training script of the article that TransNet comes from (docs/training.md names it), on
+#: Named sets of choices. "article" is the training script of the article that TransNet comes from (see docs/training.md), on
 #: the embedded loss network; `vgg="IMAGENET1K_V1"` adds its own, a 528 MB download.
 RECIPES: dict[str, dict[str, Any]] = {
     "article": {

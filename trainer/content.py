@@ -29,7 +29,7 @@ PACKAGED = Path(__file__).parent / "photos"
 PREVIEW_SIZE = 512
 #: Photographs that are kept from training to see what it does to others: so many, and at most this share of them.
 VALIDATION, VALIDATION_SHARE = 8, 1 / 4
-#: Style pictures of more pixels, museums' scans, are reduced while they are read, to so many times the size that is wanted.
+#: Style pictures of more pixels than this, scans, are reduced while they are read, to this many times the wanted size.
 _SCAN, _REDUCED_TO = 50_000_000, 4
 
 
@@ -51,8 +51,8 @@ class StylePicture:
     """What is to be learned.
 
     Attributes:
-        image: 1×3×H×W RGB in [0,1]; where nothing shows, the colours of what shows around it.
-        opacity: 1×1×H×W in [0,1], or None if all of it shows.
+        image: 1×3×H×W RGB in [0,1]; where it is transparent, the colours around.
+        opacity: 1×1×H×W in [0,1], or None if it is opaque everywhere.
     """
 
     image: Tensor
@@ -65,9 +65,9 @@ class StylePicture:
 def find_photographs(
     folder: Path, out: Path | None = None, check: Callable[[], None] = lambda: None
 ) -> tuple[list[Path], list[str]]:
-    """Every picture under `folder`, sorted, and a line for each file that is none. Links are followed, to each folder once.
+    """Every picture under `folder`, sorted, and a line for each other file. Links are followed, to each folder once.
 
-    Only headers are read: a file that breaks off later shows when it is decoded.
+    Only headers are read: that a file is truncated is noticed when it is decoded.
 
     Args:
         out: where a training writes: what lies there is no photograph, nor is what trainings have left elsewhere.
@@ -130,12 +130,12 @@ def load_style(path: Path, size: int) -> StylePicture:
         return StylePicture(image_)
     opacity = torch.from_numpy(resized(alpha, (width, height)))[None, None] / 255
     if opacity.sum() < MIN_STYLE_SIZE**2:
-        raise StylebatchError(f"{path}: too little of it shows for a style; the rest is transparent")
+        raise StylebatchError(f"{path}: too much of it is transparent for a style")
     return StylePicture(image_, opacity)
 
 
 def _scale_to(size: tuple[int, int], long_side: int) -> float:
-    """To a long side; but a scroll that is large enough is measured at the smallest size that its short side allows."""
+    """The factor to a long side; for a long, narrow picture, the one that leaves its short side as long as it must be."""
     scale = long_side / max(size)
     return max(scale, min(1.0, MIN_STYLE_SIZE / min(size)))
 

@@ -113,14 +113,9 @@ def evaluate(
         weight = None if trained is None else float(trained)
     except (TypeError, ValueError):
         raise StylebatchError(f"style {style}: the style weight in its metadata is {trained!r}, no number") from None
-    objective = Objective(
-        FitConfig(style=picture, style_weight=weight, palette_weight=0.0, shading_weight=0.0),
-        vgg,
-        painting,
-        load_middles(paths, len(paths), size)[0],
-    )
-    features = vgg(painting.image, UNSEEN_LAYERS)
-    unseen = {layer: gram(each, painting.opacity) for layer, each in features.items()}
+    config = FitConfig(style=picture, style_weight=weight, palette_weight=0.0, shading_weight=0.0)
+    objective = Objective(config, vgg, painting, load_middles(paths, len(paths), size)[0])
+    unseen = {layer: gram(each, painting.opacity) for layer, each in vgg(painting.image, UNSEEN_LAYERS).items()}
     rows, scores, painted = [], [], []
     for done, path in enumerate(paths):
         try:

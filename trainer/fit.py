@@ -24,7 +24,7 @@ from trainer.memory import check_memory, memory_errors_explained
 from trainer.muon import Muon
 from trainer.objective import Objective
 from trainer.output import Output
-from trainer.results import Results
+from trainer.results import PREVIEW_AFTER, Results
 from trainer.schedule import Schedule
 from trainer.start import NEAREST, Start, find_start
 from trainer.state import GoodStates, State
@@ -181,7 +181,8 @@ def _train(config: FitConfig, style: StylePicture, paths: list[Path], output: Ou
 
     base = {"base": start.base} if start.base else {}
     facts = {"padding_mode": config.padding_mode, "style_weight": objective.weights["style"], "init": start.name, **base}
-    results = Results(output, schedule, facts, pictures, caller.message, caller.began)
+    due = caller.began + PREVIEW_AFTER
+    results = Results(output, schedule, facts, pictures, caller.message, due, config.overwrite)
 
     # 6. Steps.
     load = partial(

@@ -13,8 +13,8 @@ from stylebatch.transnet import SIZE_MULTIPLE
 
 #: Four of the sixteen places on the grid, each row and each column once.
 FOUR_SHIFTS = ((0, 0), (1, 2), (2, 3), (3, 1))
-#: Side of the squares whose spectra are taken. Of the frequencies around a line of the grid, half of a side, so many are its
-#: own and so many are its neighbourhood.
+#: Side of the squares whose spectra are taken, in pixels; and how far from a frequency of the grid its own energy, its line
+#: and the surroundings that it is compared with reach.
 _TILE, _OWN, _LINE, _AROUND = 128, 1, 2, 6
 
 

@@ -12,11 +12,11 @@ from stylebatch.pixels import LUMA
 
 #: Colour axes along which palettes are compared: red, green, blue, and thirteen between them.
 _AXES = torch.cat([torch.eye(3), F.normalize(torch.randn(13, 3, generator=torch.Generator().manual_seed(0)), dim=1)])
-#: About so many pixels of a picture stand for its palette.
+#: About this many pixels of a picture are taken for its palette.
 _PALETTE_PIXELS = 8192
-#: Shrunk by so much, a picture shows no strokes of the brush any more, but light and dark.
+#: Shrunk by this factor, a picture shows light and dark but no brush strokes.
 _SHADING_SHRINK = 16
-#: The network's strides make a grid of so many pixels; windows of so many of its cells a side are looked at for it.
+#: Pixels a side of a cell of the grid that the network's strides make, and cells a side of the windows it is measured in.
 _CELL, _WINDOW = 4, 16
 #: Beyond this, a normalised feature (in standard deviations) or a logit counts as a spike.
 _SPIKE = 4.0
@@ -100,7 +100,7 @@ def palette(images: Tensor, opacity: Tensor | None = None) -> Tensor:
 
 def palette_loss(images: Tensor, target: Tensor) -> Tensor:
     """Sliced Wasserstein distance, squared, between the colours of two pictures (Bonneel et al. 2015; in a loss, Heitz et
-    al. 2021, arXiv 2006.07229). Gram matrices alone are as content with a few blinding patches.
+    al. 2021, arXiv 2006.07229). Gram matrices alone are satisfied by a few blinding patches.
 
     Args:
         images: N×3×H×W in [0,1].
@@ -132,8 +132,8 @@ def shading(images: Tensor) -> Tensor:
 
 
 def shading_loss(images: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference of `shading`: what Gram matrices and palette ask of every picture, an even sky could give in
-    patches that its photograph has no reason for. Strokes are finer, and free.
+    """Mean squared difference of `shading`. Gram matrices and palette ask every picture for the painting's darkest and
+    lightest, which an even sky would give in patches. Brush strokes are too fine to be seen here.
 
     Deviation: Li et al. (2017, arXiv 1707.01253) compare Laplacians of pooled pixels, for details; with means
     taken off instead, what is compared is the whole picture's light and dark.

@@ -172,7 +172,7 @@ class Output:
 
 
 def _parsed(config: Any) -> Any:
-    """A header holds text."""
+    """From the JSON of a safetensors header; None if it is not JSON."""
     try:
         return json.loads(config)
     except (TypeError, ValueError):
@@ -183,7 +183,7 @@ def _is_of_a_training(path: Path) -> bool:
     try:
         if path.suffix == ".csv":
             with path.open() as file:
-                return file.readline().strip() == ",".join(COLUMNS)
+                return file.readline().startswith(",".join(COLUMNS[:2]))  # versions differ in the others
         with open_image(path) as image:
             return is_ours(image)
     except Exception:  # no picture, so none of ours

@@ -15,7 +15,7 @@ from stylebatch.grid import side_by_side
 from trainer.terms import LOSSES, SHOWN
 
 COLUMNS = ("step", "epoch", *LOSSES, "validation", "learning_rate")
-#: In every picture that is written here.
+#: Written into every picture, to recognise it by.
 MARK = "stylebatch trainer"
 #: matplotlib's own font, which it always has; characters of a curve's title.
 _FONT, _LONGEST_TITLE = "DejaVu Sans", 40
@@ -43,7 +43,7 @@ def save_curves(history: Sequence[Sequence[float]], folder: Path, name: str) -> 
         axes.plot(steps, values, linewidth=0.8)
         axes.set(xlabel="step", ylabel=loss, yscale="log")
         title, fonts = _title(name)
-        # Two dollar signs in a name are no mathematics.
+        # Between two dollar signs in a name there is no mathematics.
         axes.set_title(f"{title}: {loss} loss", family=fonts, parse_math=False)
         axes.grid(alpha=0.3)
         buffer = io.BytesIO()
@@ -91,7 +91,7 @@ def save_side_by_side(images: Sequence[Tensor], path: Path) -> None:
 
 
 def save_sheet(sheet: Image.Image, path: Path, put: Callable[[Path, Path], None] | None = None) -> None:
-    """Write a JPEG that says whose it is, as `atomic_write`."""
+    """Write a JPEG with our mark, as `atomic_write`."""
     buffer = io.BytesIO()
     sheet.save(buffer, format="JPEG", quality=92, comment=MARK)
     with atomic_write(path, put) as file:

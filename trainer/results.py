@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +23,24 @@ from trainer.terms import LOSSES
 PREVIEW_AFTER, PREVIEW_EVERY = 30.0, 60.0
 
 
+@dataclass
 class Results:
     """Of one training.
 
-    Args:
+    Attributes:
         facts: metadata of checkpoints that no step changes.
         pictures: what a network is shown by: the painting, a photograph, the photograph stylized, 1×3×H×W in [0,1] each.
-        began: when the training did, by `time.monotonic`.
+        next_preview: when it is due, by `time.monotonic`.
+        replacing: whether the first checkpoint takes the place of an earlier training.
     """
 
-    def __init__(
-        self,
-        output: Output,
-        schedule: Schedule,
-        facts: dict[str, Any],
-        pictures: Callable[[TransNet], Sequence[Tensor]],
-        message: Callable[[str], None],
-        began: float,
-    ) -> None:
-        self.output = output
-        self.schedule = schedule
-        self.facts = facts
-        self.pictures = pictures
-        self.message = message
-        self._next_preview = began + PREVIEW_AFTER
-        self._replacing = output.config.overwrite
+    output: Output
+    schedule: Schedule
+    facts: dict[str, Any]
+    pictures: Callable[[TransNet], Sequence[Tensor]]
+    message: Callable[[str], None]
+    next_preview: float
+    replacing: bool
 
     def save(self, state: State) -> Path:
         """Checkpoint, picture, curves and numbers. A checkpoint carries the number of the epoch that it lies in."""
@@ -65,9 +59,9 @@ class Results:
         }
         path = self.output.path(f"trans_net_{epoch}.pth")
         save_pth(Checkpoint(training.pop("model"), metadata, training), path)
-        if self._replacing:
+        if self.replacing:
             self.output.remove_others(path)
-            self._replacing = False
+            self.replacing = False
         save_losses(state.history, self.output.path(LOSSES_FILE))
         save_curves(state.history, path.parent, self.output.name)
         self._show(state.network, self.output.path(f"fuse_{epoch}.jpg"))
@@ -80,12 +74,12 @@ class Results:
         return self.output.style
 
     def preview_when_due(self, network: TransNet) -> None:
-        if time.monotonic() >= self._next_preview:
+        if time.monotonic() >= self.next_preview:
             path = self.output.path(PREVIEW)
             if not path.exists():
                 self.message(f"preview: {path}, renewed every minute")
             self._show(network, path)
-            self._next_preview = time.monotonic() + PREVIEW_EVERY
+            self.next_preview = time.monotonic() + PREVIEW_EVERY
 
     def _show(self, network: TransNet, path: Path) -> None:
         with torch.inference_mode():

@@ -57,7 +57,7 @@ class Motion:
 
 
 def with_noise(images: Tensor, generator: torch.Generator, clean: float = 0.0) -> Tensor:
-    """N×3×H×W in [0,1] with the noise of a camera, but for a share `clean` of them."""
+    """N×3×H×W in [0,1] with the noise of a camera, except for a share `clean` of them."""
     level = NOISE * (torch.rand(len(images), 1, 1, 1, generator=generator) >= clean) if clean else NOISE
     noise = torch.randn(images.shape, generator=generator) * level
     return (images + noise.to(images.device)).clamp(0, 1)

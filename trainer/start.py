@@ -14,7 +14,7 @@ from stylebatch.styles import base_of, find_style, shipped_styles
 from stylebatch.transnet import TransNet, width_of
 from trainer.config import FitConfig
 
-#: The start that is chosen by the painting.
+#: The `init` that chooses by the painting.
 NEAREST = "nearest"
 
 
