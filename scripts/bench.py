@@ -313,7 +313,7 @@ def main() -> None:
     parser.add_argument("--measure", nargs=3, metavar=("JOB", "WAY", "WORK"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        from stylebatch.console.command import keep_freed_memory
+        from stylebatch.system import keep_freed_memory
 
         job, way, work = options.measure
         if way not in ("article", "onnx"):

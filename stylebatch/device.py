@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
-from contextlib import suppress
 from typing import Literal
 
 import torch
@@ -74,11 +71,6 @@ def pick_precision(name: str, device: torch.device) -> Precision:
     return name
 
 
-def cores() -> int:
-    """Cores that this process may use, which containers and schedulers limit."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def shortage(error: Exception) -> str:
     """What to say of an error that means that memory is short, the device's or the machine's, which each runtime puts in its
     own way; empty for any other."""
@@ -87,25 +79,6 @@ def shortage(error: Exception) -> str:
     if isinstance(error, MemoryError) or _SHORT_OF_MEMORY.search(str(error)):
         return "not enough memory; use --size"
     return ""
-
-
-def free_memory() -> int | None:
-    """Bytes of main memory that this process could still fill, what it keeps for itself included; None if unknown."""
-    try:
-        status = {line.split()[0]: int(line.split()[1]) * 1024 for line in _lines("/proc/meminfo")}
-        pages_of_ours = int(next(_lines("/proc/self/statm")).split()[1])
-    except (OSError, StopIteration):
-        return None
-    ours = pages_of_ours * os.sysconf("SC_PAGE_SIZE")
-    free = status["MemAvailable:"] + ours
-    with suppress(OSError, ValueError, StopIteration):  # a container's own limit
-        free = min(free, int(next(_lines("/sys/fs/cgroup/memory.max"))))
-    return free
-
-
-def _lines(path: str) -> Iterator[str]:
-    with open(path) as file:
-        yield from file
 
 
 def half_in_hardware(device: torch.device) -> Precision | None:

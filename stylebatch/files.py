@@ -1,4 +1,4 @@
-"""Files: what may be read, and outputs, which have the old content or a complete new one, whatever happens."""
+"""Which files can be read, and how outputs are written: a path has its old file or a complete new one, whatever happens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import stat
-import sys
 import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from functools import partial, reduce
 from pathlib import Path
 from typing import BinaryIO
 
+from stylebatch import system
 from stylebatch.errors import OutputError
 
 TEMP_PREFIX = ".stylebatch-"
@@ -22,28 +22,28 @@ _KINDS = (
     (stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "FIFO"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"),
     (stat.S_ISBLK, "device"),
 )  # fmt: skip
-#: A letter that may be written in two ways.
+#: One accented letter, in the two ways in which a file system may keep it.
 _COMPOSED, _DECOMPOSED = "\u00e9", "e\u0301"
 _TEMP_ENDING = ".tmp"
 _TEMPORARY = re.compile(f"{re.escape(TEMP_PREFIX)}[a-z0-9_]{{8}}({_COMPOSED}|{_DECOMPOSED})?{re.escape(_TEMP_ENDING)}")
-#: What is said of a disk that is full or broken.
+#: Errors of a disk that is full or broken.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-#: What file systems say that have no hard links.
+#: Errors of file systems without hard links.
 _NO_LINKS = (errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
-#: What those say that cannot be asked to write at once, some network and FUSE file systems.
+#: Errors of file systems that cannot sync, such as some network and FUSE ones.
 _NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 def irregularity(mode: int) -> str:
-    """What a file's mode says against reading it; empty for a regular file."""
+    """Why something of this mode cannot be read as a file; empty for a regular file."""
     return next((f"is a {kind}, not a file" for test, kind in _KINDS if test(mode)), "")
 
 
 def check_name(path: Path) -> None:
-    """Whether a file can be called so: before the work, not after it.
+    """Check, before any work is done, that the file system takes the names in an output's path.
 
     Raises:
-        OutputError: the file system takes no such name.
+        OutputError: one is too long.
     """
     folder = Path()
     for name in path.parts:
@@ -73,9 +73,9 @@ def atomic_write(path: Path, put: Callable[[Path, Path], None] | None = None) ->
             yield file
             file.flush()
             sync(file.fileno())
-            if os.name == "posix":  # while it is locked
+            if system.REPLACES_OPEN_FILES:  # while it is locked
                 (put or replace)(Path(temp), path)
-        if os.name != "posix":
+        if not system.REPLACES_OPEN_FILES:
             (put or replace)(Path(temp), path)
         temp = None
     except OSError as error:
@@ -88,29 +88,30 @@ def atomic_write(path: Path, put: Callable[[Path, Path], None] | None = None) ->
 
 
 def _temporary(folder: Path, letter: str = "") -> tuple[int, str]:
-    """A new file that `remove_temporaries` leaves alone while its descriptor is open. Its name is short whatever the final
-    one is: names up to the file system's limit work."""
+    """A new file, with its descriptor: while that is open, `remove_temporaries` leaves the file alone. Its name is short, so
+    that the final one can be as long as the file system allows."""
     while True:
         descriptor, temp = tempfile.mkstemp(letter + _TEMP_ENDING, TEMP_PREFIX, folder)
         with suppress(OSError):  # a file system without locks
-            _lock(descriptor)
+            system.lock(descriptor, wait=True)
         if os.path.lexists(temp):
             return descriptor, temp
         os.close(descriptor)  # removed before it was locked
 
 
 def remove_temporaries(root: Path) -> None:
-    """Remove, anywhere under `root`, what killed processes left of files that they were writing."""
+    """Remove the temporary files that killed processes have left anywhere under `root`."""
     for folder, _, names in os.walk(root):
         for name in filter(_TEMPORARY.fullmatch, names):
-            with suppress(OSError, OutputError):  # it is being written, or no file of ours
+            with suppress(OSError, OutputError):  # it is being written, or is no file of this program
                 _remove_unlocked(Path(folder, name))
 
 
 def _remove_unlocked(path: Path) -> None:
     descriptor = open_own(path, os.O_RDWR)
     try:
-        _lock(descriptor, wait=False)
+        if not system.lock(descriptor):
+            return
         with suppress(PermissionError):  # Windows removes nothing that is open
             path.unlink()
     finally:
@@ -119,33 +120,32 @@ def _remove_unlocked(path: Path) -> None:
 
 
 def open_own(path: Path, flags: int) -> int:
-    """`os.open` of a file where only one of ours belongs: no link is followed, no FIFO or device opened.
+    """`os.open` of a file that only this program writes. Links are not followed, FIFOs and devices are not opened.
 
     Raises:
         OSError: as `os.open`.
-        OutputError: it is none.
+        OutputError: it is a link or no regular file.
     """
-    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     if not path.is_symlink():
-        descriptor = os.open(path, flags, 0o666)
+        descriptor = os.open(path, flags | system.PLAIN_FILE, 0o666)
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             return descriptor
         os.close(descriptor)
-    raise OutputError(f"{path}: is a link or no plain file, and so not written by this program; remove it")
+    raise OutputError(f"{path}: is a link or no regular file, so this program did not write it; remove it")
 
 
 def own_folder(path: Path) -> None:
-    """Make a folder where only one of ours belongs, if it is missing.
+    """Make a folder that only this program uses, if it is missing.
 
     Raises:
-        OutputError: something else has its name, or it cannot be made.
+        OutputError: it is a link or a file, or it cannot be made.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(path, error) from error
     if path.is_symlink():
-        raise OutputError(f"{path}: is a link, and so not made by this program; remove it")
+        raise OutputError(f"{path}: is a link, so this program did not make it; remove it")
 
 
 def publish(temp: Path, path: Path, put: Callable[[Path, Path], None] | None = None) -> None:
@@ -158,7 +158,7 @@ def publish(temp: Path, path: Path, put: Callable[[Path, Path], None] | None = N
         OutputError: it cannot be done.
     """
     try:
-        with temp.open("rb") as file:
+        with temp.open("r+b") as file:  # Windows syncs nothing that is open for reading alone
             sync(file.fileno())
         (put or replace)(temp, path)
     except OSError as error:
@@ -166,31 +166,23 @@ def publish(temp: Path, path: Path, put: Callable[[Path, Path], None] | None = N
 
 
 def write_error(path: Path, error: OSError) -> OutputError:
-    """In words what the system says against writing `path`."""
+    """The error that says why `path` cannot be written."""
     fatal = error.errno in (*_DISK, errno.EROFS)
     return OutputError(f"{path}: cannot be written: {error.strerror or error}", fatal=fatal)
 
 
-def _lock(descriptor: int, *, wait: bool = True) -> None:
-    """Lock an open file, for as long as it is open in any process. Raises BlockingIOError, or OSError without locks."""
-    if sys.platform != "win32":
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-
-
 def replace(temp: Path, path: Path) -> None:
-    """Give a complete file its final name, durably, whatever has it."""
+    """Give a complete file its final name, durably. A file that has the name is replaced."""
     _give_usual_mode(temp)
     temp.replace(path)
     _sync_folder(path.parent)
 
 
 def create(temp: Path, path: Path) -> None:
-    """Give a complete file its final name, durably, unless something has it.
+    """Give a complete file its final name, durably, unless something has that name.
 
     Raises:
-        OutputError: something has.
+        OutputError: something has it.
     """
     _give_usual_mode(temp)
     try:
@@ -209,12 +201,13 @@ def create(temp: Path, path: Path) -> None:
 
 
 def taken(path: Path) -> OutputError:
-    """That something has an output's name."""
+    """The error for an output whose name something has already."""
     return OutputError(f"{path}: is there already; --overwrite replaces it")
 
 
 def name_folding(folder: Path) -> Callable[[str], str]:
-    """Makes one of names that lead to one file in `folder`, where letter case or how letters are composed may not count."""
+    """A function that gives the same text for all names of one file in `folder`: its file system may ignore letter case, and
+    how accented letters are composed."""
     changes: list[Callable[[str], str]] = []
     with suppress(OSError, ValueError):
         descriptor, temp = _temporary(folder, _COMPOSED)
@@ -224,21 +217,21 @@ def name_folding(folder: Path) -> Callable[[str], str]:
             if os.path.lexists(Path(temp).with_name(Path(temp).name.upper().replace(_COMPOSED.upper(), _COMPOSED))):
                 changes.append(str.casefold)
         finally:
-            Path(temp).unlink(missing_ok=True)
             os.close(descriptor)
+            Path(temp).unlink(missing_ok=True)
     return lambda name: reduce(lambda folded, change: change(folded), changes, name)
 
 
 def is_folder(path: Path | str) -> bool:
-    """Whether a path stands for a folder: it is one, or is called like one and nothing is there."""
+    """Whether a path means a folder: it is one, or nothing is there and it ends with a slash or has no extension."""
     if os.path.lexists(path):
         return Path(path).is_dir()
     return str(path).endswith(("/", os.sep)) or not Path(path).suffix
 
 
 def identity(path: Path) -> tuple[int, int | str] | None:
-    """What tells a file or folder from all others, by whatever name: its number, or its path where the file system has no
-    numbers. None if nothing is there."""
+    """What identifies a file or folder under any of its names: device and number, or device and real path where the file
+    system has no numbers. None if nothing is there."""
     try:
         status = path.stat()
     except OSError:
@@ -247,19 +240,19 @@ def identity(path: Path) -> tuple[int, int | str] | None:
 
 
 def is_within(path: Path, folder: Path) -> bool:
-    """Whether `path`, which need not be there, is `folder` or lies anywhere in it, by whatever names."""
+    """Whether `path`, which need not exist, is `folder` or lies anywhere in it, under any of their names."""
     own = identity(folder)
     return own is not None and own in identities_above(path)
 
 
 def identities_above(path: Path) -> set[tuple[int, int | str]]:
-    """Of `path`, which need not be there, and all folders that it lies in."""
+    """The identities of `path`, which need not exist, and of all folders that it lies in."""
     real = Path(os.path.realpath(path))
     return {each for each in map(identity, (real, *real.parents)) if each}
 
 
 def sync(descriptor: int) -> None:
-    """Have what was written on the disk, where the file system can be asked for that.
+    """Have the file's data written to the disk, if the file system can do that.
 
     Raises:
         OSError: the disk is full or broken.
@@ -272,33 +265,19 @@ def sync(descriptor: int) -> None:
 
 
 def _give_usual_mode(temp: Path) -> None:
-    """That of files that are not temporary. File systems without modes (SMB, exFAT, some of FUSE) refuse."""
+    """Give a file the mode that new files have. File systems without modes (SMB, exFAT, some of FUSE) refuse."""
     with suppress(OSError):
-        temp.chmod(0o666 & ~_umask())
-
-
-def _umask() -> int:
-    """The process's umask, read without changing it where the system tells."""
-    try:
-        with open("/proc/self/status") as status:
-            return next(int(line.split()[1], 8) for line in status if line.startswith("Umask:"))
-    except (OSError, StopIteration):
-        return 0o022
+        temp.chmod(0o666 & ~system.umask())
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, where the system lets folders be opened for that. Windows needs no such call.
+    """Make a rename survive a power cut, if the system can do that.
 
     Raises:
         OSError: the disk is full or broken.
     """
-    if os.name == "posix":
-        try:
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            if error.errno in _DISK:
-                raise
+    try:
+        system.sync_folder(folder)
+    except OSError as error:
+        if error.errno in _DISK:
+            raise

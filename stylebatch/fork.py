@@ -1,4 +1,4 @@
-"""Forked processes. A fork has none of the threads that runtimes have started, and would wait for them for ever."""
+"""Forked processes. A fork lacks the threads that runtimes have started, and would wait for them for ever."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def computes_here() -> bool:
 
 
 class Elsewhere:
-    """A process of its own for each fork, which does what the fork cannot.
+    """For each fork, a new process that computes for it.
 
     Args:
-        source: what is asked there.
+        source: what answers questions in that process.
     """
 
     def __init__(self, source: Decodes[Any, Any]) -> None:

@@ -1,9 +1,8 @@
-"""What belongs to a whole process, and so to the program that uses this library: changed by one thread at a time and put
-back."""
+"""Settings of the whole process, which belong to the program that uses this library: one thread at a time changes them, and
+puts them back."""
 
 from __future__ import annotations
 
-import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -11,9 +10,10 @@ from contextlib import contextmanager
 
 from PIL import Image, ImageFile, PngImagePlugin
 
-#: Threads that took turns in the middle would put back what another had found.
+from stylebatch.system import after_fork
+
 _alone = threading.RLock()
-#: Text and profiles of sound PNGs reach megabytes: editing histories, workflows, printers. Pillow would call them broken.
+#: Bytes. Intact PNGs have megabytes of text or profile (editing histories, workflows, printers), which Pillow refuses.
 _PNG_TEXT = 1 << 26
 
 
@@ -22,24 +22,31 @@ def _renew() -> None:
     _alone = threading.RLock()
 
 
-if hasattr(os, "register_at_fork"):  # a fork lacks the thread that would release it
-    os.register_at_fork(after_in_child=_renew)
+after_fork(_renew)  # a fork lacks the thread that would release the lock
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within the block, no other thread of this library changes settings: it would put back what this one has set."""
+    with _alone:
+        yield
 
 
 @contextmanager
 def warnings_ignored() -> Iterator[None]:
-    with _alone, warnings.catch_warnings():
+    """Within the block, Python's warnings are ignored."""
+    with alone(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 @contextmanager
 def pillow_guards(most_pixels: int | None, *, allow_truncated: bool = False) -> Iterator[None]:
-    """Pillow with guards that suit photographs, and without its warnings: results and failures tell the same.
+    """Within the block, Pillow has limits that suit photographs, and gives no warnings: results and failures say the same.
 
     Args:
-        most_pixels: larger pictures and frames raise `Image.DecompressionBombError`; None for none.
-        allow_truncated: whether, in this thread, to take what there is of files that break off.
+        most_pixels: larger pictures and frames raise `Image.DecompressionBombError`; None for no limit.
+        allow_truncated: whether files that end too early are read, in this thread, as far as they go.
     """
     with warnings_ignored():
         before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
@@ -56,7 +63,7 @@ def pillow_guards(most_pixels: int | None, *, allow_truncated: bool = False) -> 
 
 
 class _ForThisThread:
-    """True or false in the thread that makes it; in others, what it was for them."""
+    """One truth value in the thread that makes it, another in all others."""
 
     def __init__(self, here: bool, others: bool) -> None:
         self._thread = threading.get_ident()

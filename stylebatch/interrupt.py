@@ -1,5 +1,5 @@
-"""Ctrl-C, SIGTERM and a closed terminal: the first asks to finish what is in flight, and lets it, for a moment; a second one
-stops at once."""
+"""Ctrl-C, SIGTERM and a closed terminal. The first signal asks the program to finish what is in flight, for which it has a
+moment; the second one stops it at once."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TypeVar
 
-#: Those that mean more when they come twice, and the one of a closed terminal, which often comes twice by itself.
+from stylebatch.system import HANGUP
+
+#: Signals that stop the program at once when they come twice. A closed terminal's often comes twice by itself.
 _URGENT = (signal.SIGINT, signal.SIGTERM)
-_HANGUP = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
-
-
-#: Seconds that what is in flight has to end in.
+#: Seconds that what is in flight has to finish.
 GRACE = 1.5
-#: How often a waiting program looks whether it is to stop.
+#: Seconds after which a waiting program looks again whether it is to stop.
 POLL = 0.1
 
 _Result = TypeVar("_Result")
@@ -32,7 +31,7 @@ class Interrupt:
 
     Attributes:
         signal: its number, 0 if none came.
-        left_behind: a job did not end when it was asked to. It still waits for a disk, a device or a decoder, or computes.
+        left_behind: a job did not end in time, and still runs: it waits for a disk, a device or a decoder, or computes.
     """
 
     signal = 0
@@ -47,8 +46,8 @@ class Interrupt:
         return 128 + self.signal
 
     def wait_for(self, job: Callable[[], _Result]) -> _Result | None:
-        """Do a job in a thread of its own, so that signals are heard whatever it is at. None if it is left behind: `GRACE`
-        seconds after the first signal, or at the second."""
+        """Do a job in a thread of its own, so that it delays no signal. None if it is left behind, `GRACE` seconds after the
+        first signal or at the second."""
         outcome: Future[_Result] = Future()
 
         def work() -> None:
@@ -70,9 +69,9 @@ class Interrupt:
 
 @contextmanager
 def catch_interrupts() -> Iterator[Interrupt]:
-    """Within the block signals only raise the flag; a second one raises KeyboardInterrupt. For the main thread."""
+    """Within the block the first signal is only noted, and the second one raises KeyboardInterrupt. For the main thread."""
     interrupt = Interrupt()
-    # Two signals during one long computation call Python's handler once. The wake-up socket has a byte for each.
+    # Python's handler is called once for two signals during one long computation. The wake-up socket gets a byte for each.
     arrived, wake_up = socket.socketpair()
     arrived.setblocking(False)
     wake_up.setblocking(False)
@@ -86,7 +85,7 @@ def catch_interrupts() -> Iterator[Interrupt]:
         if count > 1:
             raise KeyboardInterrupt
 
-    numbers = [*_URGENT, *(number for number in _HANGUP if signal.getsignal(number) != signal.SIG_IGN)]  # nohup ignores it
+    numbers = [*_URGENT, *(number for number in HANGUP if signal.getsignal(number) != signal.SIG_IGN)]  # nohup ignores it
     previous = {number: signal.signal(number, handle) for number in numbers}
     descriptor = signal.set_wakeup_fd(wake_up.fileno(), warn_on_full_buffer=False)
     try:

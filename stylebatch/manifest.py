@@ -21,8 +21,8 @@ from types import TracebackType
 from typing import Any
 
 from stylebatch.errors import OutputError
-from stylebatch.files import atomic_write, create, open_own, remove_temporaries, replace, sync
-from stylebatch.locking import open_locked, read_all
+from stylebatch.files import create, open_own, remove_temporaries, replace
+from stylebatch.locking import Log
 
 NAME = ".stylebatch.jsonl"
 #: Raised when the same input, style and options give other pixels than before.
@@ -102,14 +102,13 @@ class Manifest:
         self.source = source
         self.overwrite = overwrite
         self.key = digest_of([FORMAT, settings])
-        self._path = output / NAME
-        self._descriptor = open_locked(self._path, wait)
+        self._log = Log(output / NAME, wait)
         self._real = Path(os.path.realpath(output))
-        log = read_all(self._descriptor)
+        log = self._log.read()
         #: Of each output the files that it can be: one, or two or more if a run was killed.
         self._records = _parse(log)
         if log and not log.endswith(b"\n"):
-            os.write(self._descriptor, b"\n")  # after a line that was cut off
+            self._log.append(b"\n")  # after a line that was cut off
         if source.is_dir():
             remove_temporaries(output)
 
@@ -119,13 +118,12 @@ class Manifest:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             content = b"".join(record.line() for _, records in sorted(self._records.items()) for record in records)
-            if read_all(self._descriptor) != content:
-                with atomic_write(self._path) as file:
-                    file.write(content)
+            if self._log.read() != content:
+                self._log.replace(content)
         except (OutputError, OSError):
             pass  # the log says the same, in another order
         finally:
-            os.close(self._descriptor)
+            self._log.close()
 
     def content(self, name: str) -> Content:
         """What an input, by its name in the source, holds now."""
@@ -170,8 +168,7 @@ class Manifest:
             self._name(output), self._input(content.path), content.digest, self.key, temp.stat().st_size, file_digest(temp)
         )
         self._records[record.output] = [*self._records.get(record.output, []), record]
-        os.write(self._descriptor, record.line())
-        sync(self._descriptor)
+        self._log.append(record.line())
         (create if standing is Standing.FREE else replace)(temp, output)
         self._records[record.output] = [record]
 
@@ -199,12 +196,8 @@ class Manifest:
 
 def written_in(folder: Path) -> set[str]:
     """The names of the outputs in a folder that are on record there, and of the manifest itself."""
-    with suppress(OSError, OutputError):
-        descriptor = open_own(folder / NAME, os.O_RDONLY)
-        try:
-            return {NAME, *_parse(read_all(descriptor))}
-        finally:
-            os.close(descriptor)
+    with suppress(OSError, OutputError), open(open_own(folder / NAME, os.O_RDONLY), "rb") as file:
+        return {NAME, *_parse(file.read())}
     return set()
 
 

@@ -1,8 +1,7 @@
-"""Paintings where a style is asked for: their styles are trained first, and kept."""
+"""Paintings given as styles: a style is trained from each first, and kept."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,16 +10,17 @@ from stylebatch.console.terminal import stderr_descriptor
 from stylebatch.errors import TrainingError
 from stylebatch.interrupt import catch_interrupts
 from stylebatch.styles import check_style, is_painting
+from stylebatch.system import pass_on
 
-#: Where this package and `trainer` lie: run from there, no folder of the user's takes the place of either.
+#: The folder of both packages. The training runs there, so that no folder of the user's is taken for either of them.
 _HOME = Path(__file__).parent.parent
 
 
 def with_styles_of_paintings(style: str, device: str = "auto") -> str:
     """A style or mix, each painting in it replaced by the style that was trained from it, now or in an earlier run.
 
-    The training is a program of its own, `trainer fit --keep`: this package does not need that one, and its memory is free
-    again before the first photograph. It shows its progress on stderr.
+    The training is a process of its own, `trainer fit --keep`: this package does not import that one, and the training's
+    memory is free again before the first photograph. It shows its progress on stderr.
 
     Args:
         style: as in `load_style`, or with paintings, as files, instead of names.
@@ -39,21 +39,12 @@ def with_styles_of_paintings(style: str, device: str = "auto") -> str:
 
 def _trained(painting: str, device: str) -> Path:
     first = "cuda" if device == "all" else device.partition(",")[0].strip()
-    command = [
-        sys.executable,
-        "-m",
-        "trainer",
-        "fit",
-        "--keep",
-        "--style",
-        str(Path(painting).absolute()),
-        "--device",
-        first,
-    ]
-    # In a session of its own it hears of Ctrl-C from here alone, so once. Windows' console tells both.
+    program = [sys.executable, "-X", "utf8", "-m", "trainer"]
+    command = [*program, "fit", "--keep", "--style", str(Path(painting).absolute()), "--device", first]
+    # In a session of its own, the process gets Ctrl-C once, from here.
     with catch_interrupts() as interrupt:
         process = subprocess.Popen(
-            command, cwd=_HOME, stdout=subprocess.PIPE, stderr=stderr_descriptor(), text=True, start_new_session=True
+            command, cwd=_HOME, stdout=subprocess.PIPE, stderr=stderr_descriptor(), encoding="utf-8", start_new_session=True
         )
         forwarded = False
         try:
@@ -62,8 +53,8 @@ def _trained(painting: str, device: str) -> Path:
                     output, _ = process.communicate(timeout=0.2)
                     break
                 except subprocess.TimeoutExpired:
-                    if interrupt() and not forwarded and os.name == "posix":
-                        process.send_signal(interrupt.signal)
+                    if interrupt() and not forwarded:
+                        pass_on(process, interrupt.signal)
                         forwarded = True
         except KeyboardInterrupt:
             process.kill()

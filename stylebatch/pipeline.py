@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Protocol, TypeVar
 
-from stylebatch.device import cores
 from stylebatch.errors import OutputError, StylebatchError
 from stylebatch.frame import Batch, Failure, FrameInfo, Pixels, Saved
 from stylebatch.loader import Load, Source, load_batches
 from stylebatch.stylizer import Pending, Stylizer
+from stylebatch.system import cores
 
 _AnySummary = TypeVar("_AnySummary", bound="Summary")
 

@@ -1,7 +1,7 @@
 """Pictures decoded ahead of the network, by processes that hand them over through pipes.
 
-There is a pipe wherever there is a process; shared memory is small in containers, read-only in sandboxes, and its end comes
-unseen. Each process is a fresh interpreter, with nothing in it of the program that starts it: locks, threads, `__main__`.
+Pipes work everywhere; shared memory is small in containers, read-only in sandboxes, and does not tell that it is full. Each
+process is a fresh interpreter, without the locks, the threads and the `__main__` of the program that starts it.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import signal
 import struct
-import subprocess
 import sys
 import threading
 from collections import deque
@@ -25,14 +23,13 @@ from weakref import WeakSet
 import numpy as np
 
 from stylebatch.interrupt import POLL
+from stylebatch.system import start_apart
 
 _PROGRAM = "import sys; sys.path[:] = {path}; from stylebatch.workers import main; main()"
 #: Before each message: the length of its pickle, and how many arrays lie behind it, each with its length.
 _HEAD, _LENGTH = struct.Struct("<QI"), struct.Struct("<Q")
-#: Seconds after which a process that has not started never will.
+#: Seconds that a process has to start.
 _START_WITHIN = 60
-#: What Linux grants a pipe of any user; by default it is a sixteenth.
-_PIPE_BYTES = 1 << 20
 
 _Key = TypeVar("_Key")
 _KeyIn = TypeVar("_KeyIn", contravariant=True)
@@ -41,7 +38,7 @@ _SampleOut = TypeVar("_SampleOut", covariant=True)
 
 
 class Decodes(Protocol[_KeyIn, _SampleOut]):
-    """What is asked for samples, in any process: it can be pickled, and so can they."""
+    """Gives samples by key. It, its keys and its samples can be pickled: other processes ask it."""
 
     def __getitem__(self, key: _KeyIn, /) -> _SampleOut: ...
 
@@ -57,14 +54,14 @@ def decoded(
 ) -> Generator[list[_Sample], None, None]:
     """The samples of each group of keys, in order.
 
-    When the system kills a process, which it does to whoever takes too much memory, another takes its place and its picture
-    is tried once more, alone.
+    A process that takes too much memory may be killed by the system. Then another takes its place, and its picture is tried
+    once more, alone.
 
     Args:
-        workers: processes, started when they are needed; 0 decodes here, when asked.
-        ahead: how many samples may be on their way or wait, at least one group.
-        lost: what stands in the place of a sample that cannot be had, from its key and the reason.
-        stop: asked while it waits; True ends it there.
+        workers: processes, started when they are needed; 0 decodes in this process.
+        ahead: how many samples may be in the making or wait; at least one group is.
+        lost: makes what takes the place of a sample that cannot be had, from its key and the reason.
+        stop: asked while it waits; True ends the samples there.
 
     Raises:
         What `source` raises.
@@ -105,7 +102,7 @@ def _until_done(futures: list[Future[Any]], stop: Callable[[], bool]) -> None:
 
 
 def end_all() -> None:
-    """End every process at once, whatever it is at."""
+    """Kill every process at once."""
     for pool in list(_pools):
         pool.close()
 
@@ -119,7 +116,7 @@ class _LostError(Exception):
 
 
 class _Pool:
-    """Threads, each with a process that it asks. Where none can be started, the threads decode themselves."""
+    """Threads, each with a process that it asks. Where no process can be started, the threads decode."""
 
     def __init__(self, source: Decodes[Any, Any], workers: int) -> None:
         self._source = source
@@ -147,9 +144,6 @@ class _Pool:
             self._tasks.put(None)
 
     def _work(self) -> None:
-        if hasattr(signal, "pthread_sigmask"):
-            # The process inherits this: what a terminal or a scheduler sends to all is for the main process to decide on.
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
         process: Process | None = None
         while (task := self._tasks.get()) is not None and not self._closed:
             key, future = task
@@ -203,7 +197,7 @@ def _why(error: Exception) -> str:
 
 
 class Process:
-    """One that answers keys with the samples of a source.
+    """A process that answers keys with the samples of a source.
 
     Raises:
         Exception: it cannot be started.
@@ -215,19 +209,11 @@ class Process:
             raise OSError("the program is no Python interpreter")
         program = _PROGRAM.format(path=ascii([str(path) for path in sys.path]))
         utf8 = ["-X", "utf8"] if sys.flags.utf8_mode else []
-        self._popen: subprocess.Popen[bytes] = subprocess.Popen(
-            [sys.executable, "-P", *utf8, "-c", program],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        self._popen = start_apart([sys.executable, "-P", *utf8, "-c", program])
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
         self._requests, self._replies = self._popen.stdin, self._popen.stdout
         try:
-            if sys.platform == "linux":
-                import fcntl
-
-                with suppress(OSError):
-                    fcntl.fcntl(self._replies, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
             # Where `sys.executable` is another program, as in web servers, it may do anything.
             limit = threading.Timer(_START_WITHIN, self.kill)
             limit.daemon = True
@@ -254,7 +240,7 @@ class Process:
         self._popen.kill()
 
     def end(self) -> None:
-        """Kill it, and leave nothing of it behind."""
+        """Kill it, wait for its end and close its pipes."""
         self.kill()
         self._popen.wait()
         for pipe in (self._requests, self._replies):
@@ -263,9 +249,9 @@ class Process:
 
 
 def main() -> None:
-    """The process: answers what comes on stdin, until that ends, and then ends too, whatever it is at."""
+    """What the process does: it answers what comes on stdin. When that is closed it ends at once."""
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print belongs to no reply
+    os.dup2(2, 1)  # what libraries print must not get into the replies
     source = _receive(requests)
     _write(replies, _packed(None))
     keys: SimpleQueue[Any] = SimpleQueue()

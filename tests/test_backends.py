@@ -13,9 +13,10 @@ from stylebatch import Stylizer
 from stylebatch.backends import bands, load_backend, pick_backend
 from stylebatch.backends.pytorch import convolve, instance_norm
 from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_pth
-from stylebatch.device import free_memory, shortage
+from stylebatch.device import shortage
 from stylebatch.errors import StylebatchError
 from stylebatch.stages import PIXEL_SCALE, as_stages
+from stylebatch.system import free_memory
 from stylebatch.transnet import TransNet
 
 CPU = torch.device("cpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import pickle
@@ -9,22 +10,27 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import av
+import cv2
 import numpy as np
 import pytest
 import torch
+from clips import make_clip
 from conftest import picture, requires_openvino
 from PIL import Image, ImageFile, PngImagePlugin
 
 import stylebatch
-from stylebatch import ImageOptions, Stylizer, stylize_folder, stylize_image
+from stylebatch import ImageOptions, Stylizer, stylize_folder, stylize_image, stylize_video
 from stylebatch.errors import StylebatchError
 from stylebatch.frame import Failure
 from stylebatch.host import pillow_guards
 from stylebatch.images.source import ImageSource
+from stylebatch.locking import Log
 
 BATCH = np.stack([np.asarray(picture(30, 22, seed=seed)) for seed in range(2)])
 
@@ -34,6 +40,8 @@ def switches() -> list[object]:
         Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES,
         PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY,
         list(warnings.filters), torch.get_num_threads(), torch.initial_seed(), np.geterr(), os.umask(os.umask(0o22)),
+        torch.get_num_interop_threads(), torch.is_grad_enabled(), torch.get_default_dtype(), cv2.getNumThreads(),
+        av.logging.get_level(), list(logging.root.handlers), sys.excepthook, sys.stderr, dict(os.environ), sys.path[:],
         *(signal.getsignal(number) for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)),
     ]  # fmt: skip
 
@@ -50,6 +58,8 @@ def test_nothing_of_the_program_is_changed(photos: Callable[..., Path], checkpoi
         stylize_image(
             source / "broken.jpg", tmp_path / "c.jpg", checkpoint, device="cpu", options=ImageOptions(allow_truncated=True)
         )
+        make_clip(tmp_path / "clip.mp4", frames=2)
+        stylize_video(tmp_path / "clip.mp4", tmp_path / "film.mp4", checkpoint, device="cpu")
         assert switches() == before
     finally:
         signal.signal(signal.SIGCHLD, handler)
@@ -65,7 +75,7 @@ def test_the_allocator_is_left_alone(checkpoint: Path) -> None:
         "from stylebatch import Stylizer; import torch\n"
         "Stylizer(sys.argv[1], device='cpu', backend='torch')(torch.zeros(1, 8, 8, 3, dtype=torch.uint8))\n"
         "assert 'mallopt' not in called\n"
-        "from stylebatch.console.command import keep_freed_memory; keep_freed_memory(); assert 'mallopt' in called\n"
+        "from stylebatch.system import keep_freed_memory; keep_freed_memory(); assert 'mallopt' in called\n"
     )
     subprocess.run([sys.executable, "-c", script, str(checkpoint)], check=True)
 
@@ -215,6 +225,18 @@ def test_a_fork_reads_while_a_thread_did(photos: Callable[..., Path]) -> None:
     thread.join()
     assert here.poll(60), "it hangs"
     assert here.recv() == (32, 48, 3)
+    process.join(10)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_keeps_no_folder_locked(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log")
+    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    process.start()
+    log.close()
+    Log(tmp_path / "log", wait=10).close()
+    process.kill()
     process.join(10)
 
 

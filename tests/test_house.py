@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -14,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 #: From the bottom up: a module of stylebatch imports from its own layer and those before it, never in a circle. A package
 #: stands for its modules but for those that are named. Nobody imports `trainer`.
 LAYERS = [
-    "errors interrupt lazy frame fork host workers options files locking grid images.formats",
+    "errors system interrupt lazy frame fork host workers options files locking grid images.formats",
     "transnet stages device backends checkpoint styles",
     "colour pixels kinds steady effects stylizer",
     "manifest images video",
@@ -29,6 +30,7 @@ SOLE_USERS = {
     "click": {"stylebatch/cli.py", "stylebatch/console/arguments.py", "stylebatch/console/command.py", "trainer/cli.py"},
     "tqdm": {"stylebatch/console/command.py"},
     "openvino": {"stylebatch/backends/openvino.py"},
+    **{name: {"stylebatch/system.py"} for name in ("ctypes", "fcntl", "filelock", "msvcrt", "platformdirs", "resource")},
     "simplejpeg": {"stylebatch/images/jpeg.py"},
     "cv2": {
         *(
@@ -94,6 +96,11 @@ def test_imports_make_no_circle() -> None:
 def test_the_network_needs_torch_alone() -> None:
     outside = {name.split(".")[0] for name in imports(ROOT / "stylebatch" / "transnet.py")}
     assert outside == {"__future__", "torch", "typing"}
+
+
+def test_one_module_asks_for_the_operating_system() -> None:
+    for path in FILES:
+        assert path.name == "system.py" or not re.search(r"\b(sys\.platform|os\.name)\b", path.read_text()), path
 
 
 def test_library_code_never_prints() -> None:

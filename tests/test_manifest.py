@@ -276,7 +276,7 @@ def test_only_its_own_log_is_written(folders: tuple[Path, Path], tmp_path: Path,
         with Manifest(output, source, SETTINGS) as manifest:
             finish(manifest, source / "a.jpg")
     else:
-        with pytest.raises(OutputError, match=r"is a link or no plain file|Is a directory"):
+        with pytest.raises(OutputError, match=r"is a link or no regular file|Is a directory"):
             Manifest(output, source, SETTINGS)
     assert (tmp_path / "precious").read_text() == "of somebody else"
 
@@ -294,7 +294,8 @@ def test_one_run_at_a_time(folders: tuple[Path, Path]) -> None:
     with multiprocessing.get_context("spawn").Pool(1) as other:
         with Manifest(output, source, SETTINGS) as manifest:
             finish(manifest, source / "a.jpg")
-            assert "another run is writing there" in other.apply(_try_to_open, (source, output))
+            for opening in (_try_to_open(source, output), other.apply(_try_to_open, (source, output))):
+                assert "another run is writing there" in opening
         assert other.apply(_try_to_open, (source, output)) == "opened"
 
 

@@ -565,7 +565,7 @@ def test_nothing_of_others_is_taken_for_a_work_folder(tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.txt").write_text("years of work")
     folder.symlink_to(tmp_path / "precious")
-    with pytest.raises(OutputError, match="is a link, and so not made by this program; remove it"):
+    with pytest.raises(OutputError, match="is a link, so this program did not make it; remove it"):
         copied(source, output)
     assert [path.name for path in (tmp_path / "precious").iterdir()] == ["thesis.txt"]
     folder.unlink()

@@ -1,14 +1,13 @@
-"""Styles kept by content: one training for a picture and the choices that decide what is learned, whatever it is called."""
+"""Styles kept by content: a picture is trained once with the same settings, whatever its file is called."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,11 +17,11 @@ from safetensors.numpy import save
 from stylebatch import __version__
 from stylebatch.errors import BusyError, StylebatchError
 from stylebatch.files import atomic_write
-from stylebatch.locking import open_locked
-from stylebatch.styles import added_folder
+from stylebatch.locking import Log
+from stylebatch.system import data_folder
 from trainer.config import FitConfig
 
-#: What does not decide what is learned.
+#: Settings that do not change what is learned.
 _FREE = ("style", "out", "resume", "workers", "device", "precision", "checkpoint_steps", "checkpoint_epochs")
 
 
@@ -46,7 +45,7 @@ class Kept:
         choices = {name: value for name, value in config.as_metadata().items() if name not in _FREE}
         identity = {"picture": hashlib.sha256(picture).hexdigest(), "version": __version__, **choices}
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        self._folder = added_folder().parent / "paintings" / key
+        self._folder = data_folder() / "paintings" / key
         self._training = self._folder / "training"
         self._style = self._folder / f"{config.style.stem}.safetensors"
         self.config = replace(config, out=self._training)
@@ -80,7 +79,7 @@ class Kept:
         told = False
         while True:
             try:
-                descriptor = open_locked(self._folder / ".lock")
+                lock = Log(self._folder / ".lock")
                 break
             except BusyError:
                 pass
@@ -93,8 +92,7 @@ class Kept:
         try:
             yield
         finally:
-            with suppress(OSError):
-                os.close(descriptor)
+            lock.close()
 
 
 def _copy(kept: Path, named: Path) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-from stylebatch.device import Precision, free_memory, shortage
+from stylebatch.device import Precision, shortage
 from stylebatch.errors import StylebatchError
+from stylebatch.system import address_space, free_memory
 from trainer.config import FitConfig
 
 #: Bytes for a pixel of the painting while it is measured, always in fp32; for one of a step's crops, by the loss network and
@@ -19,13 +19,13 @@ _PAINTING, _STEP = 900, {"fp32": (4_400, 140), "bf16": (3_500, 90), "fp16": (3_5
 
 
 def check_memory(config: FitConfig, painting: torch.Size, device: torch.device, precision: Precision) -> None:
-    """Compare what is needed with what is free.
+    """Compare the memory that a training needs with what is free.
 
     Args:
         painting: 1×3×H×W.
 
     Raises:
-        StylebatchError: too little is; the message says what fits.
+        StylebatchError: too little is free; the message says what would fit.
     """
     free = _free(device)
     if free is None:
@@ -69,24 +69,7 @@ def _free(device: torch.device) -> int | None:
         return torch.cuda.mem_get_info(device)[0]
     if device.type != "cpu":
         return None
-    free = free_memory()
-    if sys.platform != "win32":
-        import resource
-
-        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-        if limit != resource.RLIM_INFINITY:  # ulimit -v
-            left = limit - _address_space()
-            free = left if free is None else min(free, left)
-    return free
-
-
-def _address_space() -> int:
-    """Bytes that this process has reserved; 0 where the system does not tell."""
-    try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[0]) * 4096
-    except OSError:
-        return 0
+    return min((free for free in (free_memory(), address_space()) if free is not None), default=None)
 
 
 def _gb(size: float) -> str:

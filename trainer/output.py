@@ -13,7 +13,7 @@ from typing import Any
 from stylebatch.checkpoint import Checkpoint, is_plain_name, load_checkpoint
 from stylebatch.errors import OutputError, StylebatchError
 from stylebatch.images.decoding import open_image
-from stylebatch.locking import open_locked
+from stylebatch.locking import Log
 from stylebatch.manifest import digest_of, file_digest
 from trainer.config import IDENTITY, FitConfig
 from trainer.content import PACKAGED
@@ -71,17 +71,17 @@ class Output:
             OutputError: one does, or the folder or one of the names cannot be written.
         """
         new = not self.config.out.exists()
-        lock = self.config.out / f".{self.name}.lock"
-        descriptor = open_locked(lock)
+        lock = Log(self.config.out / f".{self.name}.lock")
         try:
             coming = map(self.path, (f"trans_net_{self.last_epoch}.pth", *_BESIDE))
             for path in (self.style, *coming, *self.checkpoints(), *self._numbered("fuse", "jpg")):
                 self._check_name(path)
             yield
         finally:
-            if not os.fstat(descriptor).st_size:  # else a file of somebody else
-                lock.unlink(missing_ok=True)
-            os.close(descriptor)
+            if lock.read():  # a file of somebody else
+                lock.close()
+            else:
+                lock.remove()
             if new:
                 with suppress(OSError):  # not empty
                     self.config.out.rmdir()

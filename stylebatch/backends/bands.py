@@ -16,8 +16,9 @@ from torch import Tensor
 
 from stylebatch.backends import Result
 from stylebatch.backends.pytorch import convolve, on_device, to_input, to_integers
-from stylebatch.device import Precision, free_memory
+from stylebatch.device import Precision
 from stylebatch.stages import EPSILON, Stage, levels_to_subtract
+from stylebatch.system import free_memory
 from stylebatch.transnet import pad_to_multiple
 
 #: Values in a band of a convolution's output. Larger bands leave the caches, smaller ones compute more borders twice.

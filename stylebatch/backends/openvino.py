@@ -11,8 +11,9 @@ from openvino import opset13 as op
 from torch import Tensor
 
 from stylebatch.backends import Result
-from stylebatch.device import Precision, cores
+from stylebatch.device import Precision
 from stylebatch.stages import EPSILON, PIXEL_SCALE, Stage, levels_to_subtract
+from stylebatch.system import cores
 from stylebatch.transnet import pad_to_multiple
 
 _ALL = np.array([0, 1, 2, 3])

@@ -16,6 +16,7 @@ import click
 from stylebatch.console.terminal import silence_libraries, tell
 from stylebatch.errors import OutputError, StylebatchError, TrainingError
 from stylebatch.interrupt import Interrupt, catch_interrupts
+from stylebatch.system import keep_freed_memory
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -54,21 +55,6 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             logging.getLogger("stylebatch").removeHandler(notes)
 
     return wrapper
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep what the network frees, for all of this process, instead of giving it back.
-
-    A network's activations are large: by default glibc maps and unmaps each, and the kernel clears every page anew. Kept,
-    a 1024×1024 picture takes 1.9 s instead of 3.6 s on two cores, a training step 6% less, for up to 1.7 times the peak
-    memory. Other C libraries are left alone.
-    """
-    import ctypes
-
-    mmap_max, trim_threshold = -4, -1  # M_MMAP_MAX, M_TRIM_THRESHOLD of malloc.h
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(mmap_max, 0)
-        libc.mallopt(trim_threshold, -1)
 
 
 class _Notes(logging.Handler):

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from stylebatch.device import cores
 from stylebatch.errors import StylebatchError
 from stylebatch.files import identity, is_within
 from stylebatch.images.formats import EXPORT, told_apart
@@ -17,6 +16,7 @@ from stylebatch.jobs.plan import planned
 from stylebatch.manifest import Manifest, written_in
 from stylebatch.pipeline import Summary, stylize
 from stylebatch.stylizer import Stylizer
+from stylebatch.system import cores
 
 
 def stylize_folder(

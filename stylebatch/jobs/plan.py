@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from stylebatch.device import cores
 from stylebatch.errors import StylebatchError
 from stylebatch.files import identities_above, identity, name_folding
 from stylebatch.frame import Failure
@@ -18,6 +17,7 @@ from stylebatch.images.formats import output_name, written_by_name
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.sink import grid_path
 from stylebatch.manifest import Content, Manifest, Standing
+from stylebatch.system import cores
 
 
 @dataclass

@@ -5,9 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import math
-import os
 import re
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from stylebatch.errors import StylebatchError
 from stylebatch.files import create, replace
 from stylebatch.images.formats import PICTURE_SUFFIXES
+from stylebatch.system import data_folder
 
 if TYPE_CHECKING:
     from stylebatch.checkpoint import Checkpoint
@@ -50,11 +49,7 @@ class StyleInfo:
 
 def added_folder() -> Path:
     """Where `add_style` keeps styles: the user's folder for application data."""
-    if sys.platform == "win32":
-        data = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return data / "stylebatch" / "styles"
+    return data_folder() / "styles"
 
 
 def base_of(width: int) -> Path:

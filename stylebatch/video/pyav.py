@@ -13,6 +13,8 @@ import av
 from av.container import InputContainer
 from av.packet import Packet, PacketSideData, packet_sidedata_type_from_literal
 
+from stylebatch.host import alone
+
 #: Demuxers that open other files than the one that is given, or what is none: lists of films, numbered pictures, networks.
 _OTHERS = {
     "concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest",
@@ -82,13 +84,14 @@ class Description:
 
 def described(container: InputContainer) -> dict[int, Description]:
     """Each stream by its index, also those that came up after the file was opened: PyAV leaves these out."""
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.INFO)
-    try:
-        lent: Any = container  # PyAV 18 does not declare it
-        text: str = lent.dumps_format()
-    finally:
-        av.logging.set_level(level)
+    lent: Any = container  # PyAV 18 does not declare it
+    with alone():
+        level = av.logging.get_level()
+        av.logging.set_level(av.logging.INFO)
+        try:
+            text: str = lent.dumps_format()
+        finally:
+            av.logging.set_level(level)
     found = {int(index): Description(kind.lower(), *rest) for index, kind, *rest in _STREAM.findall(text)}
     return dict(sorted(found.items()))
 

@@ -1,9 +1,8 @@
-"""The work folder of a film that is being written: closed segments, the proof of which they are, and the frames of the open
-one.
+"""The work folder of a film that is being written: its closed segments, a journal of them, and the frames of the open one.
 
-It lies hidden beside the output. A segment's file is whole when its line is in the journal; what has no line is made again,
-from the frames that are kept of it: these prove themselves by a sum. Where a frame depends on those before it, what it needs
-of them is kept too: it says after how many frames of the open segment it was.
+It lies hidden beside the output. A segment's file is complete when the journal has its line. The open segment is made again
+from its frames, each with a checksum. Where a frame depends on those before it, that state is kept too, with the number of
+frames of the open segment that came before it.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from av.packet import Packet
 
 from stylebatch.errors import OutputError
 from stylebatch.files import TEMP_PREFIX, atomic_write, open_own, own_folder, remove_temporaries, sync
-from stylebatch.locking import open_locked, read_all
+from stylebatch.locking import Log
 from stylebatch.manifest import digest_of
 from stylebatch.video.pyav import beside
 
@@ -32,9 +31,9 @@ _JOURNAL = "journal.jsonl"
 #: The names that are given in a work folder, beside those of temporary files.
 _OURS = re.compile(r"journal\.jsonl|\d{6,}\.(packets|frames|state)|film\.\w+")
 _HEAD = struct.Struct("<q?II")
-#: Before each frame of the open segment: its time and duration, how many bytes follow, and the sum of these.
+#: Before each frame of the open segment: its time and duration, how many bytes follow, and their checksum.
 _FRAME_HEAD = struct.Struct("<qqQI")
-#: Before a state: after how many frames of the open segment it was, and the sum of what follows.
+#: Before a state: how many frames of the open segment came before it, and the checksum of what follows.
 _STATE_HEAD = struct.Struct("<II")
 
 
@@ -92,11 +91,11 @@ class Work:
         # Its name is short whatever the output's is: names up to the file system's limit work.
         self.folder = output.with_name(f"{TEMP_PREFIX}{digest_of(output.name)[:16]}")
         own_folder(self.folder)
-        self._descriptor = open_locked(self.folder / _JOURNAL)
+        self._journal = Log(self.folder / _JOURNAL)
         self.segments: list[Segment] = []
         self.kept = 0  # frames of the open segment
         self._frames: BinaryIO | None = None
-        lines = read_all(self._descriptor).split(b"\n")
+        lines = self._journal.read().split(b"\n")
         goes_on = not anew and lines[0] == json.dumps({"key": key}).encode()
         if goes_on:
             self.segments = list(self._whole(lines[1:]))
@@ -195,14 +194,13 @@ class Work:
                 sync(self._frames.fileno())
             self._frames.close()
             self._frames = None
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._journal.close()
 
     def remove(self) -> None:
         """The film is there."""
         with suppress(OSError):
-            self._remove_all_but(set())
+            self._remove_all_but({_JOURNAL})
+            self._journal.remove()
             self.folder.rmdir()
         self.close()
 
@@ -265,7 +263,7 @@ class Work:
             if goes_on:
                 kept |= {self._frames_path().name, self._state_path(len(self.segments)).name}
             self._remove_all_but(kept)
-            os.ftruncate(self._descriptor, 0)
+            self._journal.clear()
             for line in [{"key": key}, *map(asdict, self.segments)]:
                 self._append(line)
         except OSError as error:
@@ -279,8 +277,7 @@ class Work:
 
     def _append(self, line: dict[str, object]) -> None:
         try:
-            os.write(self._descriptor, json.dumps(line).encode() + b"\n")
-            sync(self._descriptor)
+            self._journal.append(json.dumps(line).encode() + b"\n")
         except OSError as error:
             raise OutputError(f"{self.folder}: cannot be written: {error.strerror or error}", fatal=True) from error
 
