@@ -114,19 +114,19 @@ def over_white(colours: Pixels, alpha: Pixels) -> Pixels:
 def with_tone_of(stylized: Pixels, photograph: Pixels, share: float) -> Pixels:
     """`stylized` on the way to the photograph's tone, by `share`, 0 to 1.
 
-    Where it is light and coloured in large, in blocks of 8 px, comes first (1 - (1 - share)²), for there, networks between
-    photograph and style put discs into even skies; each channel's contrast comes last (share⁴), for it is brushwork, too.
+    Brightness and colour of blocks of 8 px come back first, by 1 - (1 - share)²: networks between photograph and style paint
+    discs into even skies. Each channel's contrast comes back last, by share⁴, since it is brushwork too.
     """
     toned = np.empty_like(stylized)
     top = np.iinfo(stylized.dtype).max
     levels = np.arange(top + 1, dtype=np.float32)
-    in_large, in_contrast = 1 - (1 - share) ** 2, share**4
+    of_blocks, of_contrast = 1 - (1 - share) ** 2, share**4
     for channel in range(3):
         picture, model = stylized[..., channel], photograph[..., channel]
         mean, contrast = picture.mean(dtype=np.float64), max(picture.std(dtype=np.float64), top / 1000)
-        scale = 1 + in_contrast * (model.std(dtype=np.float64) / contrast - 1)
+        scale = 1 + of_contrast * (model.std(dtype=np.float64) / contrast - 1)
         scaled = ((levels - mean) * scale + mean).astype(np.float32)[picture]
-        toned[..., channel] = _rounded(scaled + in_large * _without_detail(model - scaled), stylized)
+        toned[..., channel] = _rounded(scaled + of_blocks * _without_detail(model - scaled), stylized)
     return toned
 
 

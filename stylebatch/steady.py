@@ -1,12 +1,12 @@
-"""Films that hold still: what a pixel of the scene was painted like in one frame, it is painted like in the next.
+"""Steady films: a point of the scene is painted alike in one frame and the next.
 
 Each frame takes over the frame before, moved along the motion of the film itself: dense optical flow (DIS, Kroeger et al.
 2016, arXiv 1603.03590). Where something was uncovered, or the flow cannot be trusted, the frame's own painting stands: flows
 there and back have to undo each other (Sundaram et al. 2010), and the moved frame of the film has to look like this one.
 
 A mean of paintings is dull, and a moved picture is soft. So the finest bands of a Laplacian pyramid are brought back to the
-energy that they have in the frame's own painting, in every frame a little: what is carried along keeps its edges. Colours do
-not creep away, since the coarsest band is drawn towards the frame's own.
+energy that they have in the frame's own painting, in every frame a little: what is carried along keeps its edges. The
+coarsest band is drawn towards the frame's own, so that colours do not drift.
 """
 
 from __future__ import annotations

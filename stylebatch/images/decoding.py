@@ -40,7 +40,7 @@ _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 with suppress(ImportError):  # the extra `heif`
     importlib.import_module("pillow_heif").register_heif_opener()
 Image.init()
-#: Those of `FORMATS` that this Pillow was built with; MPO comes in by JPEG's door.
+#: Those of `FORMATS` that this Pillow was built with; MPO is opened as JPEG.
 READABLE = [format for format in FORMATS if format in Image.OPEN]
 
 
@@ -94,7 +94,7 @@ def open_image(path: Path) -> Image.Image:
     if kind := irregularity(path.stat().st_mode):
         raise StylebatchError(kind)  # to open a FIFO would be to wait for ever
     if unread_kind(path.name) == RAW:
-        raise _not_read(RAW)  # that it can often be opened helps nobody: what comes first is a thumbnail
+        raise _not_read(RAW)  # Pillow opens many, and gives a thumbnail
     with pillow_guards(None):
         try:
             image = Image.open(path, formats=READABLE)

@@ -28,10 +28,10 @@ _AnyPath = TypeVar("_AnyPath", bound=PurePath)
 
 @dataclass
 class _Collected:
-    """An animation on its way through the network: what has come, by frame number, and how many were heard of."""
+    """What has come of an animation: its frames by number, and how many arrived, failed ones too."""
 
     frames: dict[int, tuple[FrameInfo, Pixels, Pixels]] = field(default_factory=dict)
-    heard: int = 0
+    arrived: int = 0
     failed: bool = False
 
 
@@ -81,7 +81,7 @@ class ImageSink:
             first = not collected.failed
             collected.failed = True
             collected.frames.clear()
-            self._hear(info, collected)
+            self._count(info, collected)
         if first:
             self._outcomes.put(Failure(info.source, reason))
 
@@ -105,13 +105,13 @@ class ImageSink:
             collected = self._collected.setdefault(info.source, _Collected())
             if not collected.failed:
                 collected.frames[info.extra.frame] = (info, original, stylized)
-            done = self._hear(info, collected) and not collected.failed
+            done = self._count(info, collected) and not collected.failed
             return [frame for _, frame in sorted(collected.frames.items())] if done else []
 
-    def _hear(self, info: FrameInfo, collected: _Collected) -> bool:
+    def _count(self, info: FrameInfo, collected: _Collected) -> bool:
         """Count a frame; True and forget the file when it was the last."""
-        collected.heard += 1
-        if collected.heard == info.extra.frames:
+        collected.arrived += 1
+        if collected.arrived == info.extra.frames:
             del self._collected[info.source]
             return True
         return False

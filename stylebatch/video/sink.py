@@ -175,7 +175,7 @@ class VideoSink:
             if item is None:
                 return
             if self._error:
-                continue  # the main thread hears of it at its next frame
+                continue  # it is raised when the next frame is added
             try:
                 self._encode_one(*item)
             except StylebatchError as error:
