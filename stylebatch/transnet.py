@@ -3,7 +3,7 @@
 Architecture: Johnson et al. 2016 (arXiv 1603.08155, supplementary, table 1) with the refinements of later work:
 instance normalisation (Ulyanov et al., arXiv 1607.08022) and nearest upsampling followed by a convolution
 (Odena et al. 2016) in place of transposed convolutions. Unlike Johnson's, the residual blocks end in a ReLU, the
-convolutions pad, and a sigmoid bounds the output.
+convolutions pad, and a sigmoid bounds the output. "The article", here and elsewhere, is named in docs/training.md.
 """
 
 from __future__ import annotations

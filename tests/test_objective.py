@@ -6,11 +6,11 @@ import pytest
 import torch
 from conftest import assert_close
 
-from trainer.config import FitConfig, option_name
+from trainer.config import IDENTITY, FitConfig, option_name
 from trainer.content import StylePicture
 from trainer.losses import content_loss, palette, palette_loss, shading, shading_loss, tv_loss
 from trainer.objective import BALANCE, Objective
-from trainer.terms import TERMS
+from trainer.terms import LOSSES, STEP_TERMS, TERMS
 from trainer.vgg import VGG16
 
 
@@ -60,6 +60,12 @@ def test_strength_scales_and_explicit_weights_rule(vgg: VGG16) -> None:
     assert weight(content_weight=3.0) == pytest.approx(3 * weight())
     assert weight(content_weight=0.0) == pytest.approx(weight())  # a texture, no photograph
     assert weight(style_strength=2.0, style_weight=5.0) == 5.0
+
+
+def test_every_loss_has_a_name_and_a_weight_that_identifies_a_training() -> None:
+    assert len(set(LOSSES)) == len(LOSSES)
+    assert {term.weight for term in TERMS} <= set(IDENTITY)
+    assert all(term.scaled for term in STEP_TERMS)  # as `with_step` takes it
 
 
 def test_the_docs_list_every_loss() -> None:
