@@ -1,35 +1,146 @@
-"""What can be asked for: of photographs, and of devices by name. Checked without loading PyTorch, which takes seconds."""
+"""What can be asked for. An option is declared once, as a field of a dataclass; commands and docs/options.md follow from it.
+Nothing here loads PyTorch, which takes seconds."""
 
 from __future__ import annotations
 
+import math
+import os
 import re
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import Field, dataclass, field, fields
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from stylebatch.errors import StylebatchError
 
 #: The widest network that is trained and read.
 MAX_WIDTH = 128
-#: Of options that say what is taken or refused: what is taken comes out the same.
-LIMIT = {"limit": True}
-#: Of options that came later: their default is left out of the settings, so that results from before are recognised.
-LATER = {"later": True}
 #: By default, how much of a film's pixel comes from the frame before.
 STEADY = 0.9
 
 _DEVICE = re.compile(r"auto|cpu(:0)?|mps(:0)?|cuda(:\d+)?")
 
 
-def settings_of(options: Any) -> dict[str, Any]:
-    """The fields of a dataclass that are no `LIMIT`, as JSON values."""
-    settings = {}
-    for each in fields(options):
-        value = getattr(options, each.name)
-        if "limit" in each.metadata or ("later" in each.metadata and value == each.default):
-            continue
-        settings[each.name] = str(value) if isinstance(value, Fraction) else value
-    return settings
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """What is declared of an option beside its name, its type and its default.
+
+    Attributes:
+        help: what it does, in a line or two.
+        unset: what None stands for, in words.
+        metavar: what stands for the value where the usage is shown; by default it follows from the type.
+        choices: the only values.
+        least, above, most: the range of a number; `above` is not in it.
+        unit: what may follow the number where it is typed: "px", or "%" for hundredths.
+        parse: what is typed → value; raises ValueError.
+        short: one letter for it, such as "-o".
+        result: whether another value makes another result; where not, an earlier one counts as done.
+        later: it came when there were results already: its default is left out of the settings, so that those count on.
+        resumable: whether what a run has begun goes on with another value, although the result is another.
+    """
+
+    help: str
+    unset: str = ""
+    metavar: str = ""
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    unit: str = ""
+    parse: Callable[[str], Any] | None = None
+    short: str = ""
+    result: bool = True
+    later: bool = False
+    resumable: bool = False
+
+    @property
+    def range(self) -> str:
+        """Where a number may lie, in words; empty without limits."""
+        if self.least is None and self.above is None:
+            return ""
+        if self.most is None:
+            return f"above {self.above}" if self.least is None else f"at least {self.least}"
+        return f"above {self.above} and at most {self.most}" if self.least is None else f"from {self.least} to {self.most}"
+
+    def refusal(self, value: Any) -> str:
+        """Why a value is refused; empty if it is not."""
+        if self.choices:
+            return "" if value in self.choices else f"unknown; choose from {', '.join(self.choices)}"
+        if not self.range:
+            return ""
+        over = value > self.above if self.least is None else value >= self.least
+        below = value < math.inf if self.most is None else value <= self.most
+        return "" if over and below else f"must be {self.range}"
+
+
+def option(default: Any, help: str, **declared: Any) -> Any:
+    """A field of an `Options` dataclass. What can be declared of it: `Option`."""
+    return field(default=default, metadata={"option": Option(help=help, **declared)})
+
+
+def options_of(kind: type[Any] | Any) -> dict[str, Option]:
+    """The options of an `Options` dataclass by their fields' names."""
+    return {each.name: each.metadata["option"] for each in fields(kind)}
+
+
+def plain(value: Any) -> Any:
+    """An option's value as a JSON value. Of a path, bytes that are no text are replaced."""
+    if isinstance(value, Path):
+        return os.fsencode(value).decode("utf-8", "replace")
+    return str(value) if isinstance(value, Fraction) else value
+
+
+class Options:
+    """The base of dataclasses whose fields are made by `option`.
+
+    Raises:
+        StylebatchError: a value that its field's declaration refuses.
+    """
+
+    def __init_subclass__(cls) -> None:
+        """The docstring tells of the fields what is declared of them."""
+        cls.__doc__ = f"{cls.__doc__}\n\n    Attributes:"
+        for name, each in vars(cls).items():
+            if isinstance(each, Field):
+                declared: Option = each.metadata["option"]
+                more = [declared.range, declared.unset and f"None: {declared.unset}"]
+                cls.__doc__ += f"\n        {name}: {'; '.join([declared.help.rstrip('.'), *filter(None, more)])}."
+
+    def __post_init__(self) -> None:
+        for name, declared in options_of(self).items():
+            value = getattr(self, name)
+            if value is not None and (refusal := declared.refusal(value)):
+                shown = f"{value:g}" if isinstance(value, float) else value
+                raise StylebatchError(f"{name.replace('_', ' ')} {shown}: {refusal}")
+
+    def as_settings(self) -> dict[str, Any]:
+        """What makes a result another one, as JSON values."""
+        settings = {}
+        for name, declared in options_of(self).items():
+            value = getattr(self, name)
+            if declared.result and not (declared.later and value == getattr(type(self), name)):
+                settings[name] = plain(value)
+        return settings
+
+
+@dataclass(frozen=True)
+class Runtime(Options):
+    """What computes, and how."""
+
+    device: str = option("auto", "What computes: auto, cpu, cuda, cuda:N, cuda:0,cuda:1, all GPUs or mps.", metavar="NAME")
+    backend: str = option(
+        "auto", "With what: auto is OpenVINO on CPUs, PyTorch elsewhere.", choices=("auto", "torch", "openvino")
+    )
+    precision: str = option(
+        "auto",
+        "Of the computation: auto is half where the device is faster in it.",
+        choices=("auto", "fp32", "bf16", "fp16"),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_device(self.device)
 
 
 def check_device(name: str) -> None:

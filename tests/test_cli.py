@@ -20,6 +20,8 @@ from PIL import Image
 import stylebatch.cli
 import trainer.cli
 from stylebatch.checkpoint import load_checkpoint
+from stylebatch.cli.folder import as_lines as photographs_as_lines
+from stylebatch.cli.video import as_lines as films_as_lines
 from stylebatch.jobs.video import VideoSummary
 from stylebatch.manifest import NAME
 from stylebatch.pipeline import Summary
@@ -160,7 +162,7 @@ def test_image_grid_and_styles(photos: Callable[..., Path], checkpoint: Path, tm
         (("trainer", "fit", "--style", "in/broken.jpg"), "cannot be read as a style picture"),
         (("trainer", "fit", "--style", "in/a.jpg", "--style-size", "0"), "too small for a style"),
         (("trainer", "fit", "--style", "in/a.jpg", "--content", "empty"), "no content photographs"),
-        (("trainer", "fit", "--style", "in/a.jpg", "--steps", "0"), "--steps 0: must be at least 1"),
+        (("trainer", "fit", "--style", "in/a.jpg", "--steps", "0"), "steps 0: must be at least 1"),
         (("trainer", "fit", "--style", "in/a.jpg", "--style-weight", "-1"), "must be at least 0"),
         (("trainer", "fit", "--style", "in/a.jpg", "--init", "nobody"), "unknown; choose from"),
         (("trainer", "fit", "--style", "in/a.jpg", "--vgg", "nothing.pth"), "no such file"),
@@ -228,16 +230,14 @@ def test_interrupted_folder_ends_cleanly(
 
 def test_summaries_tell_of_halved_batches() -> None:
     told = "2 batches did not fit into memory"
-    assert any(told in line for line in stylebatch.cli._as_lines(Summary(halved=2), Path("out")))
-    assert any(told in line for line in stylebatch.cli._film_as_lines(VideoSummary(halved=2)))
+    assert any(told in line for line in photographs_as_lines(Summary(halved=2), Path("out")))
+    assert any(told in line for line in films_as_lines(VideoSummary(halved=2)))
 
 
 def test_summaries_say_what_was_busy() -> None:
     """The stage that waits least is the one that decides how long a film takes."""
     summary = VideoSummary(seconds=10, decoder_waited=9, encoder_waited=8, waits={"load": 0.5, "stylize": 9, "save": 0.5})
-    assert stylebatch.cli._film_as_lines(summary)[-1].endswith(
-        "busy with reading 10%, painting 90%, writing 20% of the time"
-    )
+    assert films_as_lines(summary)[-1].endswith("busy with reading 10%, painting 90%, writing 20% of the time")
 
 
 @pytest.fixture
@@ -270,7 +270,7 @@ REFUSED = [
     ("stylebatch folder in out --size 8px", "size 8: must be at least 16"),
     ("stylebatch folder in out --size large", "'large' is no whole number"),
     ("stylebatch folder in out --quality 101", "quality 101: must be from 1 to 100"),
-    ("stylebatch folder in out --format exe", "format exe: none that is written"),
+    ("stylebatch folder in out --format exe", "format exe: cannot be written; choose from jpg"),
     ("stylebatch folder in out --device gpu", "'gpu': no such device"),
     ("stylebatch folder in out --workers -1", "must be at least 0"),
     ("stylebatch folder in out --style=", "style: none is given"),

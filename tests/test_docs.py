@@ -11,10 +11,12 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import write_options
 from clips import make_clip
 from conftest import picture
 
 ROOT = Path(__file__).parent.parent
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 #: Lines that are not run here, by how they begin, and why. Of scripts, the options are looked up.
@@ -90,6 +92,17 @@ def test_scripts_have_the_options(line: str) -> None:
     source = (ROOT / script).read_text(encoding="utf-8")
     for option in (argument for argument in arguments if argument.startswith("--")):
         assert f'"{option}"' in source
+
+
+def test_options_are_written_as_declared() -> None:
+    assert write_options.PAGE.read_text("utf-8") == write_options.page(), "run scripts/write_options.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_options_that_are_named_exist(page: Path) -> None:
+    sources = [write_options.page(), *(path.read_text("utf-8") for path in (ROOT / "scripts").iterdir() if path.is_file())]
+    options = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+    assert set(options.findall(page.read_text("utf-8"))) <= set(options.findall(" ".join(sources)))
 
 
 def test_each_exception_is_needed() -> None:

@@ -12,6 +12,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
+
+def files_of(package: str) -> set[str]:
+    return {str(path.relative_to(ROOT)) for path in (ROOT / package).glob("*.py")}
+
+
 #: From the bottom up: a module of stylebatch imports from its own layer and those before it, never in a circle. A package
 #: stands for its modules but for those that are named. Nobody imports `trainer`.
 LAYERS = [
@@ -27,7 +32,7 @@ LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names.sp
 #: What training has of its own: it stylizes no folders.
 NOT_FOR_TRAINING = ("cli", "jobs", "loader", "pipeline", "stylizer", "video")
 SOLE_USERS = {
-    "click": {"stylebatch/cli.py", "stylebatch/console/arguments.py", "stylebatch/console/command.py", "trainer/cli.py"},
+    "click": {"trainer/cli.py", *files_of("stylebatch/cli"), *files_of("stylebatch/console")},
     "tqdm": {"stylebatch/console/command.py"},
     "openvino": {"stylebatch/backends/openvino.py"},
     **{name: {"stylebatch/system.py"} for name in ("ctypes", "fcntl", "filelock", "msvcrt", "platformdirs", "resource")},

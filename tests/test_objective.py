@@ -6,7 +6,8 @@ import pytest
 import torch
 from conftest import assert_close
 
-from trainer.config import IDENTITY, FitConfig, option_name
+from stylebatch.console.options import option_name
+from trainer.config import IDENTITY, FitConfig
 from trainer.content import StylePicture
 from trainer.losses import content_loss, palette, palette_loss, shading, shading_loss, tv_loss
 from trainer.objective import BALANCE, Objective

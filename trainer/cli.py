@@ -6,67 +6,30 @@ import logging
 import shlex
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from stylebatch import __version__
 from stylebatch.console.arguments import CONTEXT, PATH, Commands
 from stylebatch.console.command import command, progress_bar
+from stylebatch.console.options import declared_options
 from stylebatch.console.terminal import printable, say, tell
 from stylebatch.errors import StylebatchError
-from stylebatch.options import check_device
-from trainer.config import RECIPES, FitConfig, option_name
+from trainer.config import RECIPES, FitConfig
 
 if TYPE_CHECKING:
     from trainer.fit import Progress
 
-_SHORT = {"style": ("-s",), "content": ("-c",), "out": ("-o",)}
+
+def _command_for(path: Path) -> str | None:
+    """A picture without a command is to be learned."""
+    return "fit" if path.is_file() else None
 
 
-def _options(function: Callable[..., None]) -> Callable[..., None]:
-    """One option a field, with its type, help and default from there. Unset ones arrive as None."""
-    hints = get_type_hints(FitConfig)
-    for field in reversed(fields(FitConfig)):
-        function = click.option(*_names(field), **_settings(field, hints[field.name]))(function)
-    return function
-
-
-def _names(field: Field[Any]) -> list[str]:
-    name = option_name(field.name)
-    if isinstance(field.default, bool):
-        name += "/--no-" + name.removeprefix("--")
-    return [*_SHORT.get(field.name, ()), name]
-
-
-def _settings(field: Field[Any], hint: Any) -> dict[str, Any]:
-    help, choices = field.metadata["help"], field.metadata["choices"]
-    if field.default is MISSING:
-        return {"help": help, "type": PATH}
-    if field.default is not None:
-        shown = field.default if not isinstance(field.default, bool) else ("on" if field.default else "off")
-        help += f"  [default: {shown}]"
-    if isinstance(field.default, bool):
-        return {"help": help, "default": None}
-    if choices:
-        return {"help": help, "type": click.Choice(choices)}
-    for kind, type in ((Path, PATH), (int, click.INT), (float, click.FLOAT)):
-        if hint == kind or hint == kind | None:
-            return {"help": help, "type": type}
-    return {"help": help}
-
-
-class _Commands(Commands):
-    def command_for(self, argument: str) -> str | None:
-        """A picture without a command is to be learned."""
-        return "fit" if Path(argument).is_file() else None
-
-
-@click.group(cls=_Commands, context_settings=CONTEXT)
+@click.group(cls=Commands, context_settings=CONTEXT, command_for=_command_for)
 @click.version_option(__version__)
 def main() -> None:
     """Teach a network the style of one picture."""
@@ -74,9 +37,11 @@ def main() -> None:
 
 @main.command()
 @click.argument("picture", required=False, type=PATH)
-@_options
+@declared_options(FitConfig)
 @click.option("--recipe", type=click.Choice(sorted(RECIPES)), help="A named set of defaults: the reference article's.")
-@click.option("--keep", is_flag=True, help="Keep the style by the picture's content: nothing is trained twice.")
+@click.option(
+    "--keep", is_flag=True, help="Keep the style by the picture's content, instead of in --out: nothing is trained twice."
+)
 @command
 def fit(picture: Path | None, recipe: str | None, keep: bool, **options: Any) -> None:
     """Learn the style of PICTURE. Writes the style, checkpoints, side-by-side pictures and loss curves."""
@@ -85,7 +50,7 @@ def fit(picture: Path | None, recipe: str | None, keep: bool, **options: Any) ->
     options["style"] = picture or options["style"]
     if not options["style"]:
         raise click.UsageError("Missing option '-s' / '--style', the picture to learn: trainer fit --style painting.jpg")
-    if keep and (options["out"] or options["resume"] is not None or options["overwrite"] is not None):
+    if keep and (options["out"] or options["resume"] or options["overwrite"]):
         raise click.UsageError("--keep excludes --out, --resume and --overwrite.")
     chosen = {key: value for key, value in options.items() if value is not None}
     recipe_choices = dict(RECIPES[recipe]) if recipe else {}
@@ -94,7 +59,6 @@ def fit(picture: Path | None, recipe: str | None, keep: bool, **options: Any) ->
     if "checkpoint_steps" in chosen:
         recipe_choices.pop("checkpoint_epochs", None)
     config = FitConfig(**{**recipe_choices, **chosen})
-    check_device(config.device)
     _check_files(config)
     if keep:
         say(str(_keep(config)))

@@ -21,9 +21,6 @@ from stylebatch.locking import Log
 from stylebatch.system import data_folder
 from trainer.config import FitConfig
 
-#: Settings that do not change what is learned.
-_FREE = ("style", "out", "resume", "workers", "device", "precision", "checkpoint_steps", "checkpoint_epochs")
-
 
 class Kept:
     """The place of one training's style in the user's folder for application data.
@@ -42,8 +39,7 @@ class Kept:
             raise StylebatchError(f"{config.style}: no such style picture") from None
         except OSError as error:
             raise StylebatchError(f"{config.style}: cannot be read: {error.strerror}") from None
-        choices = {name: value for name, value in config.as_metadata().items() if name not in _FREE}
-        identity = {"picture": hashlib.sha256(picture).hexdigest(), "version": __version__, **choices}
+        identity = {"picture": hashlib.sha256(picture).hexdigest(), "version": __version__, **config.as_settings()}
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         self._folder = data_folder() / "paintings" / key
         self._training = self._folder / "training"

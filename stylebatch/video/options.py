@@ -3,102 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 from stylebatch.errors import StylebatchError
-from stylebatch.options import LATER, LIMIT, STEADY, settings_of
+from stylebatch.options import STEADY, Options, option
 
 #: What films are encoded in; `encoding.CODECS` says how.
 CODECS = ("h264", "h265", "av1", "vp9", "prores", "ffv1", "h264_nvenc", "h265_nvenc", "av1_nvenc")
-#: The largest constant quality of any of them; each has its own.
-_LARGEST_CRF = 63
-#: What to do about frames that cannot be decoded.
-ON_CORRUPT = ("fail", "repeat")
-
-
-@dataclass(frozen=True)
-class VideoOptions:
-    """What can be asked for of a film.
-
-    Attributes:
-        codec: one of `CODECS`, "gif" for GIF; by default what is usual in the container.
-        crf: constant quality, less is better; by default 18.
-        preset: the encoder's own name for its speed.
-        pix_fmt: FFmpeg's name of the pixel format to write; by default the film's own depth and chroma, as near as the codec
-            has it.
-        start, end: in seconds of the film; what lies outside is left out, and the output starts at 0.
-        preview: only so many seconds from the middle.
-        size: long side in pixels that the network sees; larger films are scaled down for it, and back after it.
-        keep_work_size: do not scale back.
-        fps: frames a second to resample to; by default every frame keeps its own time.
-        preserve_color: brightness from the style, colours from the film.
-        side_by_side: original | stylized in one film.
-        steady: how much of a pixel is taken over from the frame before, where that shows the same: from 0 to 1.
-        every: no film but pictures of each so many frames.
-        max_megapixels: refuse films with larger frames.
-        on_corrupt: "fail", or "repeat" the frame before for each that cannot be decoded.
-
-    Raises:
-        StylebatchError: a value out of range.
-    """
-
-    codec: str | None = None
-    crf: int | None = None
-    preset: str | None = None
-    pix_fmt: str | None = None
-    start: float | None = None
-    end: float | None = None
-    preview: float | None = None
-    size: int | None = None
-    keep_work_size: bool = False
-    fps: Fraction | None = None
-    preserve_color: bool = field(default=False, metadata=LATER)
-    side_by_side: bool = False
-    steady: float = STEADY
-    every: int | None = None
-    max_megapixels: int = field(default=60, metadata=LIMIT)
-    on_corrupt: str = "fail"
-
-    def __post_init__(self) -> None:
-        if self.codec not in (None, "gif", *CODECS):
-            raise StylebatchError(f"codec {self.codec}: unknown; choose from {', '.join(CODECS)}")
-        if self.crf is not None and not 0 <= self.crf <= _LARGEST_CRF:
-            raise StylebatchError(f"crf {self.crf}: must be from 0 to {_LARGEST_CRF}")
-        if self.size is not None and self.size < 16:
-            raise StylebatchError(f"size {self.size}: must be at least 16 pixels")
-        if self.fps is not None and not 0 < self.fps <= 1000:
-            raise StylebatchError(f"fps {self.fps}: must be above 0 and at most 1000")
-        if not 0 <= self.steady <= 1:
-            raise StylebatchError(f"steady {self.steady:g}: must be from 0, each frame alone, to 1")
-        if self.every is not None and self.every < 1:
-            raise StylebatchError(f"every {self.every}: must be at least 1")
-        if self.preview is not None and self.preview <= 0:
-            raise StylebatchError(f"preview {self.preview:g}: must be above 0 seconds")
-        if self.preview is not None and (self.start is not None or self.end is not None):
-            raise StylebatchError("preview: takes the middle; it excludes start and end")
-        if self.start is not None and self.start < 0:
-            raise StylebatchError(f"start {self.start:g}: must be at least 0 seconds")
-        if self.end is not None and self.end <= (self.start or 0):
-            raise StylebatchError(f"end {self.end:g}: must be after the start, {self.start or 0:g}")
-        if self.max_megapixels < 1:
-            raise StylebatchError(f"max megapixels {self.max_megapixels}: must be at least 1")
-        if self.on_corrupt not in ON_CORRUPT:
-            raise StylebatchError(f"on corrupt {self.on_corrupt}: choose from {', '.join(ON_CORRUPT)}")
-
-    @property
-    def max_pixels(self) -> int:
-        """Of a frame."""
-        return self.max_megapixels * 1_000_000
-
-    @property
-    def is_cut(self) -> bool:
-        return self.start is not None or self.end is not None or self.preview is not None
-
-    def as_settings(self) -> dict[str, Any]:
-        """What changes the frames of an output, as JSON values."""
-        return settings_of(self)
 
 
 def parse_time(text: str) -> float:
@@ -109,6 +21,68 @@ def parse_time(text: str) -> float:
     for part in text.split(":"):
         seconds = seconds * 60 + float(part)
     return seconds
+
+
+def parse_rate(text: str) -> Fraction:
+    """Frames a second, such as 25 or 30000/1001. Raises ValueError."""
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"{text!r} is no rate; give frames a second, such as 25 or 30000/1001") from None
+
+
+@dataclass(frozen=True)
+class VideoOptions(Options):
+    """What can be asked for of a film. Times are seconds. A wrong value raises `StylebatchError`."""
+
+    # fmt: off
+    codec: str | None = option(
+        None, "h264, h265, av1, vp9, prores or ffv1; h264_nvenc, h265_nvenc or av1_nvenc with an NVIDIA GPU.",
+        unset="h264; WebM vp9; with alpha MOV prores, MKV vp9", choices=(*CODECS, "gif"), metavar="NAME")
+    crf: int | None = option(
+        None, "Quality, lower is better and larger: to 51 for h264 and h265, to 63 for av1 and vp9.", unset="18", least=0,
+        most=63)
+    preset: str | None = option(
+        None, "The encoder's own name for its speed.", unset="h264 faster, h265 medium, av1 8, vp9 4", metavar="NAME")
+    pix_fmt: str | None = option(
+        None, "Pixel format by FFmpeg's name, or the nearest that the codec has; yuv420p plays everywhere.",
+        unset="the clip's depth and chroma", metavar="NAME")
+    start: float | None = option(
+        None, "From here: seconds or [HH:]MM:SS. The part begins at 0.", least=0, parse=parse_time, metavar="TIME")
+    end: float | None = option(None, "Up to here.", parse=parse_time, metavar="TIME")
+    preview: float | None = option(
+        None, "Only so much, from the middle, into CLIP_STYLE_preview.", above=0, parse=parse_time, metavar="SECONDS")
+    size: int | None = option(
+        None, "Long side to paint at: smaller is larger strokes, less time.", unset="the clip's", least=16, unit="px")
+    keep_work_size: bool = option(False, "Leave the result at --size instead of the original size.")
+    fps: Fraction | None = option(
+        None, "Resample to so many frames a second: 25 or 30000/1001.", unset="each frame at its own time", above=0,
+        most=1000, parse=parse_rate, metavar="RATE")
+    preserve_color: bool = option(False, "Brightness from the painting, colours from the film.", later=True)
+    side_by_side: bool = option(False, "Original | stylized in one film.")
+    steady: float = option(STEADY, "How still paint holds: 0, each frame alone, to 1.", least=0, most=1, unit="%")
+    every: int | None = option(None, "No film but a PNG of each Nth frame, in CLIP_STYLE_frames or the folder OUT.", least=1)
+    max_megapixels: int = option(60, "Refuse larger frames, which take about 75 MB a megapixel.", least=1, result=False)
+    on_corrupt: str = option(
+        "fail", "At a frame that cannot be decoded fail, or repeat the one before; of a film cut off, take what there is.",
+        choices=("fail", "repeat"))
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.preview is not None and (self.start is not None or self.end is not None):
+            raise StylebatchError("preview: takes the middle; it excludes start and end")
+        if self.end is not None and self.end <= (self.start or 0):
+            raise StylebatchError(f"end {self.end:g}: must be after the start, {self.start or 0:g}")
+
+    @property
+    def max_pixels(self) -> int:
+        """Of a frame."""
+        return self.max_megapixels * 1_000_000
+
+    @property
+    def is_cut(self) -> bool:
+        return self.start is not None or self.end is not None or self.preview is not None
 
 
 def show_time(seconds: float) -> str:

@@ -1,0 +1,95 @@
+"""`stylebatch folder`."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stylebatch.cli.inputs import expect
+from stylebatch.cli.shared import COUNT, JSON, Painter, followed, some, troubles
+from stylebatch.console.arguments import PATH, Number
+from stylebatch.console.command import SOME_FAILED, command, exit_by
+from stylebatch.console.options import declared_options, take
+from stylebatch.console.terminal import put, say
+from stylebatch.images.options import ImageOptions
+from stylebatch.interrupt import catch_interrupts
+from stylebatch.options import Runtime
+
+if TYPE_CHECKING:
+    from stylebatch.pipeline import Summary
+
+
+@click.command()
+@click.argument("source", metavar="IN", type=PATH)
+@click.argument("output", metavar="OUT", type=PATH, required=False)
+@declared_options(Painter, "style", "strength")
+@click.option("--grid", is_flag=True, help="Also write original | stylized for each, as NAME_grid.jpg.")
+@click.option("--recursive/--no-recursive", default=True, help="Take the folders in IN too.  [default: on]")
+@click.option("--follow-links", is_flag=True, help="Follow symbolic links that lead out of IN.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there and no result of IN with these options.")
+@declared_options(ImageOptions)
+@declared_options(Runtime)
+@click.option(
+    "--batch-size", type=COUNT, metavar="N", help="Photographs of one size at once.  [default: 1 on CPU, else what fits]"
+)
+@click.option(
+    "--workers", type=Number(int, "", least=0), metavar="N", help="Decoding processes.  [default: by the number of cores]"
+)
+@JSON
+@command
+def folder(source: Path, output: Path | None, as_json: bool, **options: Any) -> None:
+    """Stylize the photographs in folder IN into the same tree under OUT."""
+    expect("folder", source, output)
+    if output is None:
+        words = shlex.join(["stylebatch", "folder", str(source), f"{source}_{Path(options['style'] or 'hosi').stem}"])
+        raise click.UsageError(f"Missing argument 'OUT', the folder for the results: {words}")
+    options["options"] = take(ImageOptions, options)
+    options |= take(Painter, options).arguments()
+    from stylebatch.jobs import stylize_folder
+    from stylebatch.pipeline import Summary
+
+    with catch_interrupts() as interrupt:
+        summary = followed(functools.partial(stylize_folder, source, output, **options), Summary(), "img", interrupt)
+    if as_json:
+        put(json.dumps(summary.as_dict(), indent=2))
+    else:
+        say(*as_lines(summary, output))
+    if summary.interrupted:
+        exit_by(interrupt)
+    if summary.failures or summary.aborted:
+        sys.exit(SOME_FAILED)
+
+
+def as_lines(summary: Summary, output: Path) -> list[str]:
+    seconds = max(summary.seconds, 1e-9)
+    lines = [f"failed: {failure.source}: {failure.reason}" for failure in summary.failures]
+    if summary.renamed:
+        lines.append(f"in another format: {some(f'{name} as {output}' for name, output in summary.renamed.items())}")
+    if summary.partial:
+        lines.append(f"first page or frame alone: {some(f'{name}, {more} more' for name, more in summary.partial.items())}")
+    for note in dict.fromkeys(note for notes in summary.notes.values() for note in notes):
+        lines.append(f"{note}: {some(name for name, notes in summary.notes.items() if note in notes)}")
+    if summary.ignored:
+        lines.append(f"not pictures: {some(summary.ignored)}")
+    if summary.unread:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in summary.unread.items())
+        lines.append(f"not read: {kinds}; export as TIFF or JPEG")
+    if summary.set_aside:
+        lines.append(f"folders left alone: {some(summary.set_aside)}")
+    lines += troubles(summary)
+    if summary.interrupted or summary.aborted:
+        rest = f"{summary.total - summary.finished} not done" if summary.total else "nothing done yet"
+        lines.append(f"{rest}; the same command goes on")
+    if summary.skipped:
+        lines.append(f"{summary.skipped} done before, unchanged")
+    lines.append(
+        f"{summary.done} of {summary.total} photographs in {output}: {summary.megapixels:.1f} MP in {seconds:.1f} s, "
+        f"{summary.done / seconds:.2f} images/s, {len(summary.failures)} failed"
+    )
+    return lines

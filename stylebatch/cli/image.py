@@ -1,0 +1,64 @@
+"""`stylebatch image`."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stylebatch.cli.inputs import inputs_and_output
+from stylebatch.cli.shared import Painter, output_option
+from stylebatch.console.arguments import WORD
+from stylebatch.console.command import SOME_FAILED, command, until_stopped
+from stylebatch.console.options import declared_options, take
+from stylebatch.console.terminal import say, tell
+from stylebatch.errors import StylebatchError
+from stylebatch.files import is_folder
+from stylebatch.images.formats import format_of
+from stylebatch.images.options import ImageOptions
+from stylebatch.options import Runtime
+
+
+@click.command(short_help="Stylize photographs.")
+@click.argument("words", metavar="PHOTO... [OUT]", nargs=-1, required=True, type=WORD)
+@declared_options(Painter, "style", "strength")
+@click.option("--grid", is_flag=True, help="Also write original | stylized, as NAME_grid.jpg.")
+@output_option
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+@declared_options(ImageOptions)
+@declared_options(Runtime)
+@command
+def image(words: tuple[str, ...], output: str | None, **options: Any) -> None:
+    """Stylize a PHOTO into OUT, file or folder, by default into PHOTO_STYLE beside it, or several into the folder OUT."""
+    photos, output = inputs_and_output("image", words, output)
+    if output and not is_folder(output):
+        format_of(Path(output))
+    options["options"] = take(ImageOptions, options)
+    painter = take(Painter, options).arguments()
+    from stylebatch.jobs import stylize_image
+    from stylebatch.stylizer import Stylizer
+
+    stylizer = until_stopped(lambda: Stylizer(**painter))
+    done: list[Path] = []
+    failed = 0
+    for photo in photos:
+
+        def note(text: str, photo: Path = photo) -> None:
+            tell(f"{photo}: {text}")
+
+        try:
+            job = functools.partial(stylize_image, photo, output, stylizer, keep=[*photos, *done], note=note)
+            path = until_stopped(functools.partial(job, **options))
+        except StylebatchError as error:
+            if len(photos) == 1:
+                raise
+            failed += 1
+            tell(f"failed: {error}")
+        else:
+            done.append(path)
+            say(str(path))
+    if failed:
+        sys.exit(SOME_FAILED)

@@ -1,0 +1,123 @@
+"""Which command a file or folder is for, and what the words after a command mean."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from stylebatch.errors import StylebatchError
+from stylebatch.files import identity, is_folder
+from stylebatch.images.formats import PICTURE_SUFFIXES, is_set_aside
+from stylebatch.manifest import is_result
+
+#: Files that a person would call a film by their name; others are films as well.
+_FILM_SUFFIXES = frozenset(
+    (".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts",
+     ".vob", ".webm", ".wmv")
+)  # fmt: skip
+#: Pictures that may move: films too, if asked.
+_MOVING_SUFFIXES = frozenset((".gif", ".webp", ".png", ".apng", ".avif"))
+
+
+def command_for(path: Path) -> str | None:
+    """Which command takes a file or folder, by what it is and what it is called; None where nothing is."""
+    if path.is_dir():
+        return "folder"
+    if path.suffix.lower() in _FILM_SUFFIXES:
+        return "video" if path.is_file() else None
+    return "image" if path.is_file() else None
+
+
+def expect(command: str, path: Path, *others: Path | str | None) -> None:
+    """Whether a path that was given to a command of `stylebatch` is there, and not one for another command.
+
+    Raises:
+        StylebatchError: it is not; the message has the right command.
+    """
+    meant = command_for(path)
+    if meant == command or (meant is None and path.exists()):
+        return
+    what = {"folder": "folder", "image": "photograph", "video": "film"}
+    if meant is None:
+        missing = {"folder": "folder of photographs", "image": "photograph", "video": "film"}[command]
+        raise StylebatchError(f"{path}: no such {missing}")
+    if (
+        command == "video"
+        and meant == "image"
+        and (path.suffix.lower() not in PICTURE_SUFFIXES or path.suffix.lower() in _MOVING_SUFFIXES)
+    ):
+        return
+    if command == "video" and next(_films_in(path), None):
+        if any(others):
+            return
+        words = shlex.join(["stylebatch", "video", str(path), f"{path}_hosi"])
+        raise StylebatchError(f"{path}: is a folder; give one for the results, too: {words}")
+    outputs = [other for other in others if other is not None]
+    if meant == "folder" and not outputs:
+        outputs = [path.with_name(f"{path.name}_hosi")]
+    words = " ".join([meant, *_quoted((path, *outputs))])
+    raise StylebatchError(f"{path}: is a {what[meant]}; the command for it is stylebatch {words}")
+
+
+def inputs_and_output(command: str, words: Sequence[str], output: str | None) -> tuple[list[Path], str | None]:
+    """What `INPUT... [OUT]` means for a command of `stylebatch`. As of `cp`, the last of several words is the output, and of
+    more than two it is a folder; but a file that is there and no result of the input is none.
+
+    Args:
+        output: that of an option; the words are inputs then.
+
+    Raises:
+        StylebatchError: there is no telling the output, or it is the input; or as `expect`, for a single input: of several,
+            one that is wrong fails alone.
+    """
+    kind = {"image": "photographs", "video": "clips"}[command]
+    inputs = [Path(word) for word in words]
+    by_option = output is not None
+    if not by_option and len(words) > 1:
+        *inputs, _ = inputs
+        output = words[-1]
+    if len(inputs) == 1:
+        expect(command, inputs[0], output)
+    if output is None or is_folder(output):
+        return inputs, output
+    if len(inputs) > 1 or inputs[0].is_dir():
+        raise StylebatchError(f"{output}: several {kind} need a folder as the {'output' if by_option else 'last argument'}")
+    path = Path(output)
+    if path.exists() and identity(path) == identity(inputs[0]):
+        raise StylebatchError(f"{output}: output and input are the same file; give another output")
+    if not by_option and path.is_file() and not is_result(path, inputs[0]):
+        raise StylebatchError(
+            f"{output}: is there already; several {kind} need a folder as the last argument, and "
+            f"--output {shlex.quote(output)} --overwrite replaces it"
+        )
+    return inputs, output
+
+
+def _quoted(paths: Sequence[Path | str | None]) -> list[str]:
+    return [shlex.quote(str(path)) for path in paths if path is not None]
+
+
+def films_of(inputs: Sequence[Path], output: str | None) -> list[tuple[Path, str | None]]:
+    """The films that are meant, each with the output it gets: those in a folder, and in the folders in it, the same tree in
+    `output`."""
+    films: list[tuple[Path, str | None]] = []
+    for path in inputs:
+        found = list(_films_in(path, output))
+        if output is not None:
+            films += [(film, f"{Path(output, film.parent.relative_to(path))}{os.sep}") for film in found]
+        if not found:
+            films.append((path, output))
+    return films
+
+
+def _films_in(root: Path, output: str | None = None) -> Iterator[Path]:
+    """Films anywhere in a folder, by their names; none of those in `output`."""
+    out = None if output is None else identity(Path(output))
+    for folder, folders, names in os.walk(root):
+        kept = [name for name in sorted(folders) if not is_set_aside(name)]
+        folders[:] = [name for name in kept if out is None or identity(Path(folder, name)) != out]
+        for name in sorted(names):
+            if Path(name).suffix.lower() in _FILM_SUFFIXES and not name.startswith("."):
+                yield Path(folder, name)
