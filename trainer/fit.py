@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -152,7 +152,9 @@ def _train(config: FitConfig, style: StylePicture, paths: list[Path], output: Ou
 
     # 3. What the losses aim at, and their weights.
     vgg = placed(VGG16(config.vgg, config.vgg_input))  # type: ignore[arg-type]
-    with _stoppable(vgg, caller.check):
+    with ExitStack() as hooks:  # until the first step, each layer asks whether to stop
+        for layer in vgg.convolutions.values():
+            hooks.enter_context(layer.register_forward_pre_hook(lambda _layer, _input: caller.check()))
         caller.stage("measuring the painting")
         objective = Objective(config, vgg, style.to(device), photographs.sample.to(device))
         held_out = photographs.held_out.to(device)
@@ -251,14 +253,3 @@ def _batches(load: Callable[..., Iterator[Batch]], schedule: Schedule, state: St
                 break
         else:  # asked to stop while it waited for photographs
             return
-
-
-@contextmanager
-def _stoppable(vgg: VGG16, check: Callable[[], None]) -> Iterator[None]:
-    """Within the block, each layer of the loss network begins with `check`."""
-    hooks = [layer.register_forward_pre_hook(lambda _layer, _input: check()) for layer in vgg.convolutions.values()]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -83,12 +83,7 @@ def bounded_features(network: TransNet) -> Iterator[list[Tensor]]:
     features: list[Tensor] = []
     first = next(index for index, layer in enumerate(network.layer) if isinstance(layer, ResBlock))
     norms = [module for module in network.layer[first:].modules() if isinstance(module, nn.InstanceNorm2d)]
-    hooks = [
-        module.register_forward_hook(lambda _module, _input, output: features.append(output))
-        for module in (*norms, network.layer[-2])
-    ]
-    try:
+    with ExitStack() as hooks:
+        for module in (*norms, network.layer[-2]):
+            hooks.enter_context(module.register_forward_hook(lambda _module, _input, output: features.append(output)))
         yield features
-    finally:
-        for hook in hooks:
-            hook.remove()
