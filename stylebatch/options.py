@@ -133,9 +133,7 @@ class Runtime(Options):
         "auto", "With what: auto is OpenVINO on CPUs, PyTorch elsewhere.", choices=("auto", "torch", "openvino")
     )
     precision: str = option(
-        "auto",
-        "Of the computation: auto is half where the device is faster in it.",
-        choices=("auto", "fp32", "bf16", "fp16"),
+        "auto", "Of the computation: auto is half where that is faster.", choices=("auto", "fp32", "bf16", "fp16")
     )
 
     def __post_init__(self) -> None:

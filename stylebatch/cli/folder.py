@@ -6,14 +6,15 @@ import functools
 import json
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from stylebatch.cli.inputs import expect
-from stylebatch.cli.shared import COUNT, JSON, Painter, followed, some, troubles
-from stylebatch.console.arguments import PATH, Number
+from stylebatch.cli.shared import JSON, Batching, Painter, followed, some, troubles
+from stylebatch.console.arguments import PATH
 from stylebatch.console.command import SOME_FAILED, command, exit_by
 from stylebatch.console.options import declared_options, take
 from stylebatch.console.terminal import put, say
@@ -35,12 +36,7 @@ if TYPE_CHECKING:
 @click.option("--overwrite", is_flag=True, help="Replace what is there and no result of IN with these options.")
 @declared_options(ImageOptions)
 @declared_options(Runtime)
-@click.option(
-    "--batch-size", type=COUNT, metavar="N", help="Photographs of one size at once.  [default: 1 on CPU, else what fits]"
-)
-@click.option(
-    "--workers", type=Number(int, "", least=0), metavar="N", help="Decoding processes.  [default: by the number of cores]"
-)
+@declared_options(Batching)
 @JSON
 @command
 def folder(source: Path, output: Path | None, as_json: bool, **options: Any) -> None:
@@ -50,7 +46,7 @@ def folder(source: Path, output: Path | None, as_json: bool, **options: Any) -> 
         words = shlex.join(["stylebatch", "folder", str(source), f"{source}_{Path(options['style'] or 'hosi').stem}"])
         raise click.UsageError(f"Missing argument 'OUT', the folder for the results: {words}")
     options["options"] = take(ImageOptions, options)
-    options |= take(Painter, options).arguments()
+    options |= asdict(take(Batching, options)) | take(Painter, options).arguments()
     from stylebatch.jobs import stylize_folder
     from stylebatch.pipeline import Summary
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from stylebatch.cli.inputs import expect
-from stylebatch.console.arguments import PATH, Number
+from stylebatch.console.arguments import PATH, number
 from stylebatch.console.command import advance, command, progress_bar, until_stopped
 from stylebatch.console.options import declared_options, take
 from stylebatch.console.terminal import say
@@ -28,9 +28,9 @@ from stylebatch.options import Runtime
     "--strength",
     "strengths",
     multiple=True,
-    type=Number(float, "%"),
+    type=number(float, "%"),
     metavar="X",
-    help="A column of each style; repeatable.",
+    help="A column of each; repeatable.",
 )
 @click.option("--epochs", type=PATH, metavar="PREFIX", help="Columns: a training's checkpoints, e.g. checkpoints/trial.")
 @click.option("--output", "-o", default="grid.png", show_default=True, type=PATH, help="The picture to write.")

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from stylebatch.cli.inputs import inputs_and_output
-from stylebatch.cli.shared import Painter, output_option
+from stylebatch.cli.shared import OUTPUT, Painter
 from stylebatch.console.arguments import WORD
 from stylebatch.console.command import SOME_FAILED, command, until_stopped
 from stylebatch.console.options import declared_options, take
@@ -26,7 +26,7 @@ from stylebatch.options import Runtime
 @click.argument("words", metavar="PHOTO... [OUT]", nargs=-1, required=True, type=WORD)
 @declared_options(Painter, "style", "strength")
 @click.option("--grid", is_flag=True, help="Also write original | stylized, as NAME_grid.jpg.")
-@output_option
+@OUTPUT
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 @declared_options(ImageOptions)
 @declared_options(Runtime)

@@ -19,6 +19,7 @@ _FILM_SUFFIXES = frozenset(
 )  # fmt: skip
 #: Pictures that may move: films too, if asked.
 _MOVING_SUFFIXES = frozenset((".gif", ".webp", ".png", ".apng", ".avif"))
+_CALLED = {"folder": "folder", "image": "photograph", "video": "film"}
 
 
 def command_for(path: Path) -> str | None:
@@ -39,10 +40,8 @@ def expect(command: str, path: Path, *others: Path | str | None) -> None:
     meant = command_for(path)
     if meant == command or (meant is None and path.exists()):
         return
-    what = {"folder": "folder", "image": "photograph", "video": "film"}
     if meant is None:
-        missing = {"folder": "folder of photographs", "image": "photograph", "video": "film"}[command]
-        raise StylebatchError(f"{path}: no such {missing}")
+        raise StylebatchError(f"{path}: no such {'folder of photographs' if command == 'folder' else _CALLED[command]}")
     if (
         command == "video"
         and meant == "image"
@@ -58,7 +57,7 @@ def expect(command: str, path: Path, *others: Path | str | None) -> None:
     if meant == "folder" and not outputs:
         outputs = [path.with_name(f"{path.name}_hosi")]
     words = " ".join([meant, *_quoted((path, *outputs))])
-    raise StylebatchError(f"{path}: is a {what[meant]}; the command for it is stylebatch {words}")
+    raise StylebatchError(f"{path}: is a {_CALLED[meant]}; the command for it is stylebatch {words}")
 
 
 def inputs_and_output(command: str, words: Sequence[str], output: str | None) -> tuple[list[Path], str | None]:

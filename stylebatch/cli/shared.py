@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from stylebatch.console.arguments import WORD, Number
+from stylebatch.console.arguments import WORD
 from stylebatch.console.command import advance, progress_bar
-from stylebatch.options import Runtime, option
+from stylebatch.options import Options, Runtime, option
 
 if TYPE_CHECKING:
     from stylebatch.interrupt import Interrupt
     from stylebatch.pipeline import Summary
 
 _Summary = TypeVar("_Summary", bound="Summary")
-COUNT = Number(int, "", least=1)
+OUTPUT = click.option("--output", "-o", metavar="OUT", type=WORD, help="The file or folder to write, instead of OUT.")
 JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print the summary as JSON: done, failed with reasons, seconds by stage."
 )
@@ -29,7 +29,7 @@ class Painter(Runtime):
 
     style: str = option(
         "hosi",
-        "A style's name, a painting (trained first), a checkpoint, or a mix: hosi:0.6,wave:0.4.",
+        "A style, a painting (trained first), a checkpoint or a mix: hosi:0.6,wave:0.4.",
         metavar="NAME|PATH|MIX",
     )
     strength: float = option(1.0, "How much paint: 0, none, to 1.5.", unit="%")
@@ -47,10 +47,12 @@ class Painter(Runtime):
         return {**asdict(self), "style": with_styles_of_paintings(self.style, self.device)}
 
 
-def output_option(function: Callable[..., None]) -> Callable[..., None]:
-    return click.option("--output", "-o", metavar="OUT", type=WORD, help="The file or folder to write, instead of OUT.")(
-        function
-    )
+@dataclass(frozen=True)
+class Batching(Options):
+    """How many pictures are in work at once."""
+
+    batch_size: int | None = option(None, "Pictures of one size at once.", unset="1 on CPU, else what fits", least=1)
+    workers: int | None = option(None, "Decoding processes.", unset="by the number of cores", least=0)
 
 
 def followed(job: Callable[..., _Summary], shown: _Summary, unit: str, interrupt: Interrupt) -> _Summary:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stylebatch.cli.inputs import films_of, inputs_and_output
-from stylebatch.cli.shared import COUNT, JSON, Painter, followed, output_option, troubles
+from stylebatch.cli.shared import JSON, OUTPUT, Batching, Painter, followed, troubles
 from stylebatch.console.arguments import WORD
 from stylebatch.console.command import SOME_FAILED, command, exit_by
 from stylebatch.console.options import declared_options, take
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 @click.command(short_help="Stylize films.")
 @click.argument("words", metavar="CLIP... [OUT]", nargs=-1, required=True, type=WORD)
 @declared_options(Painter, "style", "strength")
-@output_option
+@OUTPUT
 @click.option("--check", is_flag=True, help="Paint nothing: tell what will be kept, converted and left out.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there and no result of CLIP with these options.")
 @declared_options(VideoOptions)
 @declared_options(Runtime)
-@click.option("--batch-size", type=COUNT, metavar="N", help="Frames at once.  [default: 1 on CPU, else what fits]")
+@declared_options(Batching, "batch_size")
 @JSON
 @command
 def video(words: tuple[str, ...], output: str | None, as_json: bool, check: bool, **options: Any) -> None:
     """Stylize a CLIP into OUT, film or folder, by default into CLIP_STYLE beside it; several, or a folder of them with its
     tree, into the folder OUT."""
     clips = films_of(*inputs_and_output("video", words, output))
-    video_options = take(VideoOptions, options)
+    video_options, options["batch_size"] = take(VideoOptions, options), take(Batching, options).batch_size
     if check:
         _check_films(clips, video_options, as_json)
         return

@@ -37,28 +37,32 @@ PATH = PathType()
 WORD = PathType(str)
 
 
-class Number(click.ParamType):  # type: ignore[type-arg]  # click before 8.5 has no such argument
+class Typed(click.ParamType):  # type: ignore[type-arg]  # click before 8.5 has no such argument
+    """What a function makes of what is typed; its ValueError says what is wrong with that."""
+
+    name = "text"
+
+    def __init__(self, parse: Callable[[str], Any]) -> None:
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return self._parse(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def number(kind: type[int] | type[float], unit: str = "") -> Typed:
     """A number, with its unit if people write it: 1024 or 1024px; 0.5 or 50%."""
 
-    name = "number"
-
-    def __init__(self, kind: type[int] | type[float], unit: str, least: float | None = None) -> None:
-        self.kind = kind
-        self.unit = unit
-        self.least = least
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | float:
-        text = str(value).strip().lower()
-        bare = text.removesuffix(self.unit.lower()).strip()
+    def parse(text: str) -> int | float:
+        bare = text.strip().lower().removesuffix(unit).strip()
         try:
-            number = self.kind(bare)
+            return kind(bare) / 100 if unit == "%" in text else kind(bare)
         except ValueError:
-            self.fail(f"{value!r} is no {'whole ' if self.kind is int else ''}number", param, ctx)
-        if self.unit == "%" and bare != text and self.kind is float:
-            number /= 100
-        if self.least is not None and number < self.least:
-            self.fail(f"{value}: must be at least {self.least}", param, ctx)
-        return number
+            raise ValueError(f"{text!r} is no {'whole ' if kind is int else ''}number") from None
+
+    return Typed(parse)
 
 
 class Commands(click.Group):

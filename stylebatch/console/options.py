@@ -9,26 +9,11 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import click
 
-from stylebatch.console.arguments import PATH, Number
+from stylebatch.console.arguments import PATH, Typed, number
 from stylebatch.options import Option, Options, options_of
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Options = TypeVar("_Options", bound=Options)
-
-
-class _Parsed(click.ParamType):  # type: ignore[type-arg]  # click before 8.5 has no such argument
-    """What is typed, read by an option's own function."""
-
-    name = "text"
-
-    def __init__(self, parse: Callable[[str], Any]) -> None:
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return self._parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 def declared_options(kind: type[Options], *names: str) -> Callable[[_Function], _Function]:
@@ -73,9 +58,9 @@ def _option(name: str, declared: Option, hint: Any, default: Any) -> Callable[[_
 def _type(declared: Option, kind: Any) -> tuple[Any, str | None]:
     """What reads the value of an option, and what stands for it in the usage."""
     if declared.parse:
-        return _Parsed(declared.parse), None
+        return Typed(declared.parse), None
     if declared.choices and not declared.metavar:
         return click.Choice(declared.choices), None
     if kind in (int, float):
-        return Number(kind, declared.unit), "PX" if declared.unit == "px" else "N" if kind is int else "X"
+        return number(kind, declared.unit), "PX" if declared.unit == "px" else "N" if kind is int else "X"
     return (PATH if kind is Path else kind), None
