@@ -32,11 +32,11 @@ def pick_device(name: str = "auto") -> torch.device:
         raise StylebatchError(f"device {name}: one alone is needed here, such as cuda:0") from None
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise StylebatchError(f"device {name}: PyTorch finds no CUDA GPU here; use --device cpu or auto")
+            raise StylebatchError(f"device {name}: PyTorch finds no CUDA GPU here; use `device` cpu or auto")
         if device.index is not None and device.index >= torch.cuda.device_count():
             raise StylebatchError(f"device {name}: this machine has {torch.cuda.device_count()} GPU(s), from cuda:0")
     elif device.type == "mps" and not torch.backends.mps.is_available():
-        raise StylebatchError("device mps: PyTorch finds no Apple GPU here; use --device cpu or auto")
+        raise StylebatchError("device mps: PyTorch finds no Apple GPU here; use `device` cpu or auto")
     return device
 
 
@@ -77,7 +77,7 @@ def shortage(error: Exception) -> str:
     if isinstance(error, MemoryError) and str(error):
         return str(error)
     if isinstance(error, MemoryError) or _SHORT_OF_MEMORY.search(str(error)):
-        return "not enough memory; use --size"
+        return "not enough memory; use `size`"
     return ""
 
 

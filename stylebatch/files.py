@@ -202,7 +202,7 @@ def create(temp: Path, path: Path) -> None:
 
 def taken(path: Path) -> OutputError:
     """The error for an output whose name something has already."""
-    return OutputError(f"{path}: is there already; --overwrite replaces it")
+    return OutputError(f"{path}: is there already; `overwrite` replaces it")
 
 
 def name_folding(folder: Path) -> Callable[[str], str]:

@@ -178,7 +178,7 @@ class Manifest:
             why = f"the result of {content.path.name} with other options, or another style or precision"
         else:
             why = f"no result of {content.path.name}"
-        return OutputError(f"{output}: is there, and {why}; --overwrite replaces it, another output keeps both")
+        return OutputError(f"{output}: is there, and {why}; `overwrite` replaces it, another output keeps both")
 
     def _is_of(self, record: Record, content: Content) -> bool:
         return record.key == self.key and record.content is not None and record.content == content.digest

@@ -157,7 +157,7 @@ def test_what_does_not_fit_into_memory_is_refused_before_the_system_kills(checkp
     assert 10**8 < free < 10**14
     side = int((free / (4 * bands.values_per_pixel(as_stages(load_checkpoint(checkpoint).network())))) ** 0.5) + 2000
     huge = torch.zeros(1, 1, 1, 3, dtype=torch.uint8).expand(1, side // 8 * 8, side // 8 * 8, 3)
-    with pytest.raises(MemoryError, match=r"needs [\d.]+ GB of memory and [\d.]+ GB are free; use --size"):
+    with pytest.raises(MemoryError, match=r"needs [\d.]+ GB of memory and [\d.]+ GB are free; use `size`"):
         Stylizer(checkpoint, device="cpu", precision="fp32")(huge)
 
 
@@ -171,7 +171,7 @@ def test_the_backend_follows_the_device() -> None:
     assert pick_backend("torch", CPU) == "torch"
     with pytest.raises(StylebatchError, match="'tensorrt': use auto, torch, openvino"):
         pick_backend("tensorrt", CPU)
-    with pytest.raises(StylebatchError, match="computes on the CPU, not on cuda; use --backend torch"):
+    with pytest.raises(StylebatchError, match="computes on the CPU, not on cuda; use `backend` torch"):
         pick_backend("openvino", torch.device("cuda"))
 
 
@@ -203,6 +203,6 @@ def test_an_error_of_openvino_stays_with_its_batch(checkpoint: Path) -> None:
     ],
 )
 def test_memory_that_is_short_is_said_alike(error: Exception) -> None:
-    assert shortage(error) == "not enough memory; use --size"
+    assert shortage(error) == "not enough memory; use `size`"
     assert shortage(MemoryError("12 GB are needed")) == "12 GB are needed"
     assert shortage(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == ""

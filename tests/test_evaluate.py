@@ -80,7 +80,7 @@ def test_report(painting: Path, photos: Callable[..., Path], checkpoint: Path, t
     kept = sorted((out / "gatys").iterdir())
     assert len(kept) == 2
     kept[0].write_bytes(kept[1].read_bytes())
-    with pytest.raises(StylebatchError, match=r"plain\.json: is there already; --overwrite replaces it"):
+    with pytest.raises(StylebatchError, match=r"plain\.json: is there already; `overwrite` replaces it"):
         evaluate(str(checkpoint), painting, source, out=out, iterations=2, size=140)
     evaluate(str(checkpoint), painting, source, out=out, iterations=2, size=140, overwrite=True)
     again = json.loads((out / "plain.json").read_text())["photographs"]

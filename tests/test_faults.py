@@ -92,7 +92,7 @@ def test_results_with_other_options_stay_unless_asked(photos: Callable[..., Path
     first = contents(out)
     for style, options in ((checkpoint, ImageOptions(preserve_color=True)), ("hosi", ImageOptions())):
         with pytest.raises(
-            StylebatchError, match=r"made with other options, .* such as [ab]\.png; --overwrite makes them anew"
+            StylebatchError, match=r"made with other options, .* such as [ab]\.png; `overwrite` makes them anew"
         ):
             run(source, out, style, options=options)
     assert contents(out) == first
@@ -117,8 +117,8 @@ def test_files_of_others_stay_unless_asked(photos: Callable[..., Path], checkpoi
     before = contents(out)
     summary = run(card, out, checkpoint, grid=True)
     assert {failure.source: failure.reason for failure in summary.failures} == {
-        "a.png": f"{out}/a.png: is there, and no result of a.png; --overwrite replaces it, another output keeps both",
-        "d.png": f"{out}/d_grid.jpg: is there, and no result of d.png; --overwrite replaces it, another output keeps both",
+        "a.png": f"{out}/a.png: is there, and no result of a.png; `overwrite` replaces it, another output keeps both",
+        "d.png": f"{out}/d_grid.jpg: is there, and no result of d.png; `overwrite` replaces it, another output keeps both",
     }
     assert contents(out) == before
     again = run(source / "100", out, checkpoint)

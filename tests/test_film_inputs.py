@@ -120,7 +120,7 @@ def large(path: Path, size: tuple[int, int]) -> Path:
 
 def test_frames_have_a_limit(tmp_path: Path) -> None:
     film = large(tmp_path / "a.mov", (2000, 1100))
-    with pytest.raises(StylebatchError, match=r"its frames are 2000×1100, 3 megapixels, .*; --max-megapixels 3 takes them"):
+    with pytest.raises(StylebatchError, match=r"its frames are 2000×1100, 3 megapixels, .*; `max_megapixels` 3 takes them"):
         VideoSource(film, VideoOptions(max_megapixels=2))
     assert VideoSource(film, VideoOptions(max_megapixels=3)).clip.size == (2000, 1100)
     with pytest.raises(StylebatchError, match="max megapixels 0: must be at least 1"):

@@ -169,7 +169,7 @@ def test_cut_off_is_what_the_container_says(name: str, tmp_path: Path) -> None:
     assert not extent(source, format).is_cut_off
     cut = tmp_path / f"cut_{name}"
     cut.write_bytes(source.read_bytes()[: source.stat().st_size * 6 // 10])
-    with pytest.raises(StylebatchError, match=r"the file is cut off at 0:00:0\d\.\d+; --on-corrupt repeat takes"):
+    with pytest.raises(StylebatchError, match=r"the file is cut off at 0:00:0\d\.\d+; `on_corrupt` repeat takes"):
         VideoSource(cut)
     assert VideoSource(cut, VideoOptions(end=0.5)).warnings == []
     warnings = copied(cut, tmp_path / "b.mkv", on_corrupt="repeat")
@@ -214,7 +214,7 @@ def broken(source: Path, output: Path, which: int, harm: Callable[[bytes], bytes
 def test_the_frame_before_is_repeated_as_it_is(width: int, tmp_path: Path) -> None:
     source = make_clip(tmp_path / "a.mkv", size=(width, 48), codec="ffv1", options=ALONE)
     harmed = broken(source, tmp_path / "b.mkv", 5, lambda data: data[:5])
-    with pytest.raises(StylebatchError, match=r"at 0:00:00\.\d+; --on-corrupt repeat"):
+    with pytest.raises(StylebatchError, match=r"at 0:00:00\.\d+; `on_corrupt` repeat"):
         copied(harmed, tmp_path / "c.mkv")
     copied(harmed, tmp_path / "c.mkv", on_corrupt="repeat", codec="ffv1")
     assert shown(tmp_path / "c.mkv") == shown(source)

@@ -215,7 +215,7 @@ def test_damaged_jpegs_fail_unless_they_may_be(how: dict[str, Any], kind: str, t
     assert isinstance(whole, Frame)
     assert isinstance(failure, Failure)
     assert "damaged JPEG data" in failure.reason
-    assert "--allow-truncated" in failure.reason
+    assert "`allow_truncated`" in failure.reason
     kept = ImageSource(tmp_path, ["b.jpg"], ImageOptions(allow_truncated=True))[0]
     assert isinstance(kept, Frame)
     assert kept.pixels.shape == whole.pixels.shape
@@ -295,7 +295,7 @@ def test_what_only_looks_like_a_picture_is_told_without_opening_it(photos: Calla
     assert [(failure.source, failure.reason) for failure in failures] == [
         ("broken.webp", "broken symbolic link"),
         ("fifo.jpg", "is a FIFO, not a file"),
-        ("out.jpg", "is a symbolic link out of the folder; --follow-links takes it"),
+        ("out.jpg", "is a symbolic link out of the folder; `follow_links` takes it"),
         ("round.gif", "symbolic links in a circle"),
         ("socket.png", "is a socket, not a file"),
     ]

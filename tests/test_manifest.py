@@ -113,10 +113,10 @@ def test_only_what_may_be_is_replaced(folders: tuple[Path, Path], settings: dict
             finish(manifest, source / "a.jpg")
         else:
             with pytest.raises(
-                OutputError, match=r"a\.jpg: is there, and the result of a\.jpg with other options, .*; --overwrite"
+                OutputError, match=r"a\.jpg: is there, and the result of a\.jpg with other options, .*; `overwrite`"
             ):
                 finish(manifest, source / "a.jpg")
-        with pytest.raises(OutputError, match=r"b\.jpg: is there, and no result of b\.jpg; --overwrite replaces it"):
+        with pytest.raises(OutputError, match=r"b\.jpg: is there, and no result of b\.jpg; `overwrite` replaces it"):
             finish(manifest, source / "b.jpg")
     assert (output / "a.jpg").read_text() == ("painted INPUT a.jpg" if settings == SETTINGS else "painted input a.jpg")
     assert (output / "b.jpg").read_text() == "precious"
@@ -136,7 +136,7 @@ def test_what_comes_in_between_is_not_replaced(folders: tuple[Path, Path], monke
         with atomic_write(output / "b.jpg", create) as file:
             file.write(b"painted")
         (output / "a.jpg").write_text("precious")
-        with pytest.raises(OutputError, match="is there already; --overwrite replaces it"):  # noqa: SIM117
+        with pytest.raises(OutputError, match="is there already; `overwrite` replaces it"):  # noqa: SIM117
             with atomic_write(output / "a.jpg", create) as file:
                 file.write(b"painted")
         assert (output / "a.jpg").read_text() == "precious"

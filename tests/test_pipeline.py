@@ -206,7 +206,7 @@ def test_a_picture_that_never_fits_fails_alone(checkpoint: Path, monkeypatch: py
     loader = load_batches(_Sizes([(8, 8)] * 10), batch_size=5, workers=0, pin=False)
     pipeline.run(loader, stylizer, sink, summary=Summary(total=10))
     assert [index for index, _ in sink.came] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
-    assert sink.failed == [("3", "8×8 could not be stylized: not enough memory; use --size")]
+    assert sink.failed == [("3", "8×8 could not be stylized: not enough memory; use `size`")]
 
 
 @pytest.mark.parametrize(

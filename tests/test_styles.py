@@ -191,7 +191,7 @@ def test_a_style_trained_here_comes_before_an_added_one_and_a_shipped_one(
     assert added == tmp_path / "data" / "stylebatch" / "styles" / "one.safetensors"
     before = add_style(trained).read_bytes()  # it is that one already
     save_safetensors(Checkpoint(family["alien"], {"style": "one"}), tmp_path / "another.safetensors")
-    with pytest.raises(StylebatchError, match=r"one\.safetensors: is there already; --overwrite replaces it"):
+    with pytest.raises(StylebatchError, match=r"one\.safetensors: is there already; `overwrite` replaces it"):
         add_style(tmp_path / "another.safetensors")
     assert added.read_bytes() == before
     assert add_style(tmp_path / "another.safetensors", overwrite=True).read_bytes() != before

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import picture
 
-from stylebatch.console.terminal import printable
+from stylebatch.console.terminal import printable, say, tell
 
 
 @pytest.mark.parametrize(
@@ -124,3 +124,9 @@ def test_what_libraries_print_is_not_shown(checkpoint: Path, tmp_path: Path) -> 
     )  # fmt: skip
     assert result.returncode == 2
     assert result.stderr.splitlines() == [f"Error: {tmp_path / 'a.tif'}: damaged: what is in it cannot be decoded"]
+
+
+def test_options_are_named_as_they_are_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    say("a.jpg: `allow_truncated` takes it")
+    tell("b.jpg: `size` 512")
+    assert capsys.readouterr() == ("a.jpg: --allow-truncated takes it\n", "b.jpg: --size 512\n")

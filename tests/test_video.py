@@ -384,7 +384,7 @@ def test_what_changes_frames_starts_anew(checkpoint: Path, tmp_path: Path) -> No
     assert styled(source, output, checkpoint, crf=30).skipped == 0
     before = output.read_bytes()
     with pytest.raises(
-        StylebatchError, match=r"b\.mp4: is there, and the result of a\.mp4 with other options, .*; --overwrite"
+        StylebatchError, match=r"b\.mp4: is there, and the result of a\.mp4 with other options, .*; `overwrite`"
     ):
         styled(source, output, checkpoint)
     assert output.read_bytes() == before
@@ -462,7 +462,7 @@ def corrupted(source: Path, output: Path, first: float, last: float) -> Path:
 def test_damage_fails_with_its_time_or_is_bridged(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "a.mkv", frames=60, codec="ffv1", options={"level": "3", "slicecrc": "1"})
     broken = corrupted(source, tmp_path / "broken.mkv", 0.5, 0.505)
-    with pytest.raises(StylebatchError, match=r"broken\.mkv: .* at 0:00:0[01]\.\d+; --on-corrupt repeat"):
+    with pytest.raises(StylebatchError, match=r"broken\.mkv: .* at 0:00:0[01]\.\d+; `on_corrupt` repeat"):
         copied(broken, tmp_path / "b.mkv")
     assert not (tmp_path / "b.mkv").exists()
     warnings = copied(broken, tmp_path / "b.mkv", on_corrupt="repeat")

@@ -31,7 +31,7 @@ class FitConfig(Options):
         short="-c", resumable=True)
     out: Path = option(Path("checkpoints"), "Where checkpoints, pictures and curves go.", short="-o", result=False)
     steps: int = option(500, "Length of the training at most.", least=1, resumable=True)
-    epochs: int | None = option(None, "Length in passes over the photographs, instead of --steps.", least=1, resumable=True)
+    epochs: int | None = option(None, "Length in passes over the photographs, instead of `steps`.", least=1, resumable=True)
     batch_size: int = option(2, "Photographs a step.", least=1)
     crop_size: int = option(256, "Side of the square training crops.", least=32, unit="px")
     small_crops: float = option(
@@ -48,7 +48,7 @@ class FitConfig(Options):
         1.0, "More than 1 is more paint, less is more photograph; the same for any picture.", least=0)
     content_weight: float = option(1.0, f"Weight of the content loss ({CONTENT_LAYER}).", least=0)
     style_weight: float | None = option(
-        None, f"Weight of the style loss ({', '.join(STYLE_LAYERS)}), instead of --style-strength.", unset="by the picture",
+        None, f"Weight of the style loss ({', '.join(STYLE_LAYERS)}), instead of `style_strength`.", unset="by the picture",
         least=0)
     palette_weight: float = option(
         80.0, "Weight of the distance between the picture's colours and the painting's. 0: the style loss alone counts.",
@@ -73,11 +73,11 @@ class FitConfig(Options):
         "reflect", "How the network's convolutions pad; zeros is the article's.", choices=("reflect", "zeros"))
     width: int = option(
         32,
-        "Channels of the network at full size: 32, 16, which paints three times as fast, or any other with --init none.",
+        "Channels of the network at full size: 32, 16, which paints three times as fast, or any other with `init` none.",
         least=1, most=MAX_WIDTH)
     checkpoint_steps: int = option(100, "Steps between checkpoints.", least=1, result=False)
     checkpoint_epochs: int | None = option(
-        None, "Epochs between checkpoints, instead of --checkpoint-steps.", least=1, result=False)
+        None, "Epochs between checkpoints, instead of `checkpoint_steps`.", least=1, result=False)
     init: str = option(
         "nearest",
         "What to start from: the shipped network whose pictures are nearest to the painting's, base, none (random weights), "

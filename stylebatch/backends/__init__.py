@@ -41,9 +41,9 @@ def pick_backend(name: str, device: torch.device) -> BackendName:
         raise StylebatchError(f"backend {name!r}: use auto, torch, openvino")
     if name == "openvino":
         if device.type != "cpu":
-            raise StylebatchError(f"backend openvino: it computes on the CPU, not on {device}; use --backend torch or auto")
+            raise StylebatchError(f"backend openvino: it computes on the CPU, not on {device}; use `backend` torch or auto")
         if not find_spec("openvino"):
-            raise StylebatchError("backend openvino: not installed; pip install openvino, or use --backend torch")
+            raise StylebatchError("backend openvino: not installed; pip install openvino, or use `backend` torch")
         return "openvino"
     return "torch"
 

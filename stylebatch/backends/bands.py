@@ -174,4 +174,4 @@ def _bands(stage: Stage, height: int, width: int) -> Iterator[tuple[int, int]]:
 def _check_memory(needed: float) -> None:
     free = free_memory()
     if free is not None and needed > free:
-        raise MemoryError(f"the network needs {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; use --size")
+        raise MemoryError(f"the network needs {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; use `size`")

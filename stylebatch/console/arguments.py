@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from stylebatch.console.terminal import open_streams, printable
+from stylebatch.console.terminal import as_typed, open_streams, printable
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -116,7 +116,7 @@ def _printable_errors() -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
-        vars(error)["message"] = printable(error.message)
+        vars(error)["message"] = printable(as_typed(error.message))
         raise
 
 

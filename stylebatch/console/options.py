@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import click
 
 from stylebatch.console.arguments import PATH, Typed, number
+from stylebatch.console.terminal import as_typed
 from stylebatch.options import Option, Options, options_of
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -49,7 +50,7 @@ def _option(name: str, declared: Option, hint: Any, default: Any) -> Callable[[_
     if isinstance(default, bool):
         words += f"/--no-{words[2:]}" if default else ""
         shown = "on" if default else ""
-    text = f"{declared.help}  [default: {shown}]" if shown else declared.help
+    text = as_typed(declared.help) + (f"  [default: {shown}]" if shown else "")
     kind, metavar = _type(declared, next((each for each in get_args(hint) if each is not NoneType), hint))
     settings = {"is_flag": True} if kind is bool else {"type": kind, "metavar": declared.metavar or metavar}
     return click.option(*filter(None, (declared.short, words)), default=None, help=text, **settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 import traceback
 import unicodedata
@@ -14,8 +15,14 @@ from stylebatch.errors import OutputError
 
 #: Of Unicode's categories: characters that command a terminal, end a line, or are no text.
 _COMMANDING = ("Cc", "Cs", "Zl", "Zp")
+_OPTION = re.compile(r"`([a-z_]+)`")
 #: What shows text in another order than it has.
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def as_typed(text: str) -> str:
+    """Messages name an option as Python does, `keep_work_size`; a person types --keep-work-size."""
+    return _OPTION.sub(lambda named: f"--{named[1].replace('_', '-')}", text)
 
 
 def printable(text: str) -> str:
@@ -44,7 +51,7 @@ def put(text: str) -> None:
         OutputError: it cannot be written.
     """
     try:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(f"{as_typed(text)}\n")
         sys.stdout.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter's end would try once more
@@ -54,7 +61,7 @@ def put(text: str) -> None:
 
 def tell(line: str) -> None:
     """A line on standard error."""
-    sys.stderr.write(f"{printable(line)}\n")
+    sys.stderr.write(f"{printable(as_typed(line))}\n")
 
 
 def open_streams() -> None:

@@ -65,7 +65,7 @@ def _decoded(data: bytes, space: str, size: tuple[int, int], allow_damaged: bool
     if not allow_damaged and _tells_of_damage(warning, data):
         told = warning.removeprefix("Corrupt JPEG data: ")
         truncated = "truncated or " if "remature end" in told else ""
-        raise OSError(f"{truncated}damaged JPEG data ({told}); --allow-truncated takes what there is")
+        raise OSError(f"{truncated}damaged JPEG data ({told}); `allow_truncated` takes what there is")
     grey_or_colours: Pixels = pixels.squeeze(2) if space == "GRAY" else pixels
     return grey_or_colours
 

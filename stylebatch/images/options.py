@@ -22,7 +22,7 @@ class ImageOptions(Options):
     preserve_color: bool = option(False, "Brightness from the painting, colours from the photograph.")
     size: int | None = option(
         None, "Long side to paint at: smaller is larger strokes, less time.", unset="the photograph's", least=16, unit="px")
-    keep_work_size: bool = option(False, "Leave the result at --size instead of the original size.")
+    keep_work_size: bool = option(False, "Leave the result at `size` instead of the original size.")
     allow_truncated: bool = option(False, "Take what is there of a file that breaks off or is damaged.", result=False)
     max_megapixels: int = option(512, "Refuse pictures whose header promises more, over all frames.", least=1, result=False)
     # fmt: on

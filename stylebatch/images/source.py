@@ -18,7 +18,7 @@ from stylebatch.images.formats import EXTENSIONS, PICTURE_SUFFIXES, is_set_aside
 from stylebatch.images.options import DEFAULTS, ImageOptions
 
 IS_OUTPUT = "leads into the output, and is not taken"
-_LEADS_OUT = "is a symbolic link out of the folder; --follow-links takes it"
+_LEADS_OUT = "is a symbolic link out of the folder; `follow_links` takes it"
 #: How Pillow, and what it decodes with, put it that a file ends too early, and that its data make no sense.
 _BREAKS_OFF = re.compile(r"^image file is truncated|^Truncated File Read|^unexpected end of")
 _DAMAGED = re.compile(
@@ -85,7 +85,7 @@ def _in_words(error: Exception) -> str:
     """What a decoder says, for people; what is unknown stays as it is."""
     text = str(error)
     if _BREAKS_OFF.search(text):
-        return "truncated: the file breaks off; --allow-truncated takes what there is"
+        return "truncated: the file breaks off; `allow_truncated` takes what there is"
     if _DAMAGED.search(text) or not text:
         return "damaged: what is in it cannot be decoded"
     return f"broken: {text}"

@@ -84,7 +84,7 @@ def planned(
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise StylebatchError(
                     f"{folder}: has results of {root} that were made with other options, or another style or precision, "
-                    f"such as {path.name}; --overwrite makes them anew in their place, another output keeps both"
+                    f"such as {path.name}; `overwrite` makes them anew in their place, another output keeps both"
                 )
             else:
                 failures.append(Failure(name, str(manifest.refusal(standing, content, path))))

@@ -189,7 +189,7 @@ def load_style(style: str, strength: float = 1.0) -> Checkpoint:
             others = " and ".join(other for other in bases if other != name)
             raise StylebatchError(
                 f"style {name}: was not trained from the same base network as {others}, so there is nothing between them; "
-                "train it with --init base"
+                "train it with `init` base"
             )
     names = [str(checkpoint.metadata["style"]) for checkpoint in styles.values()]
     mixed = "+".join(f"{name}{share:g}" for name, share in zip(names, shares.values(), strict=True))

@@ -34,7 +34,7 @@ class Beat:
         if abs(exact - round(exact)) > _OFF_BEAT:
             time = show_time(float(exact * self._time_base))
             raise StylebatchError(
-                f"{self._name}: AVI holds one frame rate, and the frame at {time} is off it; give --fps, or write .mp4"
+                f"{self._name}: AVI holds one frame rate, and the frame at {time} is off it; give `fps`, or write .mp4"
             )
         return round(exact)
 

@@ -57,7 +57,7 @@ def decoded(
     def damaged(what: str) -> None:
         nonlocal broken
         if not repeat:
-            raise StylebatchError(f"{name}: {what} at {show_time(end)}; --on-corrupt repeat goes on with the frame before")
+            raise StylebatchError(f"{name}: {what} at {show_time(end)}; `on_corrupt` repeat goes on with the frame before")
         warn(f"{what} at {show_time(end)}: the frame before is repeated")
         broken = True
 

@@ -54,7 +54,7 @@ class VideoOptions(Options):
         None, "Only so much, from the middle, into CLIP_STYLE_preview.", above=0, parse=parse_time, metavar="SECONDS")
     size: int | None = option(
         None, "Long side to paint at: smaller is larger strokes, less time.", unset="the clip's", least=16, unit="px")
-    keep_work_size: bool = option(False, "Leave the result at --size instead of the original size.")
+    keep_work_size: bool = option(False, "Leave the result at `size` instead of the original size.")
     fps: Fraction | None = option(
         None, "Resample to so many frames a second: 25 or 30000/1001.", unset="each frame at its own time", above=0,
         most=1000, parse=parse_rate, metavar="RATE")

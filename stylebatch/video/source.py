@@ -249,7 +249,7 @@ class VideoSource:
         if end < clip.window(self.options)[1]:
             what = f"the file is cut off at {show_time(end)}"
             if self.options.on_corrupt == "fail":
-                raise StylebatchError(f"{self.path}: {what}; --on-corrupt repeat takes what there is")
+                raise StylebatchError(f"{self.path}: {what}; `on_corrupt` repeat takes what there is")
             self.warn(f"{what}: what comes before is taken")
 
     def _pictures(self) -> Iterator[VideoFrame]:
@@ -304,7 +304,7 @@ def _check_size(stream: VideoStream, path: Path, max_pixels: int) -> None:
         megapixels = -(-width * height // 1_000_000)
         raise StylebatchError(
             f"{path}: its frames are {width}×{height}, {megapixels} megapixels, and may take {_MEMORY * megapixels:.0f} GB; "
-            f"--max-megapixels {megapixels} takes them"
+            f"`max_megapixels` {megapixels} takes them"
         )
 
 
