@@ -107,18 +107,6 @@ class FitConfig(Options):
         if self.style_size and self.style_size < MIN_STYLE_SIZE:
             raise StylebatchError(f"style size {self.style_size}: must be at least {MIN_STYLE_SIZE}, or 0")
 
-    def steps_per_epoch(self, photographs: int) -> int:
-        """Steps of one pass over so many photographs; a last partial batch counts."""
-        return -(-photographs // self.batch_size)
-
-    def total_steps(self, photographs: int) -> int:
-        return self.epochs * self.steps_per_epoch(photographs) if self.epochs else self.steps
-
-    def checkpoint_interval(self, photographs: int) -> int:
-        """Steps between checkpoints."""
-        epochs = self.checkpoint_epochs
-        return epochs * self.steps_per_epoch(photographs) if epochs else self.checkpoint_steps
-
     def as_metadata(self) -> dict[str, Any]:
         """Plain JSON values, for the checkpoint."""
         return {name: plain(getattr(self, name)) for name in options_of(self) if name != "overwrite"}

@@ -18,13 +18,14 @@ class Schedule:
 
     def __init__(self, config: FitConfig, photographs: int) -> None:
         self.config = config
-        self.steps = config.total_steps(photographs)
-        self._steps_per_epoch = config.steps_per_epoch(photographs)
-        self._checkpoint_interval = config.checkpoint_interval(photographs)
+        self._per_epoch = -(-photographs // config.batch_size)  # a last partial batch is a step
+        self.steps = config.epochs * self._per_epoch if config.epochs else config.steps
+        epochs = config.checkpoint_epochs
+        self._checkpoint_interval = epochs * self._per_epoch if epochs else config.checkpoint_steps
 
     def epoch(self, step: int) -> int:
         """The epoch, from 1, in which step `step`, from 1, lies."""
-        return -(-step // self._steps_per_epoch)
+        return -(-step // self._per_epoch)
 
     def end(self, state: State) -> int:
         """The last step: the planned one, or an earlier one, where the training cools down early."""
