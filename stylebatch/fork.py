@@ -12,15 +12,15 @@ from stylebatch.workers import Decodes, Process
 _home: int | None = None
 
 
-def computes_here() -> bool:
-    """Whether runtimes can compute in this process: it is the first that asks, and no fork of that."""
+def can_compute() -> bool:
+    """Whether runtimes can compute in this process: it is the first that asked, and not a fork of it."""
     global _home
     if _home is None:
         _home = os.getpid()
     return _home == os.getpid()
 
 
-class Elsewhere:
+class HelperProcess:
     """For each fork, a new process that computes for it.
 
     Args:

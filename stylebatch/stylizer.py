@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from stylebatch.backends import Backend, Result, load_backend, pick_backend
 from stylebatch.device import DTYPES, Precision, pick_devices, pick_precision, shortage
 from stylebatch.errors import StylebatchError
-from stylebatch.fork import Elsewhere, computes_here
+from stylebatch.fork import HelperProcess, can_compute
 from stylebatch.frame import BATCH_PIXELS, Pixels
 from stylebatch.kinds import Pictures, as_batch
 from stylebatch.pixels import with_tone_of
@@ -71,9 +71,9 @@ class Stylizer:
             "style": from_anywhere(self._style), "strength": strength, "device": device, "precision": precision,
             "backend": backend,
         }  # fmt: skip
-        self._elsewhere = Elsewhere(_Served(self._arguments))
-        if not computes_here():
-            vars(self).update(self._elsewhere(_FACTS))
+        self._helper = HelperProcess(_Served(self._arguments))
+        if not can_compute():
+            vars(self).update(self._helper(_FACTS))
             return
         checkpoint = load_style(self._style, strength)
         self.name = str(checkpoint.metadata["style"])
@@ -128,8 +128,8 @@ class Stylizer:
             ValueError: pictures of another shape or dtype, or floats that are not from 0 to 1.
             StylebatchError: the style's weights make no numbers of these pictures.
         """
-        if not computes_here():
-            answer: Pictures = self._elsewhere(pictures)
+        if not can_compute():
+            answer: Pictures = self._helper(pictures)
             return answer
         batch, floating, back = as_batch(pictures)
         stylized: Pictures = back(self._start(batch, self.precision if floating else self._precision_for(batch)).result())
@@ -145,8 +145,8 @@ class Stylizer:
         """
         if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype not in (torch.uint8, torch.uint16):
             raise ValueError(f"a batch is N×H×W×3 uint8 or uint16, not {tuple(pixels.shape)} {pixels.dtype}")
-        if not computes_here():
-            stylized = torch.from_numpy(self._elsewhere(pixels.numpy()))
+        if not can_compute():
+            stylized = torch.from_numpy(self._helper(pixels.numpy()))
             return Pending(lambda: stylized)
         return self._start(pixels, self._precision_for(pixels))
 
@@ -202,7 +202,7 @@ class Stylizer:
     @property
     def batch_pixels(self) -> int:
         """How many pixels a batch may have: on GPUs, what their free memory holds beside the other batches in flight."""
-        if self.device.type != "cuda" or not computes_here():
+        if self.device.type != "cuda" or not can_compute():
             return BATCH_PIXELS
         free = min(torch.cuda.mem_get_info(device)[0] for device in self.devices)
         bytes_per_pixel = VALUES_PER_CHANNEL * self.width * DTYPES[self.precision].itemsize
@@ -211,7 +211,7 @@ class Stylizer:
     @property
     def in_flight(self) -> int:
         """How many batches are worth having on their way: on each GPU one that is computed and one that waits."""
-        return 2 * len(self.devices) if self.device.type == "cuda" and computes_here() else 1
+        return 2 * len(self.devices) if self.device.type == "cuda" and can_compute() else 1
 
     def _backend(self, precision: Precision, device: torch.device, in_bands: bool = False) -> Backend:
         key = precision, device, in_bands

@@ -14,6 +14,7 @@ import pytest
 
 from stylebatch.errors import OutputError
 from stylebatch.files import atomic_write, create, identity, is_within, name_folding, remove_temporaries
+from stylebatch.locking import Log
 from stylebatch.manifest import NAME, Content, Manifest, Standing
 
 SETTINGS = {"style": "abc", "quality": 95}
@@ -297,6 +298,15 @@ def test_one_run_at_a_time(folders: tuple[Path, Path]) -> None:
             for opening in (_try_to_open(source, output), other.apply(_try_to_open, (source, output))):
                 assert "another run is writing there" in opening
         assert other.apply(_try_to_open, (source, output)) == "opened"
+
+
+def test_a_line_is_written_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
+    log = Log(tmp_path / "log")
+    log.append(b"a line of a log\n")
+    assert log.read() == b"a line of a log\n"
+    log.close()
 
 
 def test_an_output_that_cannot_be_a_folder(folders: tuple[Path, Path]) -> None:

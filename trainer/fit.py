@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from stylebatch.device import DTYPES, pick_device, pick_precision
 from stylebatch.errors import StylebatchError
-from stylebatch.fork import computes_here
+from stylebatch.fork import can_compute
 from stylebatch.transnet import TransNet
 from trainer.config import FitConfig
 from trainer.content import PACKAGED, Batch, StylePicture, content_loader, find_photographs, load_style, share_out
@@ -112,7 +112,7 @@ def fit(
         StylebatchError: bad input, another training in its place, too little memory, or divergence at any rate; or a fork of
             a process that has trained or stylized.
     """
-    if not computes_here():
+    if not can_compute():
         raise StylebatchError(
             "a fork of a process that has used PyTorch cannot train: its threads are missing; spawn processes"
         )
