@@ -41,7 +41,7 @@ def take(kind: type[_Options], values: dict[str, Any]) -> _Options:
 
 def option_name(field_name: str) -> str:
     """`style_size` → `--style-size`."""
-    return "--" + field_name.replace("_", "-")
+    return as_typed(f"`{field_name}`")
 
 
 def _option(name: str, declared: Option, hint: Any, default: Any) -> Callable[[_Function], _Function]:
