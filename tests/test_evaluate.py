@@ -103,7 +103,7 @@ def test_a_style_is_judged_by_the_loss_that_it_was_trained_on(
 
 
 def test_bad_input_is_told(painting: Path, tmp_path: Path, checkpoint: Path) -> None:
-    with pytest.raises(StylebatchError, match="iterations 0"):
+    with pytest.raises(StylebatchError, match="`iterations` 0"):
         evaluate(str(checkpoint), painting, tmp_path, iterations=0)
     with pytest.raises(StylebatchError, match="no such folder"):
         evaluate(str(checkpoint), painting, tmp_path / "none", out=tmp_path / "report")

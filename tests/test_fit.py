@@ -183,7 +183,7 @@ def test_resume_of_nothing_starts_and_of_something_else_is_refused(settings: dic
     said: list[str] = []
     fit(FitConfig(**{**settings, "steps": 1, "resume": True}), message=said.append)
     assert "starting anew" in said[0]
-    with pytest.raises(StylebatchError, match=r"style weight 5\.0, not 7\.0"):
+    with pytest.raises(StylebatchError, match=r"`style_weight` 5\.0, not 7\.0"):
         fit(FitConfig(**{**settings, "resume": True, "style_weight": 7.0}))
 
 
@@ -202,9 +202,9 @@ def test_another_width_starts_from_random_weights_or_its_own(settings: dict[str,
         assert narrow.network()(torch.rand(1, 3, 16, 24)).shape == (1, 3, 16, 24)
     again = {**settings, "out": tmp_path / "again", "steps": 1, "init": str(settings["out"] / "paint.safetensors")}
     assert load_checkpoint(fit(FitConfig(**{**again, "width": 8})).style).width == 8
-    with pytest.raises(StylebatchError, match="is a network of width 8; give a width of 8, or a start of width 32"):
+    with pytest.raises(StylebatchError, match="is a network of width 8; give a `width` of 8, or a start of width 32"):
         fit(FitConfig(**{**again, "out": tmp_path / "other"}))
-    with pytest.raises(StylebatchError, match=r"there is no base network of width 7, but of .*32; init \"none\""):
+    with pytest.raises(StylebatchError, match=r"there is no base network of width 7, but of .*32; `init` none"):
         fit(FitConfig(**{**again, "out": tmp_path / "other", "width": 7, "init": "nearest"}))
 
 

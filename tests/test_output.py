@@ -92,10 +92,10 @@ def test_what_was_trained_is_kept(make: Callable[..., Output], weights: dict[str
     finished(make(), weights)
     assert make().is_done()
     for other, told in (
-        (make(seed=1), "of another painting"), (make(steps=7), "steps"), (make(style_weight=2.0), "style weight"),
-        (make(width=8), "width"),
+        (make(seed=1), "of another painting"), (make(steps=7), "steps"), (make(style_weight=2.0), "`style_weight`"),
+        (make(width=8), "`width`"),
     ):  # fmt: skip
-        with pytest.raises(StylebatchError, match=f"has a training of paint already.*{told}.*overwrite"):
+        with pytest.raises(StylebatchError, match=f"has a training of paint already.*{told}.*`overwrite`"):
             other.is_done()
 
 
@@ -107,7 +107,7 @@ def test_a_file_of_the_users_is_kept(make: Callable[..., Output], name: str) -> 
         (output.config.out / name).write_text("my,own,table\n")
     else:
         picture().save(output.config.out / name)
-    with pytest.raises(StylebatchError, match=f"{name}: no training wrote it; overwrite it, or give"):
+    with pytest.raises(StylebatchError, match=f"{name}: no training wrote it; `overwrite` replaces it"):
         output.is_done()
 
 
@@ -131,8 +131,8 @@ def test_resuming_takes_most_steps_not_the_latest_time(
 def test_resuming_is_of_the_same_training(make: Callable[..., Output], weights: dict[str, torch.Tensor]) -> None:
     saved(make(), 1, weights, step=5)
     assert make(steps=900).earlier(lambda _: None) is not None  # longer is the same
-    for other, told in ((make(seed=1), "of another painting"), (make(style_weight=2.0), "with style weight")):
-        with pytest.raises(StylebatchError, match=f"paint_trans_net_1.pth: is of a training {told}.*overwrite"):
+    for other, told in ((make(seed=1), "of another painting"), (make(style_weight=2.0), "with `style_weight`")):
+        with pytest.raises(StylebatchError, match=f"paint_trans_net_1.pth: is of a training {told}.*`overwrite`"):
             other.earlier(lambda _: None)
 
 
@@ -143,7 +143,7 @@ def test_an_older_versions_checkpoint_is_said_to_be_one(
     older = make()
     del older.origin["config"]["lattice_weight"]
     saved(older, 1, weights, step=5)
-    with pytest.raises(StylebatchError, match="by another version, which had no lattice weight"):
+    with pytest.raises(StylebatchError, match="by another version, which had no `lattice_weight`"):
         make().earlier(lambda _: None)
     network = TransNet("reflect", 8)
     state = State(network, torch.optim.AdamW(network.parameters()), torch.amp.GradScaler("cpu", enabled=False))
@@ -171,12 +171,12 @@ def test_memory_is_compared_before_it_is_taken(make: Callable[..., Output], monk
     monkeypatch.setattr("trainer.memory._free", lambda _: 2_000_000_000)
     check_memory(make().config, torch.Size((1, 3, 800, 1000)), cpu, "fp32")
     with pytest.raises(
-        StylebatchError, match=r"to measure 4000×3000 px takes 10\.8 GB, 2\.0 GB are free; a style size of 16\d\d fits"
+        StylebatchError, match=r"to measure 4000×3000 px takes 10\.8 GB, 2\.0 GB are free; a `style_size` of 16\d\d fits"
     ):
         check_memory(make().config, torch.Size((1, 3, 3000, 4000)), cpu, "fp32")
     for options, fits in (
-        ({"batch_size": 64}, r"a batch size of \d+ fits"),
-        ({"crop_size": 2048}, r"a crop size of \d+ fits"),
+        ({"batch_size": 64}, r"a `batch_size` of \d+ fits"),
+        ({"crop_size": 2048}, r"a `crop_size` of \d+ fits"),
     ):
         with pytest.raises(StylebatchError, match=fits):
             check_memory(make(**options).config, torch.Size((1, 3, 80, 96)), cpu, "fp32")
@@ -184,7 +184,7 @@ def test_memory_is_compared_before_it_is_taken(make: Callable[..., Output], monk
 
 def test_memory_that_runs_out_all_the_same_is_one_line() -> None:
     for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")):
-        with pytest.raises(StylebatchError, match="out of memory; give a smaller crop size"), memory_errors_explained():
+        with pytest.raises(StylebatchError, match="out of memory; give a smaller `crop_size`"), memory_errors_explained():
             raise error
     with pytest.raises(RuntimeError, match="something else"), memory_errors_explained():
         raise RuntimeError("something else")

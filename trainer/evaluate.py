@@ -97,7 +97,7 @@ def evaluate(
         StylebatchError: bad input, or a report that is there.
     """
     if iterations < 1 or size < 64:
-        raise StylebatchError(f"iterations {iterations}, size {size}: must be at least 1 and 64")
+        raise StylebatchError(f"`iterations` {iterations}, `size` {size}: must be at least 1 and 64")
     checkpoint = load_network(style)
     name = str(checkpoint.metadata["style"])
     for path in _reports(name, out):

@@ -36,7 +36,7 @@ def check_memory(config: FitConfig, painting: torch.Size, device: torch.device, 
         side = int(max(height, width) * math.sqrt(free / need) * 0.95)
         raise StylebatchError(
             f"{config.style}: to measure {width}×{height} px takes {_gb(need)}, {_gb(free)} are free; "
-            f"a style size of {side} fits"
+            f"a `style_size` of {side} fits"
         )
     fixed, by_width = _STEP[precision]
     bytes_per_pixel = fixed + by_width * config.width
@@ -44,10 +44,12 @@ def check_memory(config: FitConfig, painting: torch.Size, device: torch.device, 
     if config.batch_size * config.crop_size**2 > pixels:
         need = bytes_per_pixel * config.batch_size * config.crop_size**2
         batch = int(pixels / config.crop_size**2)
-        fits = f"a batch size of {batch}" if batch else f"a batch size of 1 with a crop size of {int(math.sqrt(pixels))}"
+        fits = (
+            f"a `batch_size` of {batch}" if batch else f"a `batch_size` of 1 with a `crop_size` of {int(math.sqrt(pixels))}"
+        )
         raise StylebatchError(
-            f"batch size {config.batch_size} with crop size {config.crop_size}: a step takes {_gb(need)}, {_gb(free)} are "
-            f"free; {fits} fits"
+            f"`batch_size` {config.batch_size} with `crop_size` {config.crop_size}: a step takes {_gb(need)}, {_gb(free)} "
+            f"are free; {fits} fits"
         )
 
 
@@ -60,7 +62,7 @@ def memory_errors_explained() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not shortage(error):
             raise
-    raise StylebatchError("out of memory; give a smaller crop size, batch size or style size")
+    raise StylebatchError("out of memory; give a smaller `crop_size`, `batch_size` or `style_size`")
 
 
 def _free(device: torch.device) -> int | None:

@@ -92,7 +92,7 @@ class Output:
         except OSError as error:
             raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
         if not is_file:
-            raise OutputError(f"{path}: cannot be written: a folder has this name; remove it, or give another output folder")
+            raise OutputError(f"{path}: cannot be written: a folder has this name; remove it, or give another `out`")
 
     def is_done(self) -> bool:
         """Whether this very training has come to its end here. To be asked before one that starts anew.
@@ -104,7 +104,7 @@ class Output:
         if not saved and not self.style.exists():
             for path in (*map(self.path, _BESIDE), *self._numbered("fuse", "jpg")):
                 if path.exists() and not _is_of_a_training(path):
-                    raise StylebatchError(f"{path}: no training wrote it; overwrite it, or give another output folder")
+                    raise StylebatchError(f"{path}: no training wrote it; `overwrite` replaces it, another `out` keeps it")
             return False
         difference = ""
         with suppress(StylebatchError):
@@ -112,10 +112,10 @@ class Output:
             difference = self._difference({**before, "config": _parsed(before.get("config"))}, ("steps", "epochs"))
             if not difference:
                 return True
-        begun = f" resume it ({saved[-1].name})," if saved else ""
+        begun = f" `resume` goes on with it ({saved[-1].name})," if saved else ""
         raise StylebatchError(
-            f"{self.config.out}: has a training of {readable(self.name)} already{difference};{begun} overwrite it, or give "
-            "another output folder"
+            f"{self.config.out}: has a training of {readable(self.name)} already{difference};{begun} `overwrite` starts "
+            "anew in its place, another `out` keeps both"
         )
 
     def _difference(self, before: dict[str, Any], more: tuple[str, ...] = ()) -> str:
@@ -127,11 +127,10 @@ class Output:
         was, now = before.get("config"), self.origin["config"]
         was = was if isinstance(was, dict) else {}
         for name in (*IDENTITY, *more):
-            words = name.replace("_", " ")
             if name not in was:
-                return f", by another version, which had no {words}"
+                return f", by another version, which had no `{name}`"
             if was[name] != now[name]:
-                return f", with {words} {was[name]}, not {now[name]}"
+                return f", with `{name}` {was[name]}, not {now[name]}"
         return ""
 
     def earlier(self, message: Callable[[str], None]) -> Checkpoint | None:
@@ -144,7 +143,7 @@ class Output:
         if not saved:
             if self.style.exists():
                 raise StylebatchError(
-                    f"{self.style}: finished, and without a checkpoint to resume; overwrite it to start anew"
+                    f"{self.style}: finished, and without a checkpoint to resume; `overwrite` starts anew in its place"
                 )
             message(f"nothing to resume in {self.config.out}: starting anew")
             return None
@@ -155,8 +154,8 @@ class Output:
         path, checkpoint = max(checkpoints.items(), key=lambda item: int(item[1].training["step"]))
         if difference := self._difference(checkpoint.metadata):
             raise StylebatchError(
-                f"{path}: is of a training{difference.lstrip(',')}; give what that was given, overwrite it, or give another "
-                "output folder"
+                f"{path}: is of a training{difference.lstrip(',')}; give what that was given, or `overwrite` or another "
+                "`out` instead of `resume`"
             )
         if checkpoint.metadata.get("photographs", self.origin["photographs"]) != self.origin["photographs"]:
             message("the photographs are not those that it began with: it will not end as if it had not been stopped")

@@ -65,14 +65,14 @@ def find_start(config: FitConfig, loss: Callable[[TransNet], float]) -> Start:
         checkpoint = load_checkpoint(path)
         if checkpoint.width != config.width:
             raise StylebatchError(
-                f"{config.init}: is a network of width {checkpoint.width}; give a width of {checkpoint.width}, or a start "
+                f"{config.init}: is a network of width {checkpoint.width}; give a `width` of {checkpoint.width}, or a start "
                 f"of width {config.width}"
             )
         return _start(path.stem, checkpoint)
     try:
         base = _start("base", load_checkpoint(base_of(config.width)))
     except StylebatchError as error:
-        raise StylebatchError(f'{error}; init "none" starts from random weights') from None
+        raise StylebatchError(f"{error}; `init` none starts from random weights") from None
     if config.init == "base":
         return base
     styles = (_start(name, load_checkpoint(info.path)) for name, info in shipped_styles().items())
