@@ -129,7 +129,7 @@ def test_first_step_is_what_the_losses_say(settings: dict[str, Any]) -> None:
         assert row[name] == pytest.approx(value.item(), rel=1e-3)
 
 
-def test_black_has_a_way_back() -> None:
+def test_black_pixels_have_a_gradient() -> None:
     """Of pixels that too large a step has made black, a loss on pixels has no gradient any more, but spikes have."""
     network = load_checkpoint(shipped_styles()["hosi"].path).network().train()
     bias = network.layer[-2].bias
