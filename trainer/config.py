@@ -12,8 +12,6 @@ from stylebatch.options import MAX_WIDTH, Options, check_device, option, options
 #: Johnson et al. 2016, section 4.1.
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 CONTENT_LAYER = "relu2_2"
-
-
 #: Under this, a style picture has no texture for the loss network's deeper layers to measure.
 MIN_STYLE_SIZE = 64
 
@@ -23,7 +21,6 @@ class FitConfig(Options):
     """What `fit` needs to know. Sizes are pixels, weights multiply mean losses on the loss network's features. A wrong value
     raises `StylebatchError`."""
 
-    # A painting is known by its pixels, and photographs by theirs.
     # fmt: off
     style: Path = option(MISSING, "The picture to learn, 64 px a side or more.", short="-s", result=False)
     content: Path | None = option(
@@ -42,8 +39,7 @@ class FitConfig(Options):
     learning_rate: float = option(4e-2, "Peak learning rate. Muon's is relative to the weights; AdamW wants 0.002.", above=0)
     schedule: str = option("polynomial", "Course of the learning rate.", choices=("polynomial", "constant"))
     patience: int = option(
-        100, "Cool down and stop after so many steps without a better loss on photographs held out. 0: none are held out.",
-        least=0)
+        100, "Cool down and stop after so many steps without a better loss on photographs held out. 0: hold none.", least=0)
     style_strength: float = option(
         1.0, "More than 1 is more paint, less is more photograph; the same for any picture.", least=0)
     content_weight: float = option(1.0, f"Weight of the content loss ({CONTENT_LAYER}).", least=0)
@@ -51,8 +47,7 @@ class FitConfig(Options):
         None, f"Weight of the style loss ({', '.join(STYLE_LAYERS)}), instead of `style_strength`.", unset="by the picture",
         least=0)
     palette_weight: float = option(
-        80.0, "Weight of the distance between the picture's colours and the painting's. 0: the style loss alone counts.",
-        least=0)
+        80.0, "Weight of how far the picture's colours are from the painting's. 0: the style loss alone counts.", least=0)
     shading_weight: float = option(
         40.0, "Weight of light and dark that the photograph does not have there. 0: patches in even places.", least=0)
     spike_weight: float = option(
@@ -62,9 +57,7 @@ class FitConfig(Options):
     shift_every: int = option(
         0, "In each so many steps, 2 say, judge the mean of two passes, one shifted on the grid. 0: never.", least=0)
     stability_weight: float = option(
-        10.0,
-        "Weight of the difference between two frames of a made-up motion: steadies films. 0 saves a seventh of the time.",
-        least=0)
+        10.0, "Weight of what differs in two frames of a made-up motion: steadies films. 0 saves 1/7 of the time.", least=0)
     vgg: str = option(
         "caffe", "Loss network: caffe (embedded), IMAGENET1K_V1, IMAGENET1K_FEATURES (downloaded, 528 MB) or a path.",
         metavar="NAME|PATH")
@@ -72,8 +65,7 @@ class FitConfig(Options):
     padding_mode: str = option(
         "reflect", "How the network's convolutions pad; zeros is the article's.", choices=("reflect", "zeros"))
     width: int = option(
-        32,
-        "Channels of the network at full size: 32, 16, which paints three times as fast, or any other with `init` none.",
+        32, "Channels of the network at full size: 32, 16 (three times as fast), or with `init` none any other.",
         least=1, most=MAX_WIDTH)
     checkpoint_steps: int = option(100, "Steps between checkpoints.", least=1, result=False)
     checkpoint_epochs: int | None = option(
@@ -84,11 +76,9 @@ class FitConfig(Options):
         "a style or a checkpoint.",
         metavar="NAME|PATH")
     resume: bool = option(
-        False, "Go on from the checkpoint of most steps in the output folder; one of another training is refused.",
-        result=False)
+        False, "Go on from the output folder's checkpoint of most steps; one of another training is refused.", result=False)
     overwrite: bool = option(
-        False, "Train anew in the place of a training of this name in the output folder, which is refused else.",
-        result=False)
+        False, "Train anew in the place of the output folder's training of this name, else refused.", result=False)
     seed: int = option(0, "Fixes the initial weights, the order and the crops: same seed, same weights.", least=0)
     workers: int = option(2, "Processes that decode photographs.", least=0, result=False)
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps.", metavar="NAME", result=False)
@@ -112,7 +102,8 @@ class FitConfig(Options):
         return {name: plain(getattr(self, name)) for name in options_of(self) if name != "overwrite"}
 
 
-#: What a resumed training must have in common with the one that it goes on with. Its length may change.
+#: What a resumed training must have in common with the one that it goes on with, beside the pixels of the painting. Its length
+#: may change.
 IDENTITY = tuple(name for name, each in options_of(FitConfig).items() if each.result and not each.resumable)
 
 #: Named sets of choices. "article" is the training script of the article that TransNet comes from (see docs/training.md), on

@@ -56,7 +56,7 @@ def expect(command: str, path: Path, *others: Path | str | None) -> None:
     outputs = [other for other in others if other is not None]
     if meant == "folder" and not outputs:
         outputs = [path.with_name(f"{path.name}_hosi")]
-    words = " ".join([meant, *_quoted((path, *outputs))])
+    words = shlex.join([meant, *map(str, (path, *outputs))])
     raise StylebatchError(f"{path}: is a {_CALLED[meant]}; the command for it is stylebatch {words}")
 
 
@@ -92,10 +92,6 @@ def inputs_and_output(command: str, words: Sequence[str], output: str | None) ->
             f"--output {shlex.quote(output)} --overwrite replaces it"
         )
     return inputs, output
-
-
-def _quoted(paths: Sequence[Path | str | None]) -> list[str]:
-    return [shlex.quote(str(path)) for path in paths if path is not None]
 
 
 def films_of(inputs: Sequence[Path], output: str | None) -> list[tuple[Path, str | None]]:

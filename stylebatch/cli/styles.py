@@ -55,8 +55,7 @@ def _list_styles(as_json: bool) -> None:
         return
     for style in named:
         known = f"{style.artist}, {style.artwork}, {style.year} ({style.rights})"
-        line = f"{style.name:<18} {known if 'artwork' in style.header else style.path}"
-        say(line)
+        say(f"{style.name:<18} {known if 'artwork' in style.header else style.path}")
 
 
 @styles.command("list")

@@ -40,8 +40,7 @@ class VideoOptions(Options):
         None, "h264, h265, av1, vp9, prores or ffv1; h264_nvenc, h265_nvenc or av1_nvenc with an NVIDIA GPU.",
         unset="h264; WebM vp9; with alpha MOV prores, MKV vp9", choices=(*CODECS, "gif"), metavar="NAME")
     crf: int | None = option(
-        None, "Quality, lower is better and larger: to 51 for h264 and h265, to 63 for av1 and vp9.", unset="18", least=0,
-        most=63)
+        None, "Quality, lower is better and larger: to 51 for h264, h265, to 63 for av1, vp9.", unset="18", least=0, most=63)
     preset: str | None = option(
         None, "The encoder's own name for its speed.", unset="h264 faster, h265 medium, av1 8, vp9 4", metavar="NAME")
     pix_fmt: str | None = option(
