@@ -102,7 +102,7 @@ class FitConfig(Options):
         return {name: plain(getattr(self, name)) for name in options_of(self) if name != "overwrite"}
 
 
-#: What a resumed training must have in common with the one that it goes on with, beside the pixels of the painting. Its length
+#: What a resumed training must have in common with the one that it goes on with, beside the painting's pixels. Its length
 #: may change.
 IDENTITY = tuple(name for name, each in options_of(FitConfig).items() if each.result and not each.resumable)
 
