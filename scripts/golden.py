@@ -24,10 +24,10 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from clips import LOSSLESS, make_clip  # noqa: E402
 from conftest import picture  # noqa: E402
-from profiles import P3, SRGB_CURVE, rgb_profile  # noqa: E402
-from tiffs import save_tiff  # noqa: E402
+from support.clips import LOSSLESS, make_clip  # noqa: E402
+from support.profiles import P3, SRGB_CURVE, rgb_profile  # noqa: E402
+from support.tiffs import save_tiff  # noqa: E402
 
 #: Two runs differ in seconds, rates and megabytes, so that of what is said the words are compared.
 NUMBERS = re.compile(r"[\d.]+(e-\d+)?")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import picture
 from PIL import Image
-from profiles import P3, SRGB_CURVE, rgb_profile
+from support.profiles import P3, SRGB_CURVE, rgb_profile
 
 from stylebatch.errors import StylebatchError
 from trainer import content

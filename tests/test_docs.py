@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import write_options
-from clips import make_clip
 from conftest import picture
+from support.clips import make_clip
 
 ROOT = Path(__file__).parent.parent
 

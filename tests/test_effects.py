@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from clips import make_clip, pictures
 from conftest import picture
 from PIL import Image
+from support.clips import make_clip, pictures
 
 import stylebatch.cli
 from stylebatch import Steadier, VideoOptions, VideoSource, stylize_folder, stylize_video

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clips import make_clip
 from conftest import picture
 from PIL import Image
-from sources import Deadly
+from support.clips import make_clip
+from support.sources import Deadly
 
 from stylebatch import ImageOptions, StylebatchError, Summary, stylize_folder, stylize_video
 from stylebatch.files import TEMP_PREFIX

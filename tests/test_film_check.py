@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from clips import make_clip, with_sound
 from conftest import copied
+from support.clips import make_clip, with_sound
 
 import stylebatch.cli
 from stylebatch import VideoOptions

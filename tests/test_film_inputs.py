@@ -10,9 +10,9 @@ import av
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from clips import make_clip, pictures, shown
 from conftest import copied
 from PIL import Image
+from support.clips import make_clip, pictures, shown
 
 import stylebatch.cli
 from stylebatch import Stylizer, VideoOptions, VideoSource, stylize_video

@@ -9,9 +9,9 @@ import av
 import numpy as np
 import pytest
 from av.video.format import VideoFormat, names
-from clips import make_clip, to_rgb
 from conftest import CODED_LEVELS, LEVELS, copied
 from PIL import Image
+from support.clips import make_clip, to_rgb
 
 from stylebatch import VideoSource, stylize_video
 from stylebatch.video.options import VideoOptions

@@ -11,8 +11,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from clips import add_cover, make_clip, packets, shown, with_cues, with_sound
 from conftest import copied
+from support.clips import add_cover, make_clip, packets, shown, with_cues, with_sound
 
 from stylebatch import VideoOptions, VideoSink, VideoSource
 from stylebatch.video import streams, trial

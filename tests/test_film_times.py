@@ -10,8 +10,8 @@ from typing import Any
 
 import av
 import pytest
-from clips import make_clip, packets, pictures, shown
 from conftest import CODED_LEVELS, copied
+from support.clips import make_clip, packets, pictures, shown
 
 from stylebatch import VideoOptions, VideoSource
 from stylebatch.errors import StylebatchError

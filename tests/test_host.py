@@ -20,9 +20,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from clips import make_clip
 from conftest import picture, requires_openvino
 from PIL import Image, ImageFile, PngImagePlugin
+from support.clips import make_clip
 
 import stylebatch
 from stylebatch import ImageOptions, Stylizer, stylize_folder, stylize_image, stylize_video

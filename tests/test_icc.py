@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import LEVEL, MEAN_LEVEL, ROUNDED, THERE_AND_BACK
 from PIL import Image
-from profiles import (
+from support.profiles import (
     ADOBE,
     P3,
     PROPHOTO,

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from conftest import LEVEL, THERE_AND_BACK, picture
 from PIL import ExifTags, Image, ImageCms, ImageDraw, ImageFile
-from profiles import P3, SRGB_CURVE, curve, grey_profile, rgb_profile, table_profile
-from tiffs import save_tiff
+from support.profiles import P3, SRGB_CURVE, curve, grey_profile, rgb_profile, table_profile
+from support.tiffs import save_tiff
 
 from stylebatch.colour.icc import SRGB
 from stylebatch.errors import StylebatchError

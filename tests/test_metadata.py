@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
-from tiffs import save_tiff
+from support.tiffs import save_tiff
 
 from stylebatch.frame import Failure
 from stylebatch.images.decoding import read_image

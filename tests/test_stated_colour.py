@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import picture
 from PIL import ExifTags, Image, ImageCms
-from profiles import ADOBE, P3, SRGB_CURVE, primaries, rgb_profile
+from support.profiles import ADOBE, P3, SRGB_CURVE, primaries, rgb_profile
 
 from stylebatch.colour.h273 import PRIMARIES
 from stylebatch.colour.icc import SRGB, into_srgb, is_srgb, matrix_profile

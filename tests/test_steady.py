@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from clips import make_clip, pictures
+from support.clips import make_clip, pictures
 
 from stylebatch import Steadier, StylebatchError, VideoOptions, stylize_video
 from stylebatch.frame import Pixels

@@ -17,7 +17,9 @@ import av
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from clips import (
+from conftest import CODED_LEVELS, DEEP_LEVELS, LEVELS, copied
+from PIL import Image
+from support.clips import (
     LOSSLESS,
     add_cover,
     make_clip,
@@ -27,8 +29,6 @@ from clips import (
     shown,
     to_rgb,
 )
-from conftest import CODED_LEVELS, DEEP_LEVELS, LEVELS, copied
-from PIL import Image
 
 import stylebatch.cli
 from stylebatch import VideoOptions, VideoSink, VideoSource, VideoSummary, stylize_video

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clips import make_clip, pictures
+from support.clips import make_clip, pictures
 
 from stylebatch import stylize_folder
 from stylebatch.manifest import NAME
@@ -79,7 +79,7 @@ assert [each.name for each in path.parent.iterdir()] == ["log"]
 
 def on_windows(program: str, *arguments: object) -> str:
     """What a program in a process of its own says on standard output."""
-    program = f"import windows, os, subprocess, sys; from pathlib import Path\n{program}"
+    program = f"from support import windows; import os, subprocess, sys; from pathlib import Path\n{program}"
     result = subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, text=True,

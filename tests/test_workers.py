@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sources import Arrays, Raising, Stuck, Talking
+from support.sources import Arrays, Raising, Stuck, Talking
 
 from stylebatch.workers import decoded
 
@@ -108,7 +108,7 @@ def test_asked_to_stop_it_waits_no_longer() -> None:
 def test_a_stuck_process_ends_with_the_program() -> None:
     """However that ends."""
     script = (
-        "import os; from stylebatch.workers import decoded; from sources import Stuck\n"
+        "import os; from stylebatch.workers import decoded; from support.sources import Stuck\n"
         "print(next(decoded(Stuck(), [[0], [1]], workers=1, ahead=2, lost=print))[0], flush=True); os._exit(0)"
     )
     path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -122,7 +122,7 @@ def test_nothing_of_the_program_is_run_again(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
         "import sys; sys.path.pop(0)\n"
         "import multiprocessing; multiprocessing.set_start_method('spawn')\n"
-        "from stylebatch.workers import decoded; from sources import Arrays\n"
+        "from stylebatch.workers import decoded; from support.sources import Arrays\n"
         "print(len(list(decoded(Arrays(), [[0], [1]], workers=2, ahead=2, lost=print))))\n"
     )
     path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
