@@ -110,6 +110,7 @@ def test_a_picture_does_not_depend_on_threads(backend: str, checkpoint: Path, mo
     assert (by_one.int() - by_all.int()).abs().max() <= ONE_LEVEL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_what_overflows_in_half_is_run_again_in_fp32(
     backend: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -150,6 +151,7 @@ def test_a_device_out_of_memory_takes_a_single_picture_in_bands(checkpoint: Path
         stylizer(pixels.expand(2, -1, -1, -1))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(free_memory() is None, reason="this system does not tell its memory")
 def test_what_does_not_fit_into_memory_is_refused_before_the_system_kills(checkpoint: Path) -> None:
     free = free_memory()

@@ -8,6 +8,7 @@ from stylebatch.benchmark import _picture, benchmark, network_gflop
 from stylebatch.errors import StylebatchError
 
 
+@pytest.mark.slow
 @requires_openvino
 def test_every_way_is_measured_and_agrees_with_plain_fp32() -> None:
     turns: list[tuple[int, int]] = []

@@ -166,6 +166,7 @@ def test_weights_without_values(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "a.pth")
 
 
+@pytest.mark.slow
 def test_size_is_read_before_tensors(
     model: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def test_folder(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -
     assert (tmp_path / "out" / "nested" / "deep" / "c_grid.jpg").exists()
 
 
+@pytest.mark.slow
 def test_folder_with_a_broken_file_exits_1_and_names_it(
     photos: Callable[..., Path], checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -91,6 +92,7 @@ def test_a_style_from_training_to_folder(
         assert painted.tobytes() != photograph.tobytes()
 
 
+@pytest.mark.slow
 def test_sheet_of_every_style(photos: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The original and each style that is shipped, five in a row."""
     monkeypatch.chdir(tmp_path)
@@ -122,6 +124,7 @@ def test_the_articles_recipe(photos: Callable[..., Path], tmp_path: Path) -> Non
     assert (config["vgg_input"], config["augment"], config["schedule"], config["tv_weight"]) == ("raw", False, "constant", 0)
 
 
+@pytest.mark.slow
 def test_image_grid_and_styles(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
     photo = photos("a.jpg") / "a.jpg"
     result = invoke("stylebatch", "image", photo, tmp_path / "b.png", "--style", checkpoint)
@@ -141,6 +144,7 @@ def test_image_grid_and_styles(photos: Callable[..., Path], checkpoint: Path, tm
     assert {"name", "artwork", "artist", "year", "rights"} <= set(listing[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -204,6 +208,7 @@ def test_help_is_quick_and_loads_nothing_heavy(program: str) -> None:
     assert min(seconds) < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_folder_ends_cleanly(
     number: signal.Signals, code: int, photos: Callable[..., Path], checkpoint: Path, tmp_path: Path
@@ -328,6 +333,7 @@ def test_wrong_values_are_refused_before_pytorch_is_loaded(newcomer: Path) -> No
     assert not (newcomer / "out").exists()
 
 
+@pytest.mark.slow
 def test_what_is_meant_is_done(newcomer: Path, checkpoint: Path) -> None:
     """A folder for the output, units, a style's name in another spelling."""
     (newcomer / "there").mkdir()
@@ -403,6 +409,7 @@ def test_as_a_module(program: str) -> None:
     assert f"python -m {program}" in result.stdout
 
 
+@pytest.mark.slow
 def test_the_style_of_a_painting_is_kept_by_its_content(newcomer: Path) -> None:
     """Trained once, with `trainer fit --keep`; found by `stylebatch`, under the name of each copy."""
     short = ("--crop-size", 32, "--style-size", 80, "--init", "base", "--patience", 0, "--workers", 0)
@@ -431,6 +438,7 @@ def test_the_style_of_a_painting_is_kept_by_its_content(newcomer: Path) -> None:
     assert invoke("stylebatch", "image", "cat.jpg", "--style", "painting.jpg").stdout.strip() == "cat_painting.jpg"
 
 
+@pytest.mark.slow
 def test_a_painting_that_cannot_be_learned_is_one_line(newcomer: Path) -> None:
     (newcomer / "broken.png").write_text("no picture")
     command = [sys.executable, "-m", "stylebatch", "image", "cat.jpg", "--style", "broken.png"]
@@ -458,6 +466,7 @@ def test_interrupted_training_of_a_painting_goes_on(newcomer: Path) -> None:
     assert Kept(FitConfig(style=newcomer / "painting.jpg")).resumed().resume
 
 
+@pytest.mark.slow
 def test_two_trainings_of_one_painting_are_one(newcomer: Path) -> None:
     command = [sys.executable, "-m", "trainer", "fit", "painting.jpg", "--keep", "--steps", "2", "--crop-size", "32"]
     command += ["--style-size", "80", "--init", "base", "--patience", "0", "--workers", "0"]

@@ -151,6 +151,7 @@ def test_what_does_not_show_of_a_style_picture(tmp_path: Path) -> None:
         load_style(tmp_path / "nothing.png", 0)
 
 
+@pytest.mark.slow
 def test_large_scans_are_reduced_while_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture(2000, 1600).save(tmp_path / "scan.jpg", quality=95)
     exact = load_style(tmp_path / "scan.jpg", 160).image

@@ -141,6 +141,7 @@ def test_pictures_of_a_film_keep_their_colours(size: int | None, checkpoint: Pat
         assert np.array_equal(result, OriginalColours()(frame.pixels, without))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_segments")
 def test_a_film_that_was_stopped_keeps_its_colours(checkpoint: Path, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "a.mp4", frames=14)

@@ -26,6 +26,7 @@ def painting(tmp_path: Path) -> Path:
     return tmp_path / "paint.png"
 
 
+@pytest.mark.slow
 def test_optimisation_descends_inside_the_range_of_pixels(painting: Path, photos: Callable[..., Path]) -> None:
     photograph = load_photograph(photos("a.png", size=(72, 64)) / "a.png", 72)
     objective = Objective(FitConfig(style=painting, style_weight=5.0), VGG16(), load_style(painting, 0), photograph)

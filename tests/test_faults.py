@@ -50,6 +50,7 @@ def command(source: Path, output: Path, checkpoint: Path) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_rerun_does_nothing_and_leaves_everything_as_it_is(
     photos: Callable[..., Path], checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -61,6 +62,7 @@ def test_a_rerun_does_nothing_and_leaves_everything_as_it_is(
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_a_changed_photograph_is_done_anew(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
     source, out = photos("a.bmp", "b.png"), tmp_path / "out"
     run(source, out, checkpoint)
@@ -74,6 +76,7 @@ def test_a_changed_photograph_is_done_anew(photos: Callable[..., Path], checkpoi
     assert run(source, out, checkpoint, batch_size=2, workers=0).done == 0
 
 
+@pytest.mark.slow
 def test_limits_change_no_results(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
     source, out = photos("a.png", "b.png"), tmp_path / "out"
     picture(1001, 1000).save(source / "large.png")
@@ -86,6 +89,7 @@ def test_limits_change_no_results(photos: Callable[..., Path], checkpoint: Path,
     assert "max_megapixels" not in ImageOptions().as_settings()
 
 
+@pytest.mark.slow
 def test_results_with_other_options_stay_unless_asked(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
     source, out = photos("a.png", "b.png"), tmp_path / "out"
     run(source, out, checkpoint)
@@ -106,6 +110,7 @@ def test_results_with_other_options_stay_unless_asked(photos: Callable[..., Path
     assert run(source, out, checkpoint).skipped == 2
 
 
+@pytest.mark.slow
 def test_files_of_others_stay_unless_asked(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
     """Photographs, results of another folder with the same names, what has been retouched; for the grid, too."""
     source, out = photos("100/a.png", "100/b.png", "100/c.png"), tmp_path / "out"
@@ -143,6 +148,7 @@ def test_what_is_written_by_content_meets_what_is_there(
     assert (out / "other.png").is_symlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_photographs_are_never_replaced(
     photos: Callable[..., Path], checkpoint: Path, tmp_path: Path, overwrite: bool
@@ -187,6 +193,7 @@ def test_the_output_is_a_mount_of_a_folder_of_the_input(
     assert contents(source) == before
 
 
+@pytest.mark.slow
 def test_what_runs_have_left_is_not_listed(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
     source = photos("deep/a.png")
     (source / "deep" / "notes.txt").touch()
@@ -229,6 +236,7 @@ def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(
     assert contents(out) == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_interrupted_and_continued_is_uninterrupted(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
     source = photos(*(f"{i}.png" for i in range(8)))
     run(source, tmp_path / "whole", checkpoint)
@@ -256,6 +264,7 @@ def test_a_full_disk_ends_the_run_with_whole_files(photos: Callable[..., Path], 
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_a_read_only_output_is_told_at_once(photos: Callable[..., Path], checkpoint: Path, small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     result = subprocess.run(command(photos(), small_disk / "out", checkpoint), capture_output=True, text=True)
@@ -339,6 +348,7 @@ def test_a_disk_that_cannot_write_ends_the_run(
     assert "Input/output error" in str(summary.aborted)
 
 
+@pytest.mark.slow
 def test_inputs_that_are_no_plain_files(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
     source = photos("good.png")
     os.mkfifo(source / "fifo.jpg")
@@ -367,6 +377,7 @@ def test_a_killed_worker_costs_one_picture(batch_size: int, workers: int) -> Non
     assert "killed" in failures[0].reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (1, 30_000), (30_000, 1)])
 def test_extreme_sizes(size: tuple[int, int], photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
     source = photos("a.png", size=size)
@@ -393,6 +404,7 @@ def test_inputs_are_never_touched(photos: Callable[..., Path], checkpoint: Path,
     assert (contents(source), {path: path.stat().st_mtime_ns for path in source.rglob("*")}) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".bmp", ".gif", ".avif"])
 def test_fuzzed_files_fail_or_come_through(suffix: str, checkpoint: Path, tmp_path: Path) -> None:
     """Truncations and flipped bytes: each file is a failure with a reason or a whole picture, quickly."""

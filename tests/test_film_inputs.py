@@ -80,6 +80,7 @@ def test_moving_pictures_repeat_as_they_did(suffix: str, said: int | None, expec
         assert image.info.get("loop") == expected
 
 
+@pytest.mark.slow
 def test_a_folder_of_films_keeps_its_tree(checkpoint: Path, tmp_path: Path) -> None:
     for name in ("a.mp4", "day 1/b.mkv", "day 1/deep/c.mov", "@eaDir/thumb.mp4", ".hidden.mp4"):
         make_clip(tmp_path / "in" / name, frames=3)

@@ -44,6 +44,7 @@ def writable() -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deep", [False, True])
 def test_every_pixel_format_is_read(deep: bool) -> None:
     source, to_rgb = av.VideoFrame.from_ndarray(patches(), format="rgb24"), ToRGB(deep=deep)

@@ -122,6 +122,7 @@ def test_avi_takes_a_steady_picture_that_begins_between_its_beats(tmp_path: Path
     assert len(pictures(tmp_path / "b.avi")) == 12
 
 
+@pytest.mark.slow
 def test_a_part_of_a_late_film(tmp_path: Path) -> None:
     plain = make_clip(tmp_path / "a.ts", frames=250, audio=1)
     source = shifted(plain, tmp_path / "b.ts", 1000)

@@ -85,6 +85,7 @@ def test_what_it_leaves(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatc
     assert metadata["config"]["style_weight"] == 5.0
 
 
+@pytest.mark.slow
 def test_preview(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainer.fit.PREVIEW_AFTER", 0.0)
     told: list[str] = []
@@ -194,6 +195,7 @@ def test_init_starts_from_a_checkpoint(settings: dict[str, Any], checkpoint: Pat
         assert_close(tensor, weights(checkpoint)[key])
 
 
+@pytest.mark.slow
 def test_another_width_starts_from_random_weights_or_its_own(settings: dict[str, Any], tmp_path: Path) -> None:
     narrow = load_checkpoint(fit(FitConfig(**{**settings, "steps": 1, "width": 8, "init": "none"})).style)
     assert narrow.width == 8
@@ -208,6 +210,7 @@ def test_another_width_starts_from_random_weights_or_its_own(settings: dict[str,
         fit(FitConfig(**{**again, "out": tmp_path / "other", "width": 7, "init": "nearest"}))
 
 
+@pytest.mark.slow
 def test_it_starts_from_the_base_and_says_so(settings: dict[str, Any]) -> None:
     style = fit(FitConfig(**{**settings, "steps": 1, "learning_rate": 1e-12, "init": "base"})).style
     assert style == settings["out"] / "paint.safetensors"
@@ -237,6 +240,7 @@ def test_it_starts_from_the_nearest_network_and_remembers_it(settings: dict[str,
     assert metadata["base"] == load_checkpoint(base_of(32)).digest
 
 
+@pytest.mark.slow
 def test_flat_validation_cools_down_and_stops(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """At a rate of nearly nothing no validation is better than the first: with one each 2 steps and a patience of 4, step 6
     is the last on the planned way."""
@@ -252,6 +256,7 @@ def test_flat_validation_cools_down_and_stops(settings: dict[str, Any], monkeypa
     assert load_checkpoint(result.checkpoint).metadata["step"] == result.step
 
 
+@pytest.mark.slow
 def test_photographs_are_held_out(
     settings: dict[str, Any], photos: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +291,7 @@ def test_stability_is_learned(settings: dict[str, Any]) -> None:
     assert errors[1] < 0.7 * errors[0]
 
 
+@pytest.mark.slow
 def test_each_second_step_judges_the_mean_of_two_passes(settings: dict[str, Any], tmp_path: Path) -> None:
     """Of random weights, passes that lie elsewhere on the grid differ: their mean is smoother. Other steps are as ever."""
     settings |= {"learning_rate": 1e-12, "steps": 2}
@@ -297,6 +303,7 @@ def test_each_second_step_judges_the_mean_of_two_passes(settings: dict[str, Any]
     assert shifted[1]["lattice"] == pytest.approx(alone[1]["lattice"])  # of the one pass, which is the one that is used
 
 
+@pytest.mark.slow
 def test_the_first_steps_have_small_crops(settings: dict[str, Any]) -> None:
     """Total variation is a sum over pixels: of a quarter of them, about a quarter."""
     fit(FitConfig(**{**settings, "learning_rate": 1e-12, "steps": 4, "crop_size": 64, "small_crops": 0.5}))
@@ -304,6 +311,7 @@ def test_the_first_steps_have_small_crops(settings: dict[str, Any]) -> None:
     assert tv[0] + tv[1] == pytest.approx((tv[2] + tv[3]) / 4, rel=0.3)
 
 
+@pytest.mark.slow
 def test_divergence_rolls_back_and_lowers_the_rate(settings: dict[str, Any]) -> None:
     """A rate at which weight decay turns into growth, beyond fp32 within the run; a four-thousandth of it still computes."""
     said: list[str] = []
@@ -315,6 +323,7 @@ def test_divergence_rolls_back_and_lowers_the_rate(settings: dict[str, Any]) -> 
         fit(FitConfig(**{**settings, "learning_rate": 1e30, "schedule": "constant", "overwrite": True}))
 
 
+@pytest.mark.slow
 def test_broken_photographs_are_told_once(settings: dict[str, Any]) -> None:
     broken = settings["content"] / "a.jpg"
     broken.write_bytes(broken.read_bytes()[:700])
@@ -327,6 +336,7 @@ def test_broken_photographs_are_told_once(settings: dict[str, Any]) -> None:
         fit(FitConfig(**settings, overwrite=True))
 
 
+@pytest.mark.slow
 def test_bf16_trains_like_fp32(settings: dict[str, Any], tmp_path: Path) -> None:
     settings["learning_rate"] = 2e-4  # at higher rates the first steps from random weights overshoot, each its own way
     fit(FitConfig(**settings))

@@ -65,6 +65,7 @@ def test_nothing_of_the_program_is_changed(photos: Callable[..., Path], checkpoi
         signal.signal(signal.SIGCHLD, handler)
 
 
+@pytest.mark.slow
 def test_the_allocator_is_left_alone(checkpoint: Path) -> None:
     """`mallopt` holds for all of a program, and cannot be asked: what is called of the C library is listened to."""
     script = (
@@ -80,6 +81,7 @@ def test_the_allocator_is_left_alone(checkpoint: Path) -> None:
     subprocess.run([sys.executable, "-c", script, str(checkpoint)], check=True)
 
 
+@pytest.mark.slow
 @requires_openvino
 def test_no_process_is_started_to_tell_of_openvino(checkpoint: Path) -> None:
     script = (

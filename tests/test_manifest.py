@@ -290,6 +290,7 @@ def _try_to_open(source: Path, output: Path) -> str:
         return str(error)
 
 
+@pytest.mark.slow
 def test_one_run_at_a_time(folders: tuple[Path, Path]) -> None:
     source, output = folders
     with multiprocessing.get_context("spawn").Pool(1) as other:

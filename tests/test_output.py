@@ -54,6 +54,7 @@ def finished(output: Output, model: dict[str, torch.Tensor]) -> None:
     save_safetensors(Checkpoint(model, {**output.origin, "padding_mode": "reflect"}), output.style)
 
 
+@pytest.mark.slow
 def test_one_training_at_a_time(make: Callable[..., Output]) -> None:
     with make().locked():
         command = [sys.executable, "-m", "trainer", "fit", make().config.style, "--out", make().config.out]

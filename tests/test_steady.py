@@ -156,6 +156,7 @@ def test_films_are_steadied_unless_told_not_to(checkpoint: Path, tmp_path: Path)
     assert flicker(tmp_path / "steady.mkv") < flicker(tmp_path / "alone.mkv")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stops", [(5,), (3, 9, 14)])
 @pytest.mark.usefixtures("short_segments")
 def test_a_film_that_was_stopped_is_steadied_as_one_that_was_not(

@@ -67,6 +67,7 @@ def test_hosi_paints_the_picture_that_was_looked_at() -> None:
     assert psnr(Stylizer("hosi", device="cpu", precision="fp32")(photograph[None])[0], expected) >= MIN_PSNR
 
 
+@pytest.mark.slow
 def test_hosi_keeps_what_the_photograph_shows() -> None:
     """On photographs that it was not trained with, at 384 px."""
     network, vgg = load_checkpoint(find_style("hosi")).network(), VGG16()
@@ -78,6 +79,7 @@ def test_hosi_keeps_what_the_photograph_shows() -> None:
     assert sum(losses) / len(losses) <= 4e5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", shipped_styles())
 def test_styles_keep_light_and_dark(name: str) -> None:
     """On photographs that they were not trained with, at 384 px: no dark holes in bright walls, no moons in skies."""
@@ -207,6 +209,7 @@ def test_a_style_trained_here_comes_before_an_added_one_and_a_shipped_one(
         find_style("base")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [32, 16])
 def test_strength_nothing_is_the_photograph(width: int, tmp_path: Path) -> None:
     """Over photographs that the base was not trained with. The style, noise on the base, has no part in it at 0."""
@@ -253,6 +256,7 @@ def test_style_grows_with_strength(painted: Callable[..., Grams], name: str) -> 
     assert all(nearer < farther for farther, nearer in pairwise(distances))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", shipped_styles())
 def test_lower_strengths_keep_light_and_colour_in_large(name: str) -> None:
     """No discs in an even sky: the weights alone are up to 250 levels off there."""
@@ -266,6 +270,7 @@ def test_lower_strengths_keep_light_and_colour_in_large(name: str) -> None:
         assert (blocks(picture) - blocks(photograph)).abs().max() < most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("one", "two"), [("hosi", "wave"), ("scream", "la_muse"), ("sketch", "mondrian")])
 def test_mixes_lie_between_their_parents(painted: Callable[..., Grams], one: str, two: str) -> None:
     a, b = painted(one), painted(two)

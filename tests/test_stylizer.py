@@ -72,6 +72,7 @@ def test_tone_comes_back_as_far_as_it_is_asked_to(dtype: type, size: tuple[int, 
     assert far[2] < 0.003 * top
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", shipped_styles())
 def test_half_precision_stays_close(style: str) -> None:
     """On a bright, even sky, where the network makes much of little."""

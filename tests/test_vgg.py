@@ -20,6 +20,7 @@ def vgg() -> VGG16:
     return VGG16()
 
 
+@pytest.mark.slow
 def test_features_are_torchvisions_by_name(vgg: VGG16) -> None:
     """torchvision's own VGG-16 with the same weights, tapped at the indices of relu1_2 … relu4_3."""
     theirs = vgg16(weights=None).features[:23]
@@ -66,6 +67,7 @@ def test_raw_input_of_the_original_weights_scales_the_features() -> None:
     assert_close(shifted / expected.max(), expected / expected.max())
 
 
+@pytest.mark.slow
 def test_weights_from_a_path(tmp_path: Path) -> None:
     torch.manual_seed(0)
     state = vgg16(weights=None).state_dict()

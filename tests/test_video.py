@@ -102,6 +102,7 @@ def test_every_codec_keeps_colours_and_tags(codec: str, tmp_path: Path) -> None:
     assert frame.format.name == {"vp9": "yuv422p", "av1": "yuv420p10le"}.get(codec, "yuv422p10le")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["h264", "h265"])
 def test_a_film_of_one_frame_whatever_memory_holds(codec: str, tmp_path: Path) -> None:
     """x265 takes the decoding time of a film this short from memory that it has not set."""
@@ -168,6 +169,7 @@ def test_interlaced_films_are_deinterlaced(tmp_path: Path) -> None:
     assert shown(tmp_path / "b.mkv") == shown(source)
 
 
+@pytest.mark.slow
 def test_side_by_side_size_and_pixel_format(checkpoint: Path, tmp_path: Path) -> None:
     source = make_clip(tmp_path / "a.mp4", frames=2)
     styled(source, tmp_path / "both.mp4", checkpoint, side_by_side=True, size=32, crf=1)
@@ -224,6 +226,7 @@ def test_animations(tmp_path: Path) -> None:
     assert len(shown(tmp_path / "c.gif")) == 12
 
 
+@pytest.mark.slow
 def test_a_part_at_another_rate(checkpoint: Path, tmp_path: Path) -> None:
     source = make_clip(tmp_path / "a.mp4", frames=50, audio=1, subtitles=1)
     summary = styled(source, tmp_path / "b.mp4", checkpoint, start=0.5, end=1.5)
@@ -330,6 +333,7 @@ def test_cover_art_and_further_films_stay(output: str, tmp_path: Path) -> None:
 # ---- stopping and going on
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_segments")
 def test_stopped_and_continued_is_uninterrupted(checkpoint: Path, tmp_path: Path) -> None:
     source = make_clip(tmp_path / "a.mp4", frames=23, audio=1)
@@ -371,6 +375,7 @@ def test_frames_of_the_open_segment_are_kept_as_far_as_they_are_whole(output: st
     assert not list(tmp_path.glob(".stylebatch-*"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_segments")
 def test_what_changes_frames_starts_anew(checkpoint: Path, tmp_path: Path) -> None:
     source, output = make_clip(tmp_path / "a.mp4", frames=12), tmp_path / "b.mp4"
@@ -399,6 +404,7 @@ def test_what_changes_frames_starts_anew(checkpoint: Path, tmp_path: Path) -> No
     assert styled(source, output, checkpoint).done == 12
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(checkpoint: Path, tmp_path: Path) -> None:
     source = make_clip(tmp_path / "a.mp4", frames=520, size=(16, 16), audio=1)
     styled(source, tmp_path / "whole.mp4", checkpoint)
@@ -416,6 +422,7 @@ def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(checkpoint: Path, tm
     assert output.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_drains_and_says_so(number: signal.Signals, code: int, checkpoint: Path, tmp_path: Path) -> None:
     source, output = make_clip(tmp_path / "a.mp4", frames=1500, size=(16, 16)), tmp_path / "b.mp4"
@@ -523,6 +530,7 @@ def test_a_film_ends_while_another_run_writes_there(
         styled(source, output, checkpoint)
 
 
+@pytest.mark.slow
 def test_two_runs_at_one_film(checkpoint: Path, tmp_path: Path) -> None:
     source, output = make_clip(tmp_path / "a.mp4", frames=1500, size=(16, 16)), tmp_path / "b.mp4"
     process = subprocess.Popen(command(source, output, checkpoint), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -672,6 +680,7 @@ def test_several_clips_into_a_folder(checkpoint: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".stylebatch.jsonl", "a_plain.mp4", "c_plain.mkv"]
 
 
+@pytest.mark.slow
 def test_a_film_is_replaced_by_its_own_clip_alone(checkpoint: Path, tmp_path: Path) -> None:
     """Another clip of the same name, in another container or folder, leaves the film as it is; so does a preview."""
     args = ("--style", checkpoint, "--device", "cpu")

@@ -88,6 +88,7 @@ def on_windows(program: str, *arguments: object) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_every_module_is_imported() -> None:
     on_windows(IMPORTS)
 
