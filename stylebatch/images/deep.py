@@ -1,4 +1,8 @@
-"""What Pillow does not do with PNG and TIFF: sixteen bits a channel."""
+"""What Pillow does not do with PNG and TIFF: sixteen bits a channel.
+
+TIFF is not read by tifffile, which needs imagecodecs, 26 MB, for LZW and predictors: Pillow's libtiff decompresses as well,
+once it is told that the samples are others.
+"""
 
 from __future__ import annotations
 
