@@ -142,7 +142,7 @@ a clock of five hours | ts | mp4 | H264 -output_ts_offset 17401
 a clock that wraps | ts | mp4 | H264 -output_ts_offset 95443.2
 a clock of two hours | mkv | mp4 | H264 | inputs -itsoffset 7200 pic -itsoffset 7200 tone
 joined transport streams | ts | ALL-avi | H264 | change twice | frames 24 | silent
-joined transport streams to AVI | ts | avi | H264 | change twice | refused off it; give --fps
+joined transport streams to AVI | ts | avi | H264 | change twice | refused off it; give `fps`
 joined program streams | mpg | mkv | -c:v mpeg2video -c:a mp2 -r 25 | change twice | frames 50 | silent
 joined Matroska | mkv | mp4 | H264 | change twice | frames 24 | silent
 sound that gets more channels | ts | webm | AC3 | change join AC3 -ac 6 | frames 24 | silent

@@ -251,7 +251,7 @@ def distance(a: Grams, b: Grams) -> float:
 @pytest.mark.parametrize("name", shipped_styles())
 def test_style_grows_with_strength(painted: Callable[..., Grams], name: str) -> None:
     """Gram matrices come ever nearer to those of the style itself, at full strength."""
-    strengths = [painted(name, strength) for strength in (0, 0.25, 0.5, 0.75, 1)]
+    strengths = [painted(name, strength) for strength in (0, 0.5, 1)]
     distances = [distance(each, strengths[-1]) for each in strengths]
     assert all(nearer < farther for farther, nearer in pairwise(distances))
 

@@ -38,8 +38,8 @@ def save_curves(history: Sequence[Sequence[float]], folder: Path, name: str) -> 
     steps = [row[0] for row in history]
     for loss in SHOWN:
         values = [row[COLUMNS.index(loss)] for row in history]
-        figure = Figure(figsize=(6, 4), layout="constrained")
-        axes = figure.subplots()
+        figure = Figure(figsize=(6, 4))
+        axes = figure.add_axes((0.15, 0.12, 0.82, 0.79))  # a layout that is computed takes as long again as the drawing
         axes.plot(steps, values, linewidth=0.8)
         axes.set(xlabel="step", ylabel=loss, yscale="log")
         title, fonts = _title(name)
