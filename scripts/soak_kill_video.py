@@ -42,6 +42,11 @@ def command(source: Path, output: Path, style: str) -> list[str]:
     return [sys.executable, "-c", program, "video", str(source), str(output), "--style", style, "--device", "cpu"]
 
 
+def held(folder: Path) -> int:
+    """Bytes under a folder, where a run that has started to paint writes."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=3000)
@@ -65,8 +70,11 @@ def main() -> None:
         for _ in range(options.kills):
             arguments = command(source, killed, options.style)
             process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            before = held(killed.parent)
+            while process.poll() is None and held(killed.parent) == before:
+                time.sleep(0.01)
             try:
-                process.wait(rng.uniform(0.3, 0.6) * seconds)
+                process.wait(rng.uniform(0, seconds / options.kills))
                 ended += 1
             except subprocess.TimeoutExpired:
                 process.kill()

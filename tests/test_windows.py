@@ -16,10 +16,11 @@ from stylebatch.manifest import NAME
 
 COMMAND = "from stylebatch.cli import main; main()"
 IMPORTS = """
-import importlib, pkgutil, stylebatch, trainer
+import importlib, importlib.util, pkgutil, stylebatch, trainer
+left_out = ("__main__",) if importlib.util.find_spec("openvino") else ("__main__", "backends.openvino")
 for package in (stylebatch, trainer):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith(left_out):
             importlib.import_module(module.name)
 from stylebatch import system
 assert not system.REPLACES_OPEN_FILES

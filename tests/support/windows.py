@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,12 @@ SIGNALS = ("SIGALRM", "SIGCHLD", "SIGHUP", "SIGPIPE", "SIG_BLOCK", "SIG_SETMASK"
 
 for _name in (
     "av", "asyncio", "click.testing", "concurrent.futures.process", "ctypes", "cv2", "filelock", "matplotlib.pyplot",
-    "multiprocessing.pool", "openvino", "PIL.Image", "platform", "platformdirs", "safetensors.torch", "shutil", "simplejpeg",
+    "multiprocessing.pool", "PIL.Image", "platform", "platformdirs", "safetensors.torch", "shutil", "simplejpeg",
     "tempfile", "torch", "torchvision.ops", "tqdm",
 ):  # fmt: skip
     importlib.import_module(_name)
+with suppress(ImportError):
+    importlib.import_module("openvino")
 _open, _os_open, _sync, _flags, _readlink = builtins.open, os.open, os.fsync, fcntl.fcntl, os.readlink
 
 
