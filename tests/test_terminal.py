@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import picture
 
-from stylebatch.console.terminal import printable, say, tell
+from stylebatch.console.terminal import printable, put_json, say, tell
 
 
 @pytest.mark.parametrize(
@@ -130,3 +131,8 @@ def test_options_are_named_as_they_are_typed(capsys: pytest.CaptureFixture[str])
     say("a.jpg: `allow_truncated` takes it")
     tell("b.jpg: `size` 512")
     assert capsys.readouterr() == ("a.jpg: --allow-truncated takes it\n", "b.jpg: --size 512\n")
+
+
+def test_paths_in_json_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    put_json({"failed": [{"path": "`size`.jpg", "reason": "`overwrite` replaces it"}]})
+    assert json.loads(capsys.readouterr().out) == {"failed": [{"path": "`size`.jpg", "reason": "--overwrite replaces it"}]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import shlex
 import sys
 from dataclasses import asdict
@@ -17,7 +16,7 @@ from stylebatch.cli.shared import JSON, Batching, Painter, followed, some, troub
 from stylebatch.console.arguments import PATH
 from stylebatch.console.command import SOME_FAILED, command, exit_by
 from stylebatch.console.options import declared_options, take
-from stylebatch.console.terminal import put, say
+from stylebatch.console.terminal import put_json, say
 from stylebatch.images.options import ImageOptions
 from stylebatch.interrupt import catch_interrupts
 from stylebatch.options import Runtime
@@ -53,7 +52,7 @@ def folder(source: Path, output: Path | None, as_json: bool, **options: Any) -> 
     with catch_interrupts() as interrupt:
         summary = followed(functools.partial(stylize_folder, source, output, **options), Summary(), "img", interrupt)
     if as_json:
-        put(json.dumps(summary.as_dict(), indent=2))
+        put_json(summary.as_dict())
     else:
         say(*as_lines(summary, output))
     if summary.interrupted:

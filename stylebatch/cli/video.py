@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from stylebatch.cli.shared import JSON, OUTPUT, Batching, Painter, followed, tro
 from stylebatch.console.arguments import WORD
 from stylebatch.console.command import SOME_FAILED, command, exit_by
 from stylebatch.console.options import declared_options, take
-from stylebatch.console.terminal import put, say
+from stylebatch.console.terminal import put_json, say
 from stylebatch.errors import StylebatchError
 from stylebatch.interrupt import catch_interrupts
 from stylebatch.options import Runtime
@@ -70,7 +69,7 @@ def video(words: tuple[str, ...], output: str | None, as_json: bool, check: bool
     if as_json:
         films = [summary.as_dict() for summary in done]
         failed = [{"path": str(clip), "reason": str(error)} for clip, error in failures]
-        put(json.dumps({"films": films, "failed": failed, "interrupted": interrupt()}, indent=2))
+        put_json({"films": films, "failed": failed, "interrupted": interrupt()})
     else:
         lines = [line for summary in done for line in as_lines(summary)]
         say(*(f"failed: {error}" for _, error in failures), *lines)
@@ -95,7 +94,7 @@ def _check_films(clips: Sequence[tuple[Path, str | None]], options: VideoOptions
     if as_json:
         films = [_checked_as_dict(clip, film) for clip, film in checked]
         failed = [{"path": str(clip), "reason": str(error)} for clip, error in failures]
-        put(json.dumps({"films": films, "failed": failed}, indent=2))
+        put_json({"films": films, "failed": failed})
     else:
         lines = [line for clip, film in checked for line in _checked_as_lines(clip, film)]
         say(*lines, *(f"cannot be made: {error}" for _, error in failures))

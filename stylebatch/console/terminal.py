@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import sys
@@ -10,6 +11,7 @@ import traceback
 import unicodedata
 from contextlib import suppress
 from types import TracebackType
+from typing import Any
 
 from stylebatch.errors import OutputError
 
@@ -41,7 +43,7 @@ def _shown(character: str) -> str:
 def say(*lines: str) -> None:
     """Each as one line on standard output."""
     if lines:
-        put("\n".join(map(printable, lines)))
+        put("\n".join(printable(as_typed(line)) for line in lines))
 
 
 def put(text: str) -> None:
@@ -51,12 +53,22 @@ def put(text: str) -> None:
         OutputError: it cannot be written.
     """
     try:
-        sys.stdout.write(f"{as_typed(text)}\n")
+        sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter's end would try once more
         if not isinstance(error, BrokenPipeError):
             raise OutputError(f"standard output: cannot be written: {error.strerror}") from None
+
+
+def put_json(told: Any) -> None:
+    """JSON values on standard output. Reasons name options as they are typed; paths stay as they are."""
+    typed = json.loads(json.dumps(told), object_hook=lambda held: {**held, **_typed_reason(held)})
+    put(json.dumps(typed, indent=2))
+
+
+def _typed_reason(held: dict[str, Any]) -> dict[str, str]:
+    return {"reason": as_typed(held["reason"])} if isinstance(held.get("reason"), str) else {}
 
 
 def tell(line: str) -> None:
