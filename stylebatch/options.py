@@ -7,10 +7,11 @@ import math
 import os
 import re
 from collections.abc import Callable
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, Self, get_args, get_type_hints
 
 from stylebatch.errors import StylebatchError
 
@@ -86,9 +87,44 @@ def options_of(kind: type[Any] | Any) -> dict[str, Option]:
 
 def plain(value: Any) -> Any:
     """An option's value as a JSON value. Of a path, bytes that are no text are replaced."""
-    if isinstance(value, Path):
-        return os.fsencode(value).decode("utf-8", "replace")
-    return str(value) if isinstance(value, Fraction) else value
+    return os.fsencode(value).decode("utf-8", "replace") if isinstance(value, Path) else _as_json(value)
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Options):
+        return value.as_dict()
+    return str(value) if isinstance(value, Path | Fraction) else value
+
+
+#: How the types of options are called to people.
+_CALLED = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    Path: "a path",
+    Fraction: "a fraction",
+}
+
+
+def _from_json(where: str, hint: Any, value: Any) -> Any:
+    kinds = get_args(hint) or (hint,)
+    if value is None and NoneType in kinds:
+        return None
+    (kind,) = (each for each in kinds if each is not NoneType)
+    if issubclass(kind, Options):
+        return kind.from_dict(value, where)
+    read = {float: (int, float), Path: (str,), Fraction: (str,)}.get(kind, (kind,))
+    try:
+        of_kind = isinstance(value, read) and isinstance(value, bool) == (kind is bool)
+        if of_kind and (kind is not float or math.isfinite(value)):
+            return kind(value)
+    except (ValueError, ArithmeticError):
+        pass
+    raise StylebatchError(f"{where}must be {_CALLED[kind]}, not {value!r:.80}")
+
+
+_ATTRIBUTES = "\n\n    Attributes:"
 
 
 class Options:
@@ -100,8 +136,11 @@ class Options:
 
     def __init_subclass__(cls) -> None:
         """The docstring tells of the fields what is declared of them."""
-        cls.__doc__ = f"{cls.__doc__}\n\n    Attributes:"
-        for name, each in vars(cls).items():
+        cls.__doc__ = f"{(cls.__doc__ or '').partition(_ATTRIBUTES)[0]}{_ATTRIBUTES}"
+        inherited = {
+            name: each for base in cls.__bases__ for name, each in getattr(base, "__dataclass_fields__", {}).items()
+        }
+        for name, each in {**inherited, **vars(cls)}.items():
             if isinstance(each, Field):
                 declared: Option = each.metadata["option"]
                 more = [declared.range, declared.unset and f"None: {declared.unset}"]
@@ -113,6 +152,29 @@ class Options:
             if value is not None and (refusal := declared.refusal(value)):
                 shown = f"{value:g}" if isinstance(value, float) else value
                 raise StylebatchError(f"{name.replace('_', ' ')} {shown}: {refusal}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every field as a JSON value, which `from_dict` reads."""
+        return {name: _as_json(getattr(self, name)) for name in options_of(self)}
+
+    @classmethod
+    def from_dict(cls, told: object, where: str = "") -> Self:
+        """The options of which `told` is the `as_dict`. Fields that it lacks have their defaults.
+
+        Args:
+            where: begins the messages.
+
+        Raises:
+            StylebatchError: an unknown field, a missing one, or a value of another type or out of its range.
+        """
+        if not isinstance(told, dict):
+            raise StylebatchError(f"{where}must be an object with fields, not {told!r:.80}")
+        hints = get_type_hints(cls)
+        needed = {each.name for each in fields(cls) if each.default is MISSING}  # type: ignore[arg-type]
+        for names, why in ((told.keys() - options_of(cls), "no such field"), (needed - told.keys(), "missing")):
+            if names:
+                raise StylebatchError(f"{where}{', '.join(f'`{name}`' for name in sorted(map(str, names)))}: {why}")
+        return cls(**{name: _from_json(f"{where}`{name}`: ", hints[name], value) for name, value in told.items()})
 
     def as_settings(self) -> dict[str, Any]:
         """What makes a result another one, as JSON values."""

@@ -67,11 +67,12 @@ class Stylizer:
         backend: str = "auto",
     ) -> None:
         self._style = str(style)
-        self._arguments = {
+        #: Its own, from any folder: `Stylizer(**arguments)` is the same.
+        self.arguments: dict[str, Any] = {
             "style": from_anywhere(self._style), "strength": strength, "device": device, "precision": precision,
             "backend": backend,
         }  # fmt: skip
-        self._helper = HelperProcess(_Served(self._arguments))
+        self._helper = HelperProcess(_Served(self.arguments))
         if not can_compute():
             vars(self).update(self._helper(_FACTS))
             return
@@ -94,7 +95,7 @@ class Stylizer:
             self._backend(self.precision, each)
 
     def __repr__(self) -> str:
-        strength = self._arguments["strength"]
+        strength = self.arguments["strength"]
         options: dict[str, object] = {
             "device": ",".join(map(str, self.devices)),
             "precision": self.precision,
@@ -105,7 +106,7 @@ class Stylizer:
 
     def __reduce__(self) -> tuple[Callable[..., Stylizer], tuple[Any, ...]]:
         """It loads itself anew, and picks device, precision and backend anew where they are "auto"."""
-        return _loaded, (self._arguments,)
+        return _loaded, (self.arguments,)
 
     @overload
     def __call__(self, pictures: Tensor) -> Tensor: ...

@@ -270,7 +270,7 @@ REFUSED = [
     ("stylebatch folder clip.mp4 out", "stylebatch video clip.mp4 out"),
     ("stylebatch folder in", "stylebatch folder in in_hosi"),
     ("stylebatch folder '' out", "Invalid value for 'IN'"),
-    ("stylebatch folder in out --strength 160%", "strength 1.6: must be between"),
+    ("stylebatch folder in out --strength 160%", "strength 1.6: must be from 0 to 1.5"),
     ("stylebatch folder in out --strength much", "'much' is no number"),
     ("stylebatch folder in out --size 8px", "size 8: must be at least 16"),
     ("stylebatch folder in out --size large", "'large' is no whole number"),

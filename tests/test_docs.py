@@ -55,7 +55,15 @@ def shell_lines() -> list[str]:
 #: What the Python blocks of a page write.
 WRITTEN = {
     "README.md": ["out/a.jpg", "clip_hosi.mp4"],
-    "api.md": ["out/a.jpg", "cat_hosi.png", "cat_softer.png", "cat_trial.png", "darker.mp4", "clip_hosi.mp4"],
+    "api.md": [
+        "out/a.jpg",
+        "out_wave/a.jpg",
+        "cat_hosi.png",
+        "cat_softer.png",
+        "cat_trial.png",
+        "darker.mp4",
+        "clip_hosi.mp4",
+    ],
 }
 
 

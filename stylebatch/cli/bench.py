@@ -9,24 +9,25 @@ from typing import Any
 
 import click
 
-from stylebatch.cli.shared import Painter
+from stylebatch.cli.shared import with_trained_styles
 from stylebatch.console.command import advance, command, progress_bar, until_stopped
 from stylebatch.console.options import declared_options, take
 from stylebatch.console.terminal import put, say
+from stylebatch.jobs.job import StylizerOptions
 
 
 @click.command(short_help="Measure how fast this machine is.")
-@declared_options(Painter, "style", "device")
+@declared_options(StylizerOptions, "style", "device")
 @click.option("--json", "as_json", is_flag=True, help="Print the measurements as JSON.")
 @command
 def bench(as_json: bool, **options: Any) -> None:
     """Measure how fast this machine is, on each backend and in each precision, in a minute or two."""
-    painter = take(Painter, options).arguments()
+    job = with_trained_styles(take(StylizerOptions, options))
     from stylebatch.benchmark import benchmark
 
     with progress_bar("run") as bar:
         measurements = until_stopped(
-            lambda: benchmark(painter["style"], device=painter["device"], progress=functools.partial(advance, bar))
+            lambda: benchmark(job.style, device=job.device, progress=functools.partial(advance, bar))
         )
     if as_json:
         put(json.dumps([asdict(measurement) for measurement in measurements], indent=2))

@@ -5,21 +5,21 @@ from __future__ import annotations
 import functools
 import shlex
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from stylebatch.cli.inputs import expect
-from stylebatch.cli.shared import JSON, Batching, Painter, followed, some, troubles
+from stylebatch.cli.shared import JSON, followed, some, troubles, with_trained_styles
 from stylebatch.console.arguments import PATH
 from stylebatch.console.command import SOME_FAILED, command, exit_by
 from stylebatch.console.options import declared_options, take
 from stylebatch.console.terminal import put_json, say
 from stylebatch.images.options import ImageOptions
 from stylebatch.interrupt import catch_interrupts
-from stylebatch.options import Runtime
+from stylebatch.jobs.job import FolderJob
+from stylebatch.options import Runtime, options_of
 
 if TYPE_CHECKING:
     from stylebatch.pipeline import Summary
@@ -28,14 +28,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("source", metavar="IN", type=PATH)
 @click.argument("output", metavar="OUT", type=PATH, required=False)
-@declared_options(Painter, "style", "strength")
-@click.option("--grid", is_flag=True, help="Also write original | stylized for each, as NAME_grid.jpg.")
-@click.option("--recursive/--no-recursive", default=True, help="Take the folders in IN too.  [default: on]")
-@click.option("--follow-links", is_flag=True, help="Follow symbolic links that lead out of IN.")
-@click.option("--overwrite", is_flag=True, help="Replace what is there and no result of IN with these options.")
+@declared_options(FolderJob, "style", "strength", "grid", "recursive", "follow_links", "overwrite")
 @declared_options(ImageOptions)
-@declared_options(Runtime)
-@declared_options(Batching)
+@declared_options(FolderJob, *options_of(Runtime), "batch_size", "workers")
 @JSON
 @command
 def folder(source: Path, output: Path | None, as_json: bool, **options: Any) -> None:
@@ -44,13 +39,13 @@ def folder(source: Path, output: Path | None, as_json: bool, **options: Any) -> 
     if output is None:
         words = shlex.join(["stylebatch", "folder", str(source), f"{source}_{Path(options['style'] or 'hosi').stem}"])
         raise click.UsageError(f"Missing argument 'OUT', the folder for the results: {words}")
-    options["options"] = take(ImageOptions, options)
-    options |= asdict(take(Batching, options)) | take(Painter, options).arguments()
-    from stylebatch.jobs import stylize_folder
+    options |= {"source": str(source), "output": str(output), "options": take(ImageOptions, options)}
+    job = with_trained_styles(take(FolderJob, options))
+    from stylebatch.jobs import run_job
     from stylebatch.pipeline import Summary
 
     with catch_interrupts() as interrupt:
-        summary = followed(functools.partial(stylize_folder, source, output, **options), Summary(), "img", interrupt)
+        summary = followed(functools.partial(run_job, job), Summary(), "img", interrupt)
     if as_json:
         put_json(summary.as_dict())
     else:

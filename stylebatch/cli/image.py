@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from stylebatch.cli.inputs import inputs_and_output
-from stylebatch.cli.shared import OUTPUT, Painter
+from stylebatch.cli.shared import OUTPUT, with_trained_styles
 from stylebatch.console.arguments import WORD
 from stylebatch.console.command import SOME_FAILED, command, until_stopped
 from stylebatch.console.options import declared_options, take
@@ -19,12 +19,13 @@ from stylebatch.errors import StylebatchError
 from stylebatch.files import is_folder
 from stylebatch.images.formats import format_of
 from stylebatch.images.options import ImageOptions
+from stylebatch.jobs.job import StylizerOptions
 from stylebatch.options import Runtime
 
 
 @click.command(short_help="Stylize photographs.")
 @click.argument("words", metavar="PHOTO... [OUT]", nargs=-1, required=True, type=WORD)
-@declared_options(Painter, "style", "strength")
+@declared_options(StylizerOptions, "style", "strength")
 @click.option("--grid", is_flag=True, help="Also write original | stylized, as NAME_grid.jpg.")
 @OUTPUT
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
@@ -37,11 +38,11 @@ def image(words: tuple[str, ...], output: str | None, **options: Any) -> None:
     if output and not is_folder(output):
         format_of(Path(output))
     options["options"] = take(ImageOptions, options)
-    painter = take(Painter, options).arguments()
+    arguments = with_trained_styles(take(StylizerOptions, options)).stylizer
     from stylebatch.jobs import stylize_image
     from stylebatch.stylizer import Stylizer
 
-    stylizer = until_stopped(lambda: Stylizer(**painter))
+    stylizer = until_stopped(lambda: Stylizer(**arguments))
     done: list[Path] = []
     failed = 0
     for photo in photos:

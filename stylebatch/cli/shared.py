@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from stylebatch.console.arguments import WORD
 from stylebatch.console.command import advance, progress_bar
-from stylebatch.options import Options, Runtime, option
+from stylebatch.jobs.job import StylizerOptions
 
 if TYPE_CHECKING:
     from stylebatch.interrupt import Interrupt
     from stylebatch.pipeline import Summary
 
+_Stylizing = TypeVar("_Stylizing", bound=StylizerOptions)
 _Summary = TypeVar("_Summary", bound="Summary")
 OUTPUT = click.option("--output", "-o", metavar="OUT", type=WORD, help="The file or folder to write, instead of OUT.")
 JSON = click.option(
@@ -23,36 +24,17 @@ JSON = click.option(
 )
 
 
-@dataclass(frozen=True)
-class Painter(Runtime):
-    """The arguments of a `Stylizer`. Wrong ones are refused before PyTorch is loaded."""
+def with_trained_styles(options: _Stylizing) -> _Stylizing:
+    """The same with styles for paintings, which may have to be trained first. PyTorch is not loaded.
 
-    style: str = option(
-        "hosi",
-        "A style, a painting (trained first), a checkpoint or a mix: hosi:0.6,wave:0.4.",
-        metavar="NAME|PATH|MIX",
-    )
-    strength: float = option(1.0, "How much paint: 0, none, to 1.5.", unit="%")
+    Raises:
+        StylebatchError: unknown style, impossible share or strength.
+    """
+    from stylebatch.paintings import with_styles_of_paintings
+    from stylebatch.styles import check_style
 
-    def __post_init__(self) -> None:
-        from stylebatch.styles import check_style
-
-        super().__post_init__()
-        check_style(self.style, self.strength)
-
-    def arguments(self) -> dict[str, Any]:
-        """By name, with styles for paintings, which may have to be trained first."""
-        from stylebatch.paintings import with_styles_of_paintings
-
-        return {**asdict(self), "style": with_styles_of_paintings(self.style, self.device)}
-
-
-@dataclass(frozen=True)
-class Batching(Options):
-    """How many pictures are in work at once."""
-
-    batch_size: int | None = option(None, "Pictures of one size at once.", unset="1 on CPU, else what fits", least=1)
-    workers: int | None = option(None, "Decoding processes.", unset="by the number of cores", least=0)
+    check_style(options.style, options.strength)
+    return replace(options, style=with_styles_of_paintings(options.style, options.device))
 
 
 def followed(job: Callable[..., _Summary], shown: _Summary, unit: str, interrupt: Interrupt) -> _Summary:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from stylebatch.cli.inputs import films_of, inputs_and_output
-from stylebatch.cli.shared import JSON, OUTPUT, Batching, Painter, followed, troubles
+from stylebatch.cli.shared import JSON, OUTPUT, followed, troubles, with_trained_styles
 from stylebatch.console.arguments import WORD
 from stylebatch.console.command import SOME_FAILED, command, exit_by
 from stylebatch.console.options import declared_options, take
 from stylebatch.console.terminal import put_json, say
 from stylebatch.errors import StylebatchError
 from stylebatch.interrupt import catch_interrupts
-from stylebatch.options import Runtime
+from stylebatch.jobs.job import VideoJob
+from stylebatch.options import Runtime, options_of
 from stylebatch.video.options import VideoOptions, show_time
 
 if TYPE_CHECKING:
@@ -28,40 +30,39 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Stylize films.")
 @click.argument("words", metavar="CLIP... [OUT]", nargs=-1, required=True, type=WORD)
-@declared_options(Painter, "style", "strength")
+@declared_options(VideoJob, "style", "strength")
 @OUTPUT
 @click.option("--check", is_flag=True, help="Paint nothing: tell what will be kept, converted and left out.")
-@click.option("--overwrite", is_flag=True, help="Replace what is there and no result of CLIP with these options.")
+@declared_options(VideoJob, "overwrite")
 @declared_options(VideoOptions)
-@declared_options(Runtime)
-@declared_options(Batching, "batch_size")
+@declared_options(VideoJob, *options_of(Runtime), "batch_size")
 @JSON
 @command
 def video(words: tuple[str, ...], output: str | None, as_json: bool, check: bool, **options: Any) -> None:
     """Stylize a CLIP into OUT, film or folder, by default into CLIP_STYLE beside it; several, or a folder of them with its
     tree, into the folder OUT."""
     clips = films_of(*inputs_and_output("video", words, output))
-    video_options, options["batch_size"] = take(VideoOptions, options), take(Batching, options).batch_size
+    options["options"] = take(VideoOptions, options)
     if check:
-        _check_films(clips, video_options, as_json)
+        _check_films(clips, options["options"], as_json)
         return
-    painter = take(Painter, options).arguments()
-    from stylebatch.jobs import VideoSummary, stylize_video
+    job = with_trained_styles(take(VideoJob, {**options, "source": ""}))
+    from stylebatch.jobs.video import VideoSummary, run_video
     from stylebatch.stylizer import Stylizer
     from stylebatch.video import output_paths
 
     done: list[VideoSummary] = []
     failures: list[tuple[Path, StylebatchError]] = []
     with catch_interrupts() as interrupt:
-        stylizer = interrupt.wait_for(lambda: Stylizer(**painter))
+        stylizer = interrupt.wait_for(lambda: Stylizer(**job.stylizer))
         if stylizer is not None:
-            output_paths(clips, stylizer.name, video_options)
+            output_paths(clips, stylizer.name, job.options)
         for clip, folder in clips:
             if stylizer is None or interrupt():
                 break
             try:
-                job = functools.partial(stylize_video, clip, folder, stylizer, options=video_options, **options)
-                done.append(followed(job, VideoSummary(), "frame", interrupt))
+                film = replace(job, source=str(clip), output=folder)
+                done.append(followed(functools.partial(run_video, film, stylizer), VideoSummary(), "frame", interrupt))
             except StylebatchError as error:
                 if len(clips) == 1:
                     raise

@@ -12,6 +12,7 @@ from stylebatch.images.formats import EXPORT, told_apart
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.sink import ImageSink
 from stylebatch.images.source import IS_OUTPUT, ImageSource, find_images
+from stylebatch.jobs.job import FolderJob
 from stylebatch.jobs.plan import planned
 from stylebatch.manifest import Manifest, written_in
 from stylebatch.pipeline import Summary, stylize
@@ -61,12 +62,25 @@ def stylize_folder(
             cannot be written at all. A photograph that fails is a line in the summary, a disk that fills up on the way is
             its `aborted`.
     """
-    source, output = Path(source), Path(output)
+    job = FolderJob(
+        source=os.fspath(source), output=os.fspath(output), style=str(style), strength=strength, options=options, grid=grid,
+        recursive=recursive, follow_links=follow_links, overwrite=overwrite, device=device, precision=precision,
+        backend=backend, batch_size=batch_size, workers=workers,
+    )  # fmt: skip
+    return run_folder(job, progress=progress, stop=stop)
+
+
+def run_folder(
+    job: FolderJob,
+    stylizer: Stylizer | None = None,
+    *,
+    progress: Callable[[Summary], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Summary:
+    """What `stylize_folder` does, of a job as data, by `stylizer` if there is one for it already."""
+    source, output = Path(job.source), Path(job.output)
     _check_folders(source, output)
-    for name, value, least in (("batch size", batch_size, 1), ("workers", workers, 0)):
-        if value is not None and value < least:
-            raise StylebatchError(f"{name} {value}: must be at least {least}")
-    names, others, failures = find_images(source, recursive=recursive, follow_links=follow_links, output=output)
+    names, others, failures = find_images(source, recursive=job.recursive, follow_links=job.follow_links, output=output)
     real = os.path.realpath(source)
     for failure in failures:
         if failure.reason == IS_OUTPUT and Path(os.path.realpath(source / failure.source)).is_relative_to(real):
@@ -76,9 +90,10 @@ def stylize_folder(
     if not names and not failures:
         there = "".join(f"; {count} {kind} files, which are not read: {EXPORT}" for kind, count in unread.items())
         raise StylebatchError(f"{source}: no photographs in it; give a folder of JPEG, PNG or other images{there}")
-    stylizer = Stylizer(style, strength=strength, device=device, precision=precision, backend=backend)
-    with Manifest(output, source, {**stylizer.settings, "options": options.as_settings()}, overwrite=overwrite) as manifest:
-        plan = planned(manifest, names, grid=grid, format=options.format, stop=stop)
+    stylizer = stylizer or Stylizer(**job.stylizer)
+    settings = {**stylizer.settings, "options": job.options.as_settings()}
+    with Manifest(output, source, settings, overwrite=job.overwrite) as manifest:
+        plan = planned(manifest, names, grid=job.grid, format=job.options.format, stop=stop)
         summary = Summary(
             total=len(names) + len(failures), skipped=plan.done, failures=failures + plan.failures, ignored=ignored,
             unread=unread, set_aside=set_aside, interrupted=stop(),
@@ -89,10 +104,10 @@ def stylize_folder(
         def put(name: str, temp: Path, path: Path) -> None:
             manifest.put(plan.todo[name], temp, path)
 
-        sink = ImageSink(output, options=options, grid=grid, threads=max(2, cores() // 2), put=put)
+        sink = ImageSink(output, options=job.options, grid=job.grid, threads=max(2, cores() // 2), put=put)
         return stylize(
-            ImageSource(source, list(plan.todo), options), stylizer, sink, summary=summary, batch_size=batch_size,
-            workers=workers, progress=progress, stop=stop,
+            ImageSource(source, list(plan.todo), job.options), stylizer, sink, summary=summary, batch_size=job.batch_size,
+            workers=job.workers, progress=progress, stop=stop,
         )  # fmt: skip
 
 

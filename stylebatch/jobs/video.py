@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from stylebatch.frame import Frame, FrameInfo
 from stylebatch.images.extra import ImageExtra
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.sink import ImageSink, grid_path
+from stylebatch.jobs.job import VideoJob
 from stylebatch.loader import FilmBatches
 from stylebatch.manifest import Content, Manifest, Standing, file_digest
 from stylebatch.pipeline import Summary, run
@@ -99,24 +101,40 @@ def stylize_video(
         StylebatchError: bad input, a setting that cannot be, or an output that may not be replaced.
         OutputError: it cannot be written; the same call goes on.
     """
-    content = Content(Path(source))
-    film = VideoSource(source, options)
-    if not isinstance(style, Stylizer):
-        style = Stylizer(style, strength=strength, device=device, precision=precision, backend=backend)
-    stylizer = style
-    (path,) = output_paths([(film.path, output)], stylizer.name, options)
+    stylizer = style if isinstance(style, Stylizer) else None
+    arguments = {"style": str(style), "strength": strength, "device": device, "precision": precision, "backend": backend}
+    job = VideoJob(
+        source=os.fspath(source), output=output if output is None else os.fspath(output), options=options,
+        overwrite=overwrite, batch_size=batch_size, **(stylizer.arguments if stylizer else arguments),
+    )  # fmt: skip
+    return run_video(job, stylizer, progress=progress, stop=stop)
+
+
+def run_video(
+    job: VideoJob,
+    stylizer: Stylizer | None = None,
+    *,
+    progress: Callable[[VideoSummary], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> VideoSummary:
+    """What `stylize_video` does, of a job as data, by `stylizer` if there is one for it already."""
+    options = job.options
+    content = Content(Path(job.source))
+    film = VideoSource(job.source, options)
+    stylizer = stylizer or Stylizer(**job.stylizer)
+    (path,) = output_paths([(film.path, job.output)], stylizer.name, options)
     summary = VideoSummary(total=film.clip.expected_frames(options) or 0, output=path)
     settings = {**stylizer.settings, "options": options.as_settings()}
     if options.every:
-        return _write_pictures(film, content, stylizer, summary, settings, overwrite, batch_size, progress, stop)
-    with Manifest(path.parent, film.path, settings, overwrite=overwrite, wait=_PATIENCE) as manifest:
+        return _write_pictures(job, film, content, stylizer, summary, settings, progress, stop)
+    with Manifest(path.parent, film.path, settings, overwrite=job.overwrite, wait=_PATIENCE) as manifest:
         if _is_done(manifest, content, [path]):
             summary.unchanged = True
             return summary
 
     def put(temp: Path, path: Path) -> None:
         try:
-            with Manifest(path.parent, film.path, settings, overwrite=overwrite, wait=_PATIENCE) as manifest:
+            with Manifest(path.parent, film.path, settings, overwrite=job.overwrite, wait=_PATIENCE) as manifest:
                 manifest.put(content, temp, path)
         except BusyError:
             create(temp, path)
@@ -126,7 +144,7 @@ def stylize_video(
     sink = VideoSink(path, film, {**settings, "input": content.digest or file_digest(film.path)}, put=put, effects=effects)
     try:
         summary.skipped = done = sink.done
-        batches = _batches(film.frames(lambda index: index >= done), stylizer, batch_size)
+        batches = _batches(film.frames(lambda index: index >= done), stylizer, job.batch_size)
         with closing(batches):
             run(batches, stylizer, sink, summary=summary, progress=progress, stop=stop)
         summary.decoder_waited, summary.encoder_waited = batches.waited, sink.waited
@@ -154,20 +172,19 @@ def _is_done(manifest: Manifest, content: Content, outputs: Sequence[Path]) -> b
 
 
 def _write_pictures(
+    job: VideoJob,
     film: VideoSource,
     content: Content,
     stylizer: Stylizer,
     summary: VideoSummary,
     settings: dict[str, Any],
-    overwrite: bool,
-    batch_size: int | None,
     progress: Callable[[VideoSummary], None],
     stop: Callable[[], bool],
 ) -> VideoSummary:
     """Each picture is an output of its own, written and proven like a photograph."""
-    clip, options = film.clip, film.options
+    clip, options = film.clip, job.options
     size = None if options.keep_work_size else clip.size
-    with Manifest(summary.output, film.path, settings, overwrite=overwrite) as manifest:
+    with Manifest(summary.output, film.path, settings, overwrite=job.overwrite) as manifest:
         remove_temporaries(summary.output)
 
         def wanted(index: int) -> bool:
@@ -188,7 +205,7 @@ def _write_pictures(
             summary.output, options=ImageOptions(preserve_color=options.preserve_color), grid=options.side_by_side,
             put=lambda _, temp, path: manifest.put(content, temp, path),
         )  # fmt: skip
-        batches = _batches(pictures(), stylizer, batch_size)
+        batches = _batches(pictures(), stylizer, job.batch_size)
         with closing(batches):
             run(batches, stylizer, sink, summary=summary, progress=progress, stop=stop)
     summary.decoder_waited = batches.waited
