@@ -19,6 +19,7 @@ from stylebatch.frame import BATCH_PIXELS, Pixels
 from stylebatch.kinds import Pictures, as_batch
 from stylebatch.pixels import with_tone_of
 from stylebatch.stages import as_stages
+from stylebatch.strokes import check_strokes, reduced, underpainted, widening
 from stylebatch.styles import from_anywhere, load_style
 
 #: Batches of more pixels are computed in bands. A constant, not what memory happens to be free: a picture's result has to be
@@ -48,13 +49,15 @@ class Stylizer:
     Args:
         style: a name, the path of a checkpoint, or a mix, "hosi:0.6,wave:0.4".
         strength: 0 (the photograph) to 1 (the style as trained) to 1.5.
+        strokes: how many times as wide strokes are as those that the style has learned, 1 to 16. By default 1, and on
+            pictures with a long side of over 3,000 px in proportion to that.
         device: "auto", "cpu", "cuda", "cuda:N", "mps", a list such as "cuda:0,cuda:1", or "all" GPUs.
         precision: "auto" (half where the device is faster in it), "fp32", "bf16" or "fp16". Instance statistics are
             summed in fp32 in each, and a batch whose result is not finite is run again in fp32.
         backend: "auto" (OpenVINO on CPUs where it is installed), "torch" or "openvino".
 
     Raises:
-        StylebatchError: unknown style, unreadable checkpoint, missing device or backend.
+        StylebatchError: unknown style, unreadable checkpoint, missing device or backend, strokes of no possible width.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Stylizer:
         style: str | Path = "hosi",
         *,
         strength: float = 1.0,
+        strokes: float | None = None,
         device: str = "auto",
         precision: str = "auto",
         backend: str = "auto",
@@ -69,9 +73,11 @@ class Stylizer:
         self._style = str(style)
         #: Its own, from any folder: `Stylizer(**arguments)` is the same.
         self.arguments: dict[str, Any] = {
-            "style": from_anywhere(self._style), "strength": strength, "device": device, "precision": precision,
-            "backend": backend,
+            "style": from_anywhere(self._style), "strength": strength, "strokes": strokes, "device": device,
+            "precision": precision, "backend": backend,
         }  # fmt: skip
+        check_strokes(strokes)
+        self._strokes = strokes
         self._helper = HelperProcess(_Served(self.arguments))
         if not can_compute():
             vars(self).update(self._helper(_FACTS))
@@ -102,6 +108,7 @@ class Stylizer:
             "backend": self.backend,
         }
         options |= {} if strength == 1 else {"strength": strength}
+        options |= {} if self._strokes is None else {"strokes": self._strokes}
         return f"Stylizer({self._style!r}, {', '.join(f'{name}={value!r}' for name, value in options.items())})"
 
     def __reduce__(self) -> tuple[Callable[..., Stylizer], tuple[Any, ...]]:
@@ -157,6 +164,22 @@ class Stylizer:
     def _start(self, pixels: Tensor, precision: Precision) -> Pending:
         if not len(pixels):
             return Pending(pixels.clone)
+        seen = pixels
+        if (times := widening(self._strokes, *pixels.shape[1:3])) > 1:
+            # One by one: the second pass would make more than one level of what differs in the last bit in a batch.
+            small = [self._run(each[None], precision)() for each in reduced(pixels, times)]
+            seen = underpainted(pixels, torch.cat(small))
+        stylized = self._run(seen, precision)
+        return Pending(lambda: self._toned(stylized(), pixels))
+
+    def _toned(self, stylized: Tensor, photographs: Tensor) -> Tensor:
+        if self._tone:
+            for photograph, picture in zip(photographs.numpy(), stylized.numpy(), strict=True):
+                picture[:] = with_tone_of(picture, photograph, self._tone)
+        return stylized
+
+    def _run(self, pixels: Tensor, precision: Precision) -> Callable[[], Tensor]:
+        """One pass over a batch. What is returned waits for it."""
         in_bands = self.device.type == "cpu" and pixels.shape[0] * pixels.shape[1] * pixels.shape[2] > WHOLE_PIXELS
         device = self.devices[self._turn % len(self.devices)]
         self._turn += 1
@@ -174,12 +197,9 @@ class Stylizer:
                 stylized, finite = self._backend("fp32", device, in_bands).start(pixels)()
             if not finite:
                 raise StylebatchError(f"the weights of {self.name} make no numbers of it")
-            if self._tone:
-                for photograph, picture in zip(pixels.numpy(), stylized.numpy(), strict=True):
-                    picture[:] = with_tone_of(picture, photograph, self._tone)
             return stylized
 
-        return Pending(checked)
+        return checked
 
     def _tried(self, precision: Precision, device: torch.device, in_bands: bool, pixels: Tensor) -> Result | str:
         """What a backend gives, or how memory is short. Not as an error: that keeps what filled the memory."""
@@ -191,9 +211,9 @@ class Stylizer:
             raise
 
     @property
-    def settings(self) -> dict[str, str]:
+    def settings(self) -> dict[str, Any]:
         """What of it changes the pixels of a result, as JSON values."""
-        return {"style": self.digest, "precision": self.precision, "backend": self.backend}
+        return {"style": self.digest, "precision": self.precision, "backend": self.backend, "strokes": self._strokes}
 
     @property
     def batch_size(self) -> int:

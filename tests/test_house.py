@@ -22,7 +22,7 @@ def files_of(package: str) -> set[str]:
 LAYERS = [
     "errors system interrupt lazy frame fork host workers options files locking grid images.formats",
     "transnet stages device backends checkpoint styles",
-    "colour pixels kinds steady effects stylizer",
+    "colour pixels kinds steady strokes effects stylizer",
     "manifest images video",
     "loader pipeline",
     "jobs benchmark",
@@ -40,7 +40,7 @@ SOLE_USERS = {
     "cv2": {
         *(
             f"stylebatch/{name}.py"
-            for name in ("colour/h273", "colour/icc", "effects", "images/deep", "pixels", "steady", "video/yuv")
+            for name in ("colour/h273", "colour/icc", "effects", "images/deep", "pixels", "steady", "strokes", "video/yuv")
         ),
     },
 }
