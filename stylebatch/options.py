@@ -17,6 +17,8 @@ from stylebatch.errors import StylebatchError
 
 #: The widest network that is trained and read.
 MAX_WIDTH = 128
+#: The widest strokes, in the width that a style has learned: over this, little is left of a photograph.
+MAX_STROKES = 16
 #: By default, how much of a film's pixel comes from the frame before.
 STEADY = 0.9
 

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from stylebatch.errors import StylebatchError
+from stylebatch.options import MAX_STROKES
 
 #: The long side, in pixels, from which strokes are widened by themselves; to the share that they have of this long side.
 LARGE, MODEL = 3000, 2000
-#: The widest, in the network's own: over this, little is left of a photograph.
-MAX_STROKES = 16
 
 
 def check_strokes(strokes: float | None) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("source", metavar="IN", type=PATH)
 @click.argument("output", metavar="OUT", type=PATH, required=False)
-@declared_options(FolderJob, "style", "strength", "grid", "recursive", "follow_links", "overwrite")
+@declared_options(FolderJob, "style", "strength", "strokes", "grid", "recursive", "follow_links", "overwrite")
 @declared_options(ImageOptions)
 @declared_options(FolderJob, *options_of(Runtime), "batch_size", "workers")
 @JSON

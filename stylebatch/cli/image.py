@@ -25,7 +25,7 @@ from stylebatch.options import Runtime
 
 @click.command(short_help="Stylize photographs.")
 @click.argument("words", metavar="PHOTO... [OUT]", nargs=-1, required=True, type=WORD)
-@declared_options(StylizerOptions, "style", "strength")
+@declared_options(StylizerOptions, "style", "strength", "strokes")
 @click.option("--grid", is_flag=True, help="Also write original | stylized, as NAME_grid.jpg.")
 @OUTPUT
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Stylize films.")
 @click.argument("words", metavar="CLIP... [OUT]", nargs=-1, required=True, type=WORD)
-@declared_options(VideoJob, "style", "strength")
+@declared_options(VideoJob, "style", "strength", "strokes")
 @OUTPUT
 @click.option("--check", is_flag=True, help="Paint nothing: tell what will be kept, converted and left out.")
 @declared_options(VideoJob, "overwrite")

@@ -26,6 +26,7 @@ def stylize_folder(
     style: str | Path = "hosi",
     *,
     strength: float = 1.0,
+    strokes: float | None = None,
     options: ImageOptions = ImageOptions(),  # noqa: B008 (frozen)
     grid: bool = False,
     recursive: bool = True,
@@ -47,6 +48,7 @@ def stylize_folder(
     Args:
         style: a name, a checkpoint's path, or a mix, "hosi:0.6,wave:0.4".
         strength: 0 (the photograph) to 1 (the style as trained) to 1.5.
+        strokes: as in `Stylizer`.
         options: formats, sizes, colours, limits.
         grid: also write original | stylized, as `{name}_grid.jpg`.
         follow_links: follow symbolic links that lead out of `source`.
@@ -63,9 +65,9 @@ def stylize_folder(
             its `aborted`.
     """
     job = FolderJob(
-        source=os.fspath(source), output=os.fspath(output), style=str(style), strength=strength, options=options, grid=grid,
-        recursive=recursive, follow_links=follow_links, overwrite=overwrite, device=device, precision=precision,
-        backend=backend, batch_size=batch_size, workers=workers,
+        source=os.fspath(source), output=os.fspath(output), style=str(style), strength=strength, strokes=strokes,
+        options=options, grid=grid, recursive=recursive, follow_links=follow_links, overwrite=overwrite, device=device,
+        precision=precision, backend=backend, batch_size=batch_size, workers=workers,
     )  # fmt: skip
     return run_folder(job, progress=progress, stop=stop)
 

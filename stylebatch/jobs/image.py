@@ -25,6 +25,7 @@ def stylize_image(
     style: str | Path | Stylizer = "hosi",
     *,
     strength: float = 1.0,
+    strokes: float | None = None,
     options: ImageOptions = ImageOptions(),  # noqa: B008 (frozen)
     grid: bool = False,
     overwrite: bool = False,
@@ -39,8 +40,8 @@ def stylize_image(
     Args:
         output: a file, whose extension chooses the format, or a folder, where the result has the photograph's name; by
             default `{name}_{style}` beside the photograph, in its format.
-        style: as in `stylize_folder`, or a `Stylizer`, which then has strength, device, precision and backend.
-        strength: as in `stylize_folder`.
+        style: as in `stylize_folder`, or a `Stylizer`, which then has strength, strokes, device, precision and backend.
+        strength, strokes: as in `stylize_folder`.
         options: as in `stylize_folder`.
         grid: as in `stylize_folder`.
         overwrite: replace what is there.
@@ -60,7 +61,7 @@ def stylize_image(
         options = replace(options, format=format_of(path))
         check_output(path, [source, *keep], overwrite)
     if not isinstance(style, Stylizer):
-        style = Stylizer(style, strength=strength, device=device, precision=precision, backend=backend)
+        style = Stylizer(style, strength=strength, strokes=strokes, device=device, precision=precision, backend=backend)
     stylizer = style
     if not output or is_folder(output):
         format = options.format or written_as(source)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from stylebatch.errors import StylebatchError
 from stylebatch.images.options import ImageOptions
-from stylebatch.options import Runtime, option, options_of
+from stylebatch.options import MAX_STROKES, Runtime, option, options_of
 from stylebatch.styles import MAX_STRENGTH, from_anywhere
 from stylebatch.video.options import VideoOptions
 
@@ -29,6 +29,13 @@ class StylizerOptions(Runtime):
         metavar="NAME|PATH|MIX",
     )
     strength: float = option(1.0, "How much paint: 0, none, to 1.5.", least=0, most=MAX_STRENGTH, unit="%")
+    strokes: float | None = option(
+        None,
+        "How many times as wide strokes are as the style's own.",
+        unset="1; in proportion on pictures of over 3,000 px",
+        least=1,
+        most=MAX_STROKES,
+    )
 
     @property
     def stylizer(self) -> dict[str, Any]:

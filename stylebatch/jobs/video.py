@@ -73,6 +73,7 @@ def stylize_video(
     style: str | Path | Stylizer = "hosi",
     *,
     strength: float = 1.0,
+    strokes: float | None = None,
     options: VideoOptions = VideoOptions(),  # noqa: B008 (frozen)
     overwrite: bool = False,
     device: str = "auto",
@@ -90,8 +91,9 @@ def stylize_video(
     Args:
         output: a film, whose extension chooses the container, or a folder for it; by default `{name}_{style}`, of a preview
             `{name}_{style}_preview`, beside the source, in its container, or in MP4 if that one is not written.
-        style: a name, a checkpoint's path, a mix, or a `Stylizer`, which then has strength, device, precision and backend.
-        strength: as in `stylize_folder`.
+        style: a name, a checkpoint's path, a mix, or a `Stylizer`, which then has strength, strokes, device, precision and
+            backend.
+        strength, strokes: as in `stylize_folder`.
         overwrite: replace what is there and was not made from this film, or with other options.
         batch_size: frames that go through the network together; by default 1 on a CPU, on a GPU what fits.
         progress: called after each batch with the summary so far.
@@ -102,7 +104,10 @@ def stylize_video(
         OutputError: it cannot be written; the same call goes on.
     """
     stylizer = style if isinstance(style, Stylizer) else None
-    arguments = {"style": str(style), "strength": strength, "device": device, "precision": precision, "backend": backend}
+    arguments = {
+        "style": str(style), "strength": strength, "strokes": strokes, "device": device, "precision": precision,
+        "backend": backend,
+    }  # fmt: skip
     job = VideoJob(
         source=os.fspath(source), output=output if output is None else os.fspath(output), options=options,
         overwrite=overwrite, batch_size=batch_size, **(stylizer.arguments if stylizer else arguments),
