@@ -6,7 +6,6 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -61,7 +60,7 @@ def benchmark(
         StylebatchError: unknown style, missing device.
     """
     picked = pick_device(device)
-    backends = ["openvino", "torch"] if picked.type == "cpu" and find_spec("openvino") else ["torch"]
+    backends = dict.fromkeys([Stylizer(style, device=device).backend, "torch"])
     half = half_in_hardware(picked)
     precisions: list[Precision] = ["fp32", half] if half else ["fp32"]
     stylizers = {

@@ -194,7 +194,9 @@ class Runtime(Options):
 
     device: str = option("auto", "What computes: auto, cpu, cuda, cuda:N, cuda:0,cuda:1, all GPUs or mps.", metavar="NAME")
     backend: str = option(
-        "auto", "With what: auto is OpenVINO on CPUs, PyTorch elsewhere.", choices=("auto", "torch", "openvino")
+        "auto",
+        "With what: auto is OpenVINO on CPUs, Triton on CUDA, PyTorch elsewhere.",
+        choices=("auto", "torch", "openvino", "triton"),
     )
     precision: str = option(
         "auto", "Of the computation: auto is half where that is faster.", choices=("auto", "fp32", "bf16", "fp16")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, overload
 
@@ -11,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from stylebatch.backends import Backend, Result, load_backend, pick_backend
+from stylebatch.backends import Backend, BackendName, RefusedError, Result, load_backend, pick_backend
 from stylebatch.device import DTYPES, Precision, pick_devices, pick_precision, shortage
 from stylebatch.errors import StylebatchError
 from stylebatch.fork import HelperProcess, can_compute
@@ -25,11 +27,12 @@ from stylebatch.styles import from_anywhere, load_style
 #: Batches of more pixels are computed in bands. A constant, not what memory happens to be free: a picture's result has to be
 #: the same tomorrow, to the last bit.
 WHOLE_PIXELS = 6_000_000
-#: What PyTorch takes at its peak for a pixel, in values for each channel of the network's width (measured in fp32: 0.83 kB
-#: at a width of 32).
-VALUES_PER_CHANNEL = 6.6
-#: Larger batches keep a GPU no busier.
-MAX_BATCH = 32
+#: What a backend takes on a GPU at its peak for a pixel, in values for each channel of the network's width. PyTorch's was
+#: measured on an H200: 302 to 368 bytes in fp16 and 674 in fp32, at a width of 32. Triton's layers are 2.1 by count, and
+#: cuDNN has its workspace besides.
+VALUES_PER_CHANNEL: dict[BackendName, float] = {"torch": 6.6, "triton": 4.0}
+#: Larger batches keep a GPU no busier: pictures, and pixels.
+MAX_BATCH, MAX_BATCH_PIXELS = 32, 1 << 24
 
 #: Attributes that a stylizer in a fork gets from the process that computes for it.
 _FACTS = ("name", "digest", "width", "devices", "device", "precision", "backend")
@@ -54,7 +57,8 @@ class Stylizer:
         device: "auto", "cpu", "cuda", "cuda:N", "mps", a list such as "cuda:0,cuda:1", or "all" GPUs.
         precision: "auto" (half where the device is faster in it), "fp32", "bf16" or "fp16". Instance statistics are
             summed in fp32 in each, and a batch whose result is not finite is run again in fp32.
-        backend: "auto" (OpenVINO on CPUs where it is installed), "torch" or "openvino".
+        backend: "auto" (OpenVINO on CPUs where it is installed, Triton on CUDA where it computes), "torch", "openvino" or
+            "triton".
 
     Raises:
         StylebatchError: unknown style, unreadable checkpoint, missing device or backend, strokes of no possible width.
@@ -97,8 +101,14 @@ class Stylizer:
         self._stages = as_stages(network)
         self._backends: dict[tuple[Precision, torch.device, bool], Backend] = {}
         self._turn = 0
-        for each in self.devices:
-            self._backend(self.precision, each)
+        try:
+            self._load()
+        except RefusedError as refused:
+            if backend != "auto":
+                raise
+            _note(f"{refused}; PyTorch computes instead, several times as slowly")
+            self.backend = "torch"
+            self._load()
 
     def __repr__(self) -> str:
         strength = self.arguments["strength"]
@@ -222,23 +232,33 @@ class Stylizer:
 
     @property
     def batch_pixels(self) -> int:
-        """How many pixels a batch may have: on GPUs, what their free memory holds beside the other batches in flight."""
+        """How many pixels a batch may have: on GPUs, what their free memory holds, with as much to spare."""
         if self.device.type != "cuda" or not can_compute():
             return BATCH_PIXELS
         free = min(torch.cuda.mem_get_info(device)[0] for device in self.devices)
-        bytes_per_pixel = VALUES_PER_CHANNEL * self.width * DTYPES[self.precision].itemsize
-        return max(BATCH_PIXELS, int(free / (2 * bytes_per_pixel)))
+        bytes_per_pixel = VALUES_PER_CHANNEL[self.backend] * self.width * DTYPES[self.precision].itemsize
+        return max(BATCH_PIXELS, min(MAX_BATCH_PIXELS, int(free / (2 * bytes_per_pixel))))
 
     @property
     def in_flight(self) -> int:
         """How many batches are worth having on their way: on each GPU one that is computed and one that waits."""
         return 2 * len(self.devices) if self.device.type == "cuda" and can_compute() else 1
 
+    def _load(self) -> None:
+        for each in self.devices:
+            self._backend(self.precision, each)
+
     def _backend(self, precision: Precision, device: torch.device, in_bands: bool = False) -> Backend:
         key = precision, device, in_bands
         if key not in self._backends:
             self._backends[key] = load_backend(self.backend, self._stages, device, precision, in_bands=in_bands)
         return self._backends[key]
+
+
+@cache
+def _note(line: str) -> None:
+    """Once in a process."""
+    logging.getLogger("stylebatch").warning(line)
 
 
 def _loaded(arguments: dict[str, Any]) -> Stylizer:

@@ -100,6 +100,11 @@ def width_of(model: dict[str, Tensor]) -> int:
     return model["layer.0.weight"].shape[0]
 
 
+def whole_size(size: int) -> int:
+    """The least size, no smaller, that TransNet keeps: a multiple of 4, at least 8."""
+    return max(2 * SIZE_MULTIPLE, -(-size // SIZE_MULTIPLE) * SIZE_MULTIPLE)
+
+
 def pad_to_multiple(x: Tensor, dims: tuple[int, int] = (-2, -1)) -> Tensor:
     """Extend height and width at the bottom and right to sizes that TransNet keeps: multiples of 4, at least 8.
 
@@ -111,7 +116,7 @@ def pad_to_multiple(x: Tensor, dims: tuple[int, int] = (-2, -1)) -> Tensor:
     """
     for dim in dims:
         size = x.shape[dim]
-        padded = max(2 * SIZE_MULTIPLE, -(-size // SIZE_MULTIPLE) * SIZE_MULTIPLE)
+        padded = whole_size(size)
         if padded > size:
             index = torch.arange(padded, device=x.device)
             beyond = 2 * (size - 1) - index if padded < 2 * size else torch.full_like(index, size - 1)

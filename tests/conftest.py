@@ -21,6 +21,9 @@ from stylebatch.checkpoint import Checkpoint, save_pth
 from stylebatch.transnet import TransNet
 from stylebatch.video import encoding
 
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # its kernels run in Python, on the CPU; it looks when it is first imported
+
 #: (relative, absolute) by dtype, for values of order 1.
 TOLERANCES = {torch.float64: (1e-10, 1e-12), torch.float32: (2e-4, 2e-5), torch.bfloat16: (5e-2, 2e-2)}
 #: What one rounding to bfloat16, and its square, may change of a value.
@@ -58,11 +61,17 @@ def copied(source: Path, output: Path, settings: Any = None, **options: Any) -> 
     return film.warnings + sink.warnings
 
 
-requires_cuda = pytest.mark.skipif(
+_skipped_without_cuda = pytest.mark.skipif(
     not torch.cuda.is_available() and not os.environ.get("STYLEBATCH_REQUIRE_CUDA"),
     reason="no CUDA GPU here (STYLEBATCH_REQUIRE_CUDA=1 makes this a failure)",
 )
 
+
+def requires_cuda(test: Any) -> Any:
+    return pytest.mark.cuda(_skipped_without_cuda(test))
+
+
+requires_triton = pytest.mark.skipif(not find_spec("triton"), reason="Triton is not installed")
 requires_openvino = pytest.mark.skipif(not find_spec("openvino"), reason="OpenVINO is not installed")
 
 

@@ -169,12 +169,15 @@ def test_cpus_compute_by_openvino() -> None:
 
 
 def test_the_backend_follows_the_device() -> None:
-    assert pick_backend("auto", torch.device("cuda")) == pick_backend("auto", torch.device("mps")) == "torch"
+    assert pick_backend("auto", torch.device("cuda")) == "triton"
+    assert pick_backend("auto", torch.device("mps")) == "torch"
     assert pick_backend("torch", CPU) == "torch"
-    with pytest.raises(StylebatchError, match="'tensorrt': use auto, torch, openvino"):
+    with pytest.raises(StylebatchError, match="'tensorrt': use auto, torch, openvino, triton"):
         pick_backend("tensorrt", CPU)
     with pytest.raises(StylebatchError, match="computes on the CPU, not on cuda; use `backend` torch"):
         pick_backend("openvino", torch.device("cuda"))
+    with pytest.raises(StylebatchError, match="computes on CUDA, not on cpu; use `backend` torch"):
+        pick_backend("triton", CPU)
 
 
 def test_without_openvino_pytorch_computes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,7 @@ SOLE_USERS = {
     "click": {"trainer/cli.py", *files_of("stylebatch/cli"), *files_of("stylebatch/console")},
     "tqdm": {"stylebatch/console/command.py"},
     "openvino": {"stylebatch/backends/openvino.py"},
+    "triton": {"stylebatch/backends/triton.py", "stylebatch/backends/kernels.py"},
     **{name: {"stylebatch/system.py"} for name in ("ctypes", "fcntl", "filelock", "msvcrt", "platformdirs", "resource")},
     "simplejpeg": {"stylebatch/images/jpeg.py"},
     "cv2": {

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -15,11 +15,15 @@ from stylebatch.device import Precision
 from stylebatch.errors import StylebatchError
 from stylebatch.stages import Stage
 
-BackendName: TypeAlias = Literal["torch", "openvino"]
+BackendName: TypeAlias = Literal["torch", "openvino", "triton"]
 #: Waits for a batch on its way through the device: the stylized batch on the CPU, and whether every value was finite.
 Result: TypeAlias = Callable[[], tuple[Tensor, bool]]
 
 _TELEMETRY = "openvino_telemetry"
+
+
+class RefusedError(StylebatchError):
+    """A runtime that cannot compute on this machine."""
 
 
 class Backend(Protocol):
@@ -30,22 +34,24 @@ class Backend(Protocol):
 
 
 def pick_backend(name: str, device: torch.device) -> BackendName:
-    """Turn "auto" into OpenVINO on CPUs where it is installed, PyTorch elsewhere.
+    """Turn "auto" into OpenVINO on CPUs where it is installed, Triton on CUDA, PyTorch elsewhere.
 
     Raises:
         StylebatchError: the name means nothing, or the runtime is missing or has no such device.
     """
     if name == "auto":
-        return "openvino" if device.type == "cpu" and find_spec("openvino") else "torch"
-    if name not in ("torch", "openvino"):
-        raise StylebatchError(f"backend {name!r}: use auto, torch, openvino")
-    if name == "openvino":
-        if device.type != "cpu":
-            raise StylebatchError(f"backend openvino: it computes on the CPU, not on {device}; use `backend` torch or auto")
-        if not find_spec("openvino"):
-            raise StylebatchError("backend openvino: not installed; pip install openvino, or use `backend` torch")
-        return "openvino"
-    return "torch"
+        if device.type == "cpu":
+            return "openvino" if find_spec("openvino") else "torch"
+        return "triton" if device.type == "cuda" else "torch"
+    if name not in get_args(BackendName):
+        raise StylebatchError(f"backend {name!r}: use auto, {', '.join(get_args(BackendName))}")
+    if name == "openvino" and device.type != "cpu":
+        raise StylebatchError(f"backend openvino: it computes on the CPU, not on {device}; use `backend` torch or auto")
+    if name == "triton" and device.type != "cuda":
+        raise StylebatchError(f"backend triton: it computes on CUDA, not on {device}; use `backend` torch or auto")
+    if name != "torch" and not find_spec(name):
+        raise StylebatchError(f"backend {name}: not installed; pip install {name}, or use `backend` torch")
+    return name  # type: ignore[return-value]
 
 
 @contextmanager
@@ -63,7 +69,11 @@ def _without_telemetry() -> Iterator[None]:
 def load_backend(
     name: BackendName, stages: list[Stage], device: torch.device, precision: Precision, *, in_bands: bool = False
 ) -> Backend:
-    """Put a network on a runtime, loading no other; or, `in_bands`, on PyTorch in little memory, whatever the runtime."""
+    """Put a network on a runtime, loading no other; or, `in_bands`, on PyTorch in little memory, whatever the runtime.
+
+    Raises:
+        RefusedError: Triton is missing, or cannot compute on this machine.
+    """
     if in_bands:
         from stylebatch.backends.bands import InBands
 
@@ -73,6 +83,16 @@ def load_backend(
             from stylebatch.backends.openvino import OpenVINOBackend
 
         return OpenVINOBackend(stages, precision)
+    if name == "triton":
+        try:
+            from stylebatch.backends.triton import TritonBackend
+
+            return TritonBackend(stages, device, precision)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # it lacks a compiler, or its own refuses the GPU, in every way
+            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise RefusedError(f"backend triton: it does not compute here: {reason.strip()}") from error
     from stylebatch.backends.pytorch import PyTorchBackend
 
     return PyTorchBackend(stages, device, precision)

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stylebatch.backends import Result
+from stylebatch.backends.cuda import Streams
 from stylebatch.device import DTYPES, Precision
 from stylebatch.stages import EPSILON, PIXEL_SCALE, Stage, levels_to_subtract
 from stylebatch.transnet import pad_to_multiple
@@ -18,43 +19,16 @@ class PyTorchBackend:
     def __init__(self, stages: list[Stage], device: torch.device, precision: Precision) -> None:
         self.device = device
         self.stages = on_device(stages, device, precision)
-        if device.type == "cuda":
-            self._copy_in = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-            self._copy_out = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._streams = Streams(device) if device.type == "cuda" else None
 
     def start(self, pixels: Tensor) -> Result:
         """Done on return, but on CUDA."""
-        if self.device.type == "cuda":
-            return self._start_on_cuda(pixels)
+        if self._streams:
+            return self._streams.start(pixels, self._run)
         with torch.inference_mode():
             stylized, finite = self._run(pixels.to(self.device))
             done = stylized.cpu(), bool(finite)
         return lambda: done
-
-    def _start_on_cuda(self, pixels: Tensor) -> Result:
-        """Copies have streams of their own: this batch comes, pinned, while the last one is computed and the one before
-        goes. A tensor used on a second stream is recorded there, or its memory could be given away too early."""
-        with torch.inference_mode(), torch.cuda.device(self.device):
-            compute = torch.cuda.current_stream()
-            with torch.cuda.stream(self._copy_in):
-                on_device = pixels.to(self.device, non_blocking=True)
-            compute.wait_stream(self._copy_in)
-            on_device.record_stream(compute)
-            results = self._run(on_device)
-            self._copy_out.wait_stream(compute)
-            with torch.cuda.stream(self._copy_out):
-                host = [torch.empty(result.shape, dtype=result.dtype, pin_memory=True) for result in results]
-                for there, result in zip(host, results, strict=True):
-                    there.copy_(result, non_blocking=True)
-                    result.record_stream(self._copy_out)
-                arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-                arrived.record()
-
-        def wait() -> tuple[Tensor, bool]:
-            arrived.synchronize()
-            return host[0], bool(host[1])
-
-        return wait
 
     def _run(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """The same shape and dtype, and whether every value was finite."""
@@ -80,7 +54,8 @@ def on_device(stages: list[Stage], device: torch.device, precision: Precision) -
 def to_input(pixels: Tensor, levels: Tensor, dtype: torch.dtype) -> Tensor:
     """N×H×W×3 integers, less N×1×1×3 levels, as N×3×H×W for the first stage, where channels lie last already."""
     scale = PIXEL_SCALE / torch.iinfo(pixels.dtype).max
-    return (pixels.to(dtype) - levels.to(dtype)).mul_(scale).permute(0, 3, 1, 2)
+    exact = dtype if pixels.dtype == torch.uint8 else torch.promote_types(dtype, torch.float32)
+    return (pixels.to(exact) - levels.to(exact)).mul_(scale).to(dtype).permute(0, 3, 1, 2)
 
 
 def to_integers(y: Tensor, dtype: torch.dtype) -> Tensor:
@@ -94,12 +69,22 @@ def convolve(stage: Stage, x: Tensor, *, top: int, bottom: int) -> Tensor:
     or `bottom` where the picture goes on; its rows are the caller's to crop."""
     mode = "constant" if stage.padding_mode == "zeros" else stage.padding_mode
     x = F.pad(x, (stage.padding, stage.padding, top, bottom), mode=mode)
-    y = F.conv2d(x, stage.kernel, stage.bias, stage.stride)
+    y = convolution(x, stage.kernel, stage.bias, stage.stride)
     if stage.shuffle:
         n, _, height, width = y.shape
         y = y.view(n, 2, 2, stage.channels, height, width).permute(0, 3, 4, 1, 5, 2)
         y = y.reshape(n, stage.channels, 2 * height, 2 * width)
     return y[..., stage.crop : y.shape[-1] - stage.crop]
+
+
+def convolution(x: Tensor, kernel: Tensor, bias: Tensor | None, stride: int) -> Tensor:
+    """As `F.conv2d`, but fp32 is fp32: PyTorch's default for convolutions on CUDA is TF32, with ten bits after the point."""
+    if x.device.type != "cuda" or x.dtype != torch.float32 or not torch.version.cuda:
+        return F.conv2d(x, kernel, bias, stride)
+    y: Tensor = torch.cudnn_convolution(
+        x, kernel, (0, 0), (stride, stride), (1, 1), 1, benchmark=False, deterministic=False, allow_tf32=False
+    )
+    return y if bias is None else y.add_(bias[:, None, None])
 
 
 def instance_norm(x: Tensor) -> Tensor:
