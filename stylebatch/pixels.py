@@ -122,11 +122,14 @@ def with_tone_of(stylized: Pixels, photograph: Pixels, share: float) -> Pixels:
     levels = np.arange(top + 1, dtype=np.float32)
     of_blocks, of_contrast = 1 - (1 - share) ** 2, share**4
     for channel in range(3):
-        picture, model = stylized[..., channel], photograph[..., channel]
-        mean, contrast = picture.mean(dtype=np.float64), max(picture.std(dtype=np.float64), top / 1000)
-        scale = 1 + of_contrast * (model.std(dtype=np.float64) / contrast - 1)
-        scaled = ((levels - mean) * scale + mean).astype(np.float32)[picture]
-        toned[..., channel] = _rounded(scaled + of_blocks * _without_detail(model - scaled), stylized)
+        picture, model = (cv2.extractChannel(pixels, channel) for pixels in (stylized, photograph))
+        (mean, contrast), (_, wanted) = (np.ravel(cv2.meanStdDev(pixels)) for pixels in (picture, model))
+        scale = 1 + of_contrast * (wanted / max(contrast, top / 1000) - 1)
+        table = ((levels - mean) * scale + mean).astype(np.float32)
+        scaled = cv2.LUT(picture, table) if top == 255 else table[picture]
+        change = _without_detail(cv2.subtract(model, scaled, dtype=cv2.CV_32F))
+        change *= np.float32(of_blocks)
+        cv2.insertChannel(cv2.add(scaled, change, dtype=cv2.CV_8U if top == 255 else cv2.CV_16U), toned, channel)
     return toned
 
 

@@ -35,7 +35,7 @@ VALUES_PER_CHANNEL: dict[BackendName, float] = {"torch": 6.6, "triton": 4.0}
 MAX_BATCH, MAX_BATCH_PIXELS = 32, 1 << 24
 
 #: Attributes that a stylizer in a fork gets from the process that computes for it.
-_FACTS = ("name", "digest", "width", "devices", "device", "precision", "backend")
+_FACTS = ("name", "digest", "width", "tone", "devices", "device", "precision", "backend")
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,10 @@ class Stylizer:
             summed in fp32 in each, and a batch whose result is not finite is run again in fp32.
         backend: "auto" (OpenVINO on CPUs where it is installed, Triton on CUDA where it computes), "torch", "openvino" or
             "triton".
+
+    Attributes:
+        tone: how far each painting is brought back to its photograph's tone (`pixels.with_tone_of`), 0 to 1; 0 from a
+            strength of 1 on. A call does that, `start` leaves it to be done.
 
     Raises:
         StylebatchError: unknown style, unreadable checkpoint, missing device or backend, strokes of no possible width.
@@ -84,13 +88,13 @@ class Stylizer:
         self._strokes = strokes
         self._helper = HelperProcess(_Served(self.arguments))
         if not can_compute():
-            vars(self).update(self._helper(_FACTS))
+            vars(self).update(self._helper(("facts", _FACTS)))
             return
         checkpoint = load_style(self._style, strength)
         self.name = str(checkpoint.metadata["style"])
         self.digest = checkpoint.digest
         self.width = checkpoint.width
-        self._tone = checkpoint.tone
+        self.tone = checkpoint.tone
         self.devices = pick_devices(device)
         self.device = self.devices[0]
         self.precision = pick_precision(precision, self.device)
@@ -147,16 +151,20 @@ class Stylizer:
             StylebatchError: the style's weights make no numbers of these pictures.
         """
         if not can_compute():
-            answer: Pictures = self._helper(pictures)
+            answer: Pictures = self._helper(("__call__", pictures))
             return answer
         batch, floating, back = as_batch(pictures)
-        stylized: Pictures = back(self._start(batch, self.precision if floating else self._precision_for(batch)).result())
+        painted = self._start(batch, self.precision if floating else self._precision_for(batch)).result()
+        if self.tone:
+            for photograph, painting in zip(batch.numpy(), painted.numpy(), strict=True):
+                painting[:] = with_tone_of(painting, photograph, self.tone)
+        stylized: Pictures = back(painted)
         return stylized
 
     def start(self, pixels: Tensor) -> Pending:
         """Like a call, of N×H×W×3 uint8 or uint16 on the CPU, but on CUDA it returns while the device still computes, so
         that the caller can feed it, or the next one, the next batch; pinned `pixels` are copied asynchronously. On a CPU the
-        work is done on return.
+        work is done on return. The photographs' `tone` is not brought back: `effects.Tone` does it, in other threads.
 
         Raises:
             MemoryError: the device's memory, or the machine's, is too small for so many pictures at once, or for this one.
@@ -164,7 +172,7 @@ class Stylizer:
         if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype not in (torch.uint8, torch.uint16):
             raise ValueError(f"a batch is N×H×W×3 uint8 or uint16, not {tuple(pixels.shape)} {pixels.dtype}")
         if not can_compute():
-            stylized = torch.from_numpy(self._helper(pixels.numpy()))
+            stylized = torch.from_numpy(self._helper(("start", pixels.numpy())))
             return Pending(lambda: stylized)
         return self._start(pixels, self._precision_for(pixels))
 
@@ -179,14 +187,7 @@ class Stylizer:
             # One by one: the second pass would make more than one level of what differs in the last bit in a batch.
             small = [self._run(each[None], precision)() for each in reduced(pixels, times)]
             seen = underpainted(pixels, torch.cat(small))
-        stylized = self._run(seen, precision)
-        return Pending(lambda: self._toned(stylized(), pixels))
-
-    def _toned(self, stylized: Tensor, photographs: Tensor) -> Tensor:
-        if self._tone:
-            for photograph, picture in zip(photographs.numpy(), stylized.numpy(), strict=True):
-                picture[:] = with_tone_of(picture, photograph, self._tone)
-        return stylized
+        return Pending(self._run(seen, precision))
 
     def _run(self, pixels: Tensor, precision: Precision) -> Callable[[], Tensor]:
         """One pass over a batch. What is returned waits for it."""
@@ -266,17 +267,20 @@ def _loaded(arguments: dict[str, Any]) -> Stylizer:
 
 
 class _Served:
-    """A stylizer in a process of its own: it is asked with pictures, or for attributes by their names."""
+    """A stylizer in a process of its own: it is asked for attributes by their names, or to call or start with pictures."""
 
     def __init__(self, arguments: dict[str, Any]) -> None:
         self._arguments = arguments
         self._stylizer: Stylizer | None = None
 
-    def __getitem__(self, question: Any) -> Any:
+    def __getitem__(self, question: tuple[str, Any]) -> Any:
+        what, argument = question
         self._stylizer = self._stylizer or Stylizer(**self._arguments)
-        if isinstance(question, tuple):
-            return {name: getattr(self._stylizer, name) for name in question}
-        return self._stylizer(question)
+        if what == "facts":
+            return {name: getattr(self._stylizer, name) for name in argument}
+        if what == "start":
+            return self._stylizer.start(torch.from_numpy(argument)).result().numpy()
+        return self._stylizer(argument)
 
 
 @torch.inference_mode()

@@ -70,8 +70,9 @@ def test_nothing_asked_for_is_the_size_alone() -> None:
 
 
 def test_one_state_at_the_most() -> None:
-    with pytest.raises(ValueError, match="more than one effect keeps a state"):
-        Effects([Steadier(), Steadier()], [SideBySide()])
+    for wrong in ([Steadier(), Steadier()], []), ([Steadier(), SideBySide()], []), ([], [Steadier()]):
+        with pytest.raises(ValueError, match="the last effect at work size alone may keep a state"):
+            Effects(*wrong)
 
 
 @pytest.mark.parametrize("size", [None, 24])

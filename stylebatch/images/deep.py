@@ -26,6 +26,8 @@ _GREY = ("I;16", "I;16B", "I;16L", "I", "F")
 _PREDICTING = (5, 8, 32946, 34925, 50000)
 #: A TIFF's sample format of signed integers; how far floating point may reach beyond white, where it is clipped.
 _SIGNED, _OVERSHOOT = 2, 2
+#: OpenCV writes strips of one line and more; a directory with more of them than this is not read again.
+_MOST_STRIPS = 10_000
 _OFFSETS = (TiffImagePlugin.STRIPOFFSETS, TiffImagePlugin.TILEOFFSETS)
 
 
@@ -57,10 +59,12 @@ def encode_png(pixels: Pixels) -> bytes:
 
 
 def encode_tiff(pixels: Pixels, compression: str, big_endian: bool) -> bytes:
-    """H×W×3 or ×4 uint16 as TIFF without metadata; `compression` is one of `TIFF_COMPRESSIONS`. Of a big-endian one only the
-    samples are so yet: what is stated of them is little-endian."""
+    """H×W×3 or ×4, uint8 or uint16, as TIFF without metadata; `compression` is one of `TIFF_COMPRESSIONS`. Of a big-endian
+    one only the samples are so yet: what is stated of them is little-endian."""
     parameters = [cv2.IMWRITE_TIFF_COMPRESSION, TIFF_COMPRESSIONS[compression]]
-    if big_endian:
+    if len(pixels) > _MOST_STRIPS:
+        parameters += [cv2.IMWRITE_TIFF_ROWSPERSTRIP, -(-len(pixels) // _MOST_STRIPS)]
+    if big_endian and pixels.dtype == np.uint16:
         pixels = pixels.byteswap()
         parameters += [cv2.IMWRITE_TIFF_PREDICTOR, 1]  # none: differences of swapped samples would be none of these
     return bytes(cv2.imencode(".tif", _bgr(pixels), parameters)[1])
@@ -193,4 +197,5 @@ def _divided(colours: Pixels, alpha: Pixels) -> Pixels:
 
 
 def _bgr(pixels: Pixels) -> Pixels:
-    return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+    swapped: Pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
+    return swapped

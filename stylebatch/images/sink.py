@@ -7,13 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePath
-from queue import Empty, Queue, SimpleQueue
-from threading import Lock, Thread
-from typing import TypeVar
+from queue import Empty, SimpleQueue
+from threading import Condition, Lock, Thread
+from typing import TypeAlias, TypeVar
 
 from PIL import Image
 
-from stylebatch.effects import effects_of
+from stylebatch.effects import Effects, effects_of
 from stylebatch.errors import OutputError
 from stylebatch.files import atomic_write, replace
 from stylebatch.frame import Failure, FrameInfo, Pixels, Saved
@@ -22,26 +22,35 @@ from stylebatch.images.encoding import write_frames
 from stylebatch.images.formats import LARGEST, renamed
 from stylebatch.images.options import DEFAULTS, ImageOptions
 from stylebatch.pixels import to_8_bits
+from stylebatch.system import cores, free_memory
 
 _AnyPath = TypeVar("_AnyPath", bound=PurePath)
+#: What came of one frame: the picture as the network saw it, and as it painted it.
+_Result: TypeAlias = tuple[FrameInfo, Pixels, Pixels]
+#: While it is encoded, a result takes about so many times the memory of its pixels. All that wait or are encoded may take
+#: this share of the memory that is free at first, or so many bytes where that is not known.
+_TIMES, _SHARE, _ROOM = 10, 4, 3_000_000_000
 
 
 @dataclass
 class _Collected:
     """What has come of an animation: its frames by number, and how many arrived, failed ones too."""
 
-    frames: dict[int, tuple[FrameInfo, Pixels, Pixels]] = field(default_factory=dict)
+    frames: dict[int, _Result] = field(default_factory=dict)
     arrived: int = 0
     failed: bool = False
 
 
 class ImageSink:
-    """Encodes in background threads behind a bounded queue. `add` waits when `threads` + 2 results are on their way.
+    """Encodes in background threads behind a bounded queue. `add` waits when `threads` + 2 results are on their way, or so
+    many that they take a quarter of the memory that is free.
 
     Args:
         root: the output folder; the tree of the input is mirrored under it.
         options: those of the source.
         grid: also write original | stylized side by side, as `{name}_grid.jpg`; of an animation its first frame.
+        effects: what is done to the stylized pictures; by default what the options say.
+        threads: that encode; by default as many as there are cores, and two at least: one of them may wait for the disk.
         put: gives a complete file, the result of a source's name, its own name.
     """
 
@@ -51,15 +60,18 @@ class ImageSink:
         *,
         options: ImageOptions = DEFAULTS,
         grid: bool = False,
-        threads: int = 2,
+        effects: Effects | None = None,
+        threads: int | None = None,
         put: Callable[[str, Path, Path], None] = lambda _, temp, path: replace(temp, path),
     ) -> None:
         self.root = root
         self.options = options
         self.grid = grid
-        self._effects = effects_of(preserve_color=options.preserve_color)
+        self._effects = effects or effects_of(preserve_color=options.preserve_color)
         self._put = put
-        self._queue: Queue[list[tuple[FrameInfo, Pixels, Pixels]] | None] = Queue(2)
+        threads = threads or max(2, cores())
+        self._room = _Room(threads + 2, (free_memory() or _SHARE * _ROOM) // _SHARE)
+        self._queue: SimpleQueue[list[_Result] | None] = SimpleQueue()
         self._outcomes: SimpleQueue[Saved | Failure | OutputError] = SimpleQueue()
         self._lock = Lock()
         self._collected: dict[str, _Collected] = {}
@@ -72,6 +84,7 @@ class ImageSink:
         """Take one result, both H×W×3 uint8 or uint16; queue its file when all of its frames have come."""
         complete = self._collect(info, original, stylized)
         if complete:
+            self._room.take(_memory(complete))
             self._queue.put(complete)
 
     def fail(self, info: FrameInfo, reason: str) -> None:
@@ -99,7 +112,7 @@ class ImageSink:
             thread.join()
         self._threads = []
 
-    def _collect(self, info: FrameInfo, original: Pixels, stylized: Pixels) -> list[tuple[FrameInfo, Pixels, Pixels]]:
+    def _collect(self, info: FrameInfo, original: Pixels, stylized: Pixels) -> list[_Result]:
         """All frames of the file if this was the last one, else none."""
         with self._lock:
             collected = self._collected.setdefault(info.source, _Collected())
@@ -119,9 +132,10 @@ class ImageSink:
     def _encode(self) -> None:
         while (frames := self._queue.get()) is not None:
             self._save(frames)
+            self._room.give_back(_memory(frames))
             del frames  # before it waits for the next
 
-    def _save(self, frames: list[tuple[FrameInfo, Pixels, Pixels]]) -> None:
+    def _save(self, frames: list[_Result]) -> None:
         info, original, _ = frames[0]
         try:
             path = self.root / info.extra.output
@@ -139,6 +153,38 @@ class ImageSink:
             self._outcomes.put(error if error.fatal else Failure(info.source, str(error)))
         except Exception as error:  # an encoder's refusal concerns this picture alone
             self._outcomes.put(Failure(info.source, f"cannot be encoded: {error or type(error).__name__}"))
+
+
+class _Room:
+    """Bounds what is on its way, by number and by memory; what is larger than all of that goes alone."""
+
+    def __init__(self, most: int, memory: int) -> None:
+        self._most, self._memory = most, memory
+        self._count = self._taken = 0
+        self._changed = Condition()
+
+    def take(self, memory: int) -> None:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not self._count or (self._count < self._most and self._taken + memory <= self._memory)
+            )
+            self._count += 1
+            self._taken += memory
+
+    def give_back(self, memory: int) -> None:
+        with self._changed:
+            self._count -= 1
+            self._taken -= memory
+            self._changed.notify_all()
+
+
+def _memory(frames: list[_Result]) -> int:
+    """Bytes that it takes to encode a file."""
+    largest = (
+        max(stylized.size, 3 * info.extra.size[0] * info.extra.size[1] if info.extra.size else 0) * stylized.itemsize
+        for info, _, stylized in frames
+    )
+    return _TIMES * sum(largest)
 
 
 def grid_path(output: _AnyPath) -> _AnyPath:

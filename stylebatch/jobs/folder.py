@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from stylebatch.effects import effects_of
 from stylebatch.errors import StylebatchError
 from stylebatch.files import identity, is_within
 from stylebatch.images.formats import EXPORT, told_apart
@@ -17,7 +18,6 @@ from stylebatch.jobs.plan import planned
 from stylebatch.manifest import Manifest, written_in
 from stylebatch.pipeline import Summary, stylize
 from stylebatch.stylizer import Stylizer
-from stylebatch.system import cores
 
 
 def stylize_folder(
@@ -106,7 +106,8 @@ def run_folder(
         def put(name: str, temp: Path, path: Path) -> None:
             manifest.put(plan.todo[name], temp, path)
 
-        sink = ImageSink(output, options=job.options, grid=job.grid, threads=max(2, cores() // 2), put=put)
+        effects = effects_of(tone=stylizer.tone, preserve_color=job.options.preserve_color)
+        sink = ImageSink(output, options=job.options, grid=job.grid, effects=effects, put=put)
         return stylize(
             ImageSource(source, list(plan.todo), job.options), stylizer, sink, summary=summary, batch_size=job.batch_size,
             workers=job.workers, progress=progress, stop=stop,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from stylebatch.effects import effects_of
 from stylebatch.errors import StylebatchError
 from stylebatch.files import create, identity, is_folder, taken
 from stylebatch.files import replace as put_in_place
@@ -70,10 +71,11 @@ def stylize_image(
     for each in (path, grid_path(path)) if grid else (path,):
         check_output(each, [source, *keep], overwrite)
     put = put_in_place if overwrite else create
+    effects = effects_of(tone=stylizer.tone, preserve_color=options.preserve_color)
     summary = stylize(
         ImageSource(source.parent, [source.name], options, {source.name: path.name}),
         stylizer,
-        ImageSink(path.parent, options=options, grid=grid, put=lambda _, temp, path: put(temp, path)),
+        ImageSink(path.parent, options=options, grid=grid, effects=effects, put=lambda _, temp, path: put(temp, path)),
         summary=Summary(total=1),
         workers=0,
     )

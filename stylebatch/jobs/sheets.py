@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from stylebatch.effects import Effects, effects_of
 from stylebatch.errors import OutputError, StylebatchError
 from stylebatch.files import atomic_write, create
 from stylebatch.files import replace as put_in_place
@@ -114,12 +115,13 @@ def _column(style: str, strength: float) -> str:
 class _Pictures:
     """A sink that keeps its results, in the order in which they come."""
 
-    def __init__(self, done: Callable[[], None]) -> None:
+    def __init__(self, effects: Effects, done: Callable[[], None]) -> None:
         self.pictures: list[Image.Image] = []
+        self._effects = effects
         self._done = done
 
-    def add(self, _info: FrameInfo, _original: Pixels, stylized: Pixels) -> None:
-        self.pictures.append(_picture(stylized))
+    def add(self, _info: FrameInfo, original: Pixels, stylized: Pixels) -> None:
+        self.pictures.append(_picture(self._effects(original, stylized)))
         self._done()
 
     def fail(self, info: FrameInfo, reason: str) -> None:
@@ -133,7 +135,7 @@ class _Pictures:
 
 
 def _stylized(frames: list[Frame], stylizer: Stylizer, done: Callable[[], None]) -> list[Image.Image]:
-    sink = _Pictures(done)
+    sink = _Pictures(effects_of(tone=stylizer.tone), done)
     run(map(alone, frames), stylizer, sink, summary=Summary(total=len(frames)))
     return sink.pictures
 

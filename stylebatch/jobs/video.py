@@ -14,7 +14,6 @@ from stylebatch.errors import BusyError, OutputError, StylebatchError
 from stylebatch.files import create, remove_temporaries
 from stylebatch.frame import Frame, FrameInfo
 from stylebatch.images.extra import ImageExtra
-from stylebatch.images.options import ImageOptions
 from stylebatch.images.sink import ImageSink, grid_path
 from stylebatch.jobs.job import VideoJob
 from stylebatch.loader import FilmBatches
@@ -145,7 +144,9 @@ def run_video(
             create(temp, path)
             film.warnings.append("another run writes there: it is not on record that this is the film of this clip")
 
-    effects = effects_of(steady=options.steady, preserve_color=options.preserve_color, side_by_side=options.side_by_side)
+    effects = effects_of(
+        tone=stylizer.tone, steady=options.steady, preserve_color=options.preserve_color, side_by_side=options.side_by_side
+    )
     sink = VideoSink(path, film, {**settings, "input": content.digest or file_digest(film.path)}, put=put, effects=effects)
     try:
         summary.skipped = done = sink.done
@@ -207,9 +208,11 @@ def _write_pictures(
                 yield Frame(FrameInfo(frame.info.index, name, extra), frame.pixels)
 
         sink = ImageSink(
-            summary.output, options=ImageOptions(preserve_color=options.preserve_color), grid=options.side_by_side,
+            summary.output,
+            grid=options.side_by_side,
+            effects=effects_of(tone=stylizer.tone, preserve_color=options.preserve_color),
             put=lambda _, temp, path: manifest.put(content, temp, path),
-        )  # fmt: skip
+        )
         batches = _batches(pictures(), stylizer, job.batch_size)
         with closing(batches):
             run(batches, stylizer, sink, summary=summary, progress=progress, stop=stop)

@@ -1,0 +1,107 @@
+"""Encoders keep all cores busy: what takes long lets go of Python's lock."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import picture
+from PIL import Image
+
+from stylebatch.effects import OriginalColours, Tone
+from stylebatch.frame import FrameInfo, Pixels
+from stylebatch.images.decoding import read_image
+from stylebatch.images.encoding import write_frames, write_image
+from stylebatch.images.extra import ImageExtra
+from stylebatch.images.formats import EXTENSIONS
+from stylebatch.images.options import DEFAULTS
+from stylebatch.images.sink import ImageSink, write_grid
+
+
+def share_held(work: Callable[[], object]) -> float:
+    """Of the time that some work takes, how much another thread waits for Python, beyond what is usual."""
+    thread = threading.Thread(target=work)
+    waited, start = 0.0, time.perf_counter()
+    last = start
+    thread.start()
+    while thread.is_alive():
+        time.sleep(0.0002)
+        now = time.perf_counter()
+        waited += now - last if now - last > 0.002 else 0
+        last = now
+    return waited / (last - start)
+
+
+def large(seed: int = 0, deep: bool = False, times: int = 1) -> Pixels:
+    """As detailed as paint."""
+    pixels = np.asarray(picture(1600, 1200, seed)) ^ np.random.default_rng(seed).integers(0, 16, (1200, 1600, 3), np.uint8)
+    pixels = np.tile(pixels, (times, times, 1))
+    return pixels.astype(np.uint16) * 257 if deep else pixels
+
+
+@pytest.mark.parametrize(
+    ("format", "deep", "count"),
+    [("JPEG", False, 1), ("PNG", False, 1), ("WEBP", False, 1), ("AVIF", False, 1), ("TIFF", False, 1), ("PNG", True, 1),
+     ("TIFF", True, 1), ("PNG", False, 2), ("WEBP", False, 2), ("AVIF", False, 2), ("GIF", False, 2)],
+)  # fmt: skip
+def test_encoders_hold_no_lock(format: str, deep: bool, count: int, tmp_path: Path) -> None:
+    frames = [large(seed, deep, 3) for seed in range(count)]
+    if format != "JPEG":  # it is so fast that the disk takes most of the time for a small one
+        frames = [frame[:400, :600] if format in ("AVIF", "GIF") else frame[:1200, :1600] for frame in frames]
+    extras = [ImageExtra("", format, frames=count, frame=frame, duration=40) for frame in range(count)]
+    path = tmp_path / f"a{EXTENSIONS[format][0]}"
+    assert any(share_held(lambda: write_frames(frames, extras, path, DEFAULTS)) < 0.5 for _ in range(8))
+    with Image.open(path) as written:
+        assert written.format == format
+        assert getattr(written, "n_frames", 1) == count
+
+
+def test_what_is_done_beside_encoding_holds_no_lock(tmp_path: Path) -> None:
+    pixels, other = large(), large(1)
+    for work in (
+        lambda: Tone(0.5)(pixels, other),
+        lambda: OriginalColours()(pixels, other),
+        lambda: write_grid(tmp_path / "a.png", pixels, other),
+    ):
+        assert any(share_held(work) < 0.5 for _ in range(8))
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_tall_tiff(deep: bool, tmp_path: Path) -> None:
+    """With more lines than a directory has room for strips."""
+    pixels = np.arange(20_001 * 1400 * 3, dtype=np.uint32).reshape(20_001, 1400, 3).astype(np.uint16 if deep else np.uint8)
+    extra = ImageExtra("", "TIFF", keep={"TIFF": {"compression": "packbits"}})
+    write_image(pixels, extra, tmp_path / "a.tif")
+    assert np.array_equal(read_image(tmp_path / "a.tif").pixels, pixels)
+
+
+def test_what_is_on_its_way_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By memory, not by number alone; and what takes more than all of that goes alone."""
+    pixels = large()
+    monkeypatch.setattr("stylebatch.images.sink.free_memory", lambda: 10 * 4 * 2 * pixels.nbytes)
+    most = 0
+    encoding = 0
+    lock = threading.Lock()
+
+    def put(_source: str, temp: Path, path: Path) -> None:
+        nonlocal most, encoding
+        with lock:
+            encoding += 1
+            most = max(most, encoding)
+        time.sleep(0.05)
+        with lock:
+            encoding -= 1
+        temp.replace(path)
+
+    sink = ImageSink(tmp_path, threads=6, put=put)
+    for index in range(8):
+        name = f"{index}.bmp"
+        frame = np.vstack([pixels] * 3) if index == 4 else pixels
+        sink.add(FrameInfo(index, name, ImageExtra(name, "BMP")), frame, frame)
+    sink.close()
+    assert most == 2
+    assert len(list(sink.outcomes())) == 8
