@@ -23,7 +23,7 @@ class FrameInfo:
     """Everything about a picture but its pixels.
 
     Attributes:
-        index: its place in the source, from 0.
+        index: of a film's frame, its place in the film, from 0.
         source: its name for people, a path relative to the input.
         extra: what the medium's sink needs back from its source; nobody between looks inside.
     """

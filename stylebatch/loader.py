@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from queue import Empty, Queue
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -19,19 +19,18 @@ from stylebatch.workers import decoded
 #: Files whose sizes are known ahead while it looks for equal ones.
 LOOK_AHEAD = 256
 
+_Key = TypeVar("_Key")
+_KeyIn = TypeVar("_KeyIn", contravariant=True)
 
-class Source(Protocol):
-    """Pictures by index, decoded on demand in any process; an animation is all of its frames."""
 
-    def __len__(self) -> int: ...
+class Source(Protocol[_KeyIn]):
+    """Pictures by key, decoded on demand in any process; an animation is all of its frames. A failure calls a picture by its
+    key."""
 
-    def __getitem__(self, index: int, /) -> Frame | Failure | list[Frame]: ...
+    def __getitem__(self, key: _KeyIn, /) -> Frame | Failure | list[Frame]: ...
 
-    def size(self, index: int, /) -> tuple[int, int] | None:
+    def size(self, key: _KeyIn, /) -> tuple[int, int] | None:
         """Width and height by a quick look, None if that fails. A hint: what decoding gives counts."""
-
-    def name(self, index: int, /) -> str:
-        """What a failure calls it."""
 
 
 @dataclass(frozen=True)
@@ -42,21 +41,23 @@ class Load:
     failures: list[Failure]
 
 
-def equal_sizes(source: Source, batch_size: int, batch_pixels: int = BATCH_PIXELS) -> Iterator[list[int]]:
-    """Indices in groups of one size, no more than `batch_size`, in nearly the order of the source.
+def equal_sizes(
+    source: Source[_Key], keys: Iterable[_Key], batch_size: int, batch_pixels: int = BATCH_PIXELS
+) -> Iterator[list[_Key]]:
+    """Keys in groups of pictures of one size, no more than `batch_size`, in nearly the order in which they come.
 
     Padding pictures to share a batch would change their instance statistics, so only equal sizes meet. Sizes are read
     `LOOK_AHEAD` files ahead.
     """
     if batch_size == 1:
-        yield from ([index] for index in range(len(source)))
+        yield from ([key] for key in keys)
         return
-    waiting: dict[tuple[int, int] | None, list[int]] = {}
+    waiting: dict[tuple[int, int] | None, list[_Key]] = {}
     count = 0
-    for index in range(len(source)):
-        size = source.size(index)
+    for key in keys:
+        size = source.size(key)
         group = waiting.setdefault(size, [])
-        group.append(index)
+        group.append(key)
         count += 1
         if size is None or len(group) == _room(size, batch_size, batch_pixels):
             yield waiting.pop(size)
@@ -69,7 +70,8 @@ def equal_sizes(source: Source, batch_size: int, batch_pixels: int = BATCH_PIXEL
 
 
 def load_batches(
-    source: Source,
+    source: Source[_Key],
+    keys: Iterable[_Key],
     *,
     batch_size: int,
     workers: int,
@@ -77,14 +79,14 @@ def load_batches(
     batch_pixels: int = BATCH_PIXELS,
     stop: Callable[[], bool] = lambda: False,
 ) -> Generator[Load, None, None]:
-    """Go over the whole source once, in batches of no more frames and pixels; pinned for asynchronous copies if asked.
+    """Pictures in batches of no more frames and pixels, as their keys come; pinned for asynchronous copies if asked.
 
     Pictures are decoded by `workers` processes, 0 for none, up to a batch and two for each process ahead. When `stop`, asked
     while it waits for them, is True, nothing more comes.
     """
     groups = decoded(
-        source, equal_sizes(source, batch_size, batch_pixels), workers=workers, ahead=batch_size + 2 * workers,
-        lost=lambda index, reason: Failure(source.name(index), reason), stop=stop,
+        source, equal_sizes(source, keys, batch_size, batch_pixels), workers=workers, ahead=batch_size + 2 * workers,
+        lost=lambda key, reason: Failure(str(key), reason), stop=stop,
     )  # fmt: skip
     with closing(groups):
         for samples in groups:

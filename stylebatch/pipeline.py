@@ -16,6 +16,7 @@ from stylebatch.loader import Load, Source, load_batches
 from stylebatch.stylizer import Pending, Stylizer
 from stylebatch.system import cores
 
+_Key = TypeVar("_Key")
 _AnySummary = TypeVar("_AnySummary", bound="Summary")
 
 
@@ -109,7 +110,8 @@ class Sink(Protocol):
 
 
 def stylize(
-    source: Source,
+    source: Source[_Key],
+    keys: Iterable[_Key],
     stylizer: Stylizer,
     sink: Sink,
     *,
@@ -120,11 +122,12 @@ def stylize(
     progress: Callable[[Summary], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
-    """Pictures by index, decoded by worker processes. `saved` is told of each file on the disk; the rest is as in
+    """Pictures by key, decoded by worker processes. `saved` is told of each file on the disk; the rest is as in
     `stylize_folder`."""
     on_cpu = stylizer.device.type == "cpu"
     loader = load_batches(
         source,
+        keys,
         batch_size=batch_size or stylizer.batch_size,
         batch_pixels=stylizer.batch_pixels,
         workers=workers if workers is not None else max(1, min(8, cores() // 2 if on_cpu else cores())),

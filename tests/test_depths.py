@@ -64,7 +64,7 @@ def test_floats_beyond_the_range(tmp_path: Path) -> None:
     save_grey(tmp_path / "a.tif", odd, FLOAT)
     assert read_image(tmp_path / "a.tif").pixels[0, :4, 0].tolist() == [0, 65535, 0, 65535]
     save_grey(tmp_path / "b.tif", odd * 200, FLOAT)
-    assert ImageSource(tmp_path, ["b.tif"])[0] == Failure(
+    assert ImageSource(tmp_path)["b.tif"] == Failure(
         "b.tif", "floating-point values up to 240, where white is 1; export as 16 bits"
     )
 
@@ -76,7 +76,7 @@ def test_negative_samples_are_black(tmp_path: Path) -> None:
 
 def test_floating_point_colours_are_named(tmp_path: Path) -> None:
     assert cv2.imwrite(str(tmp_path / "a.tif"), np.dstack([RAMP] * 3).astype(np.float32))
-    failure = ImageSource(tmp_path, ["a.tif"])[0]
+    failure = ImageSource(tmp_path)["a.tif"]
     assert isinstance(failure, Failure)
     assert failure.reason == "a TIFF in a depth, colours or compression that is not read; export as 16 bits"
 
@@ -123,7 +123,7 @@ def test_a_moving_png_of_sixteen_bits_keeps_moving(colours: bool, tmp_path: Path
         body += chunk(b"fcTL", struct.pack(">IIIIIHHBB", order, width, height, 0, 0, 1, 10, 0, 0))
         body += chunk(b"fdAT", struct.pack(">I", order + 1) + data(frame)) if number else chunk(b"IDAT", data(frame))
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b""))
-    loaded = ImageSource(tmp_path, ["a.png"])[0]
+    loaded = ImageSource(tmp_path)["a.png"]
     assert isinstance(loaded, list)
     sink = ImageSink(tmp_path / "out")
     for frame in loaded:
@@ -161,19 +161,19 @@ def test_text_that_expands_without_end_is_not_followed(tmp_path: Path) -> None:
     whole = (tmp_path / "a.png").read_bytes()
     bomb = chunk(b"zTXt", b"history\0\0" + zlib.compress(bytes(1 << 27)))
     (tmp_path / "a.png").write_bytes(whole[:33] + bomb + whole[33:])
-    assert isinstance(ImageSource(tmp_path, ["a.png"])[0], Failure)
+    assert isinstance(ImageSource(tmp_path)["a.png"], Failure)
 
 
 @pytest.mark.parametrize(("format", "side"), [("webp", 16_383), ("jpg", 65_500), ("avif", 32_768)])
 def test_what_a_format_cannot_hold_fails_before_it_is_painted(format: str, side: int, tmp_path: Path) -> None:
     Image.new("RGB", (side + 1, 1)).save(tmp_path / "a.png")
     Image.new("RGB", (1, side)).save(tmp_path / "b.png")
-    large, fitting = ImageSource(tmp_path, ["a.png", "b.png"], ImageOptions(format=format))
+    large, fitting = map(ImageSource(tmp_path, ImageOptions(format=format)).__getitem__, ("a.png", "b.png"))
     assert isinstance(large, Failure)
     assert f"holds no more than {side} a side" in large.reason
     assert isinstance(fitting, Frame)
     smaller = ImageOptions(format=format, size=64, keep_work_size=True)
-    assert isinstance(ImageSource(tmp_path, ["a.png"], smaller)[0], Frame)
+    assert isinstance(ImageSource(tmp_path, smaller)["a.png"], Frame)
 
 
 def test_a_grid_picture_fits_into_a_jpeg(tmp_path: Path) -> None:

@@ -370,7 +370,7 @@ def test_inputs_that_are_no_plain_files(photos: Callable[..., Path], checkpoint:
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (3, 2)])
 def test_a_killed_worker_costs_one_picture(batch_size: int, workers: int) -> None:
-    loads = list(load_batches(Deadly(), batch_size=batch_size, workers=workers, pin=False))
+    loads = list(load_batches(Deadly(), range(8), batch_size=batch_size, workers=workers, pin=False))
     assert sorted(info.index for load in loads for batch in load.batches for info in batch.infos) == [0, 1, 3, 4, 5, 6, 7]
     failures = [failure for load in loads for failure in load.failures]
     assert [failure.source for failure in failures] == ["2"]

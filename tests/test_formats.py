@@ -124,7 +124,7 @@ def test_what_is_left_out_is_told(suffix: str, left_out: int, tmp_path: Path) ->
     """Three pages or frames; a format that moves keeps them."""
     first, *others = [picture(64, 64, seed=seed) for seed in range(3)]
     first.save(tmp_path / f"a{suffix}", save_all=True, append_images=others)
-    frames = ImageSource(tmp_path, [f"a{suffix}"])[0]
+    frames = ImageSource(tmp_path)[f"a{suffix}"]
     assert isinstance(frames, list) == (left_out == 0)
     sink = ImageSink(tmp_path / "out")
     for frame in frames if isinstance(frames, list) else [frames]:

@@ -53,7 +53,7 @@ def test_heic_named_as_a_jpeg(tmp_path: Path) -> None:
 
 def test_a_moving_gif_by_another_name(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.png", format="GIF", save_all=True, append_images=[picture(seed=1)])
-    frames = ImageSource(tmp_path, ["a.png"])[0]
+    frames = ImageSource(tmp_path)["a.png"]
     assert isinstance(frames, list)
     assert (frames[0].info.extra.output, frames[0].info.extra.format) == ("a.gif", "GIF")
 
@@ -102,8 +102,8 @@ def test_every_extension_that_is_read_is_a_picture(tmp_path: Path) -> None:
         picture().save(tmp_path / name.upper(), format=name.partition(".")[0])
     pictures, others, failures = find_images(tmp_path)
     assert (sorted(pictures), others, failures) == (sorted({*names, *map(str.upper, names)}), [], [])
-    source = ImageSource(tmp_path, names)
-    assert all(isinstance(source[index], Frame) for index in range(len(source)))
+    source = ImageSource(tmp_path)
+    assert all(isinstance(source[name], Frame) for name in names)
 
 
 def save_sensor(path: Path, *, thumbnail: bool, order: str = "<") -> None:
@@ -127,7 +127,7 @@ def save_sensor(path: Path, *, thumbnail: bool, order: str = "<") -> None:
 def test_raw_files_are_refused_by_content(thumbnail: bool, order: str, tmp_path: Path) -> None:
     """Whatever their name: what could be opened would be a thumbnail."""
     save_sensor(tmp_path / "a.tif", thumbnail=thumbnail, order=order)
-    assert ImageSource(tmp_path, ["a.tif"])[0] == Failure("a.tif", "camera raw is not read; export as TIFF or JPEG")
+    assert ImageSource(tmp_path)["a.tif"] == Failure("a.tif", "camera raw is not read; export as TIFF or JPEG")
 
 
 @pytest.mark.parametrize(
@@ -141,12 +141,12 @@ def test_raw_files_are_refused_by_content(thumbnail: bool, order: str, tmp_path:
 )  # fmt: skip
 def test_what_is_not_read_is_called_by_its_name(name: str, start: bytes, kind: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(start + bytes(64))
-    assert ImageSource(tmp_path, [name])[0] == Failure(name, f"{kind} is not read; export as TIFF or JPEG")
+    assert ImageSource(tmp_path)[name] == Failure(name, f"{kind} is not read; export as TIFF or JPEG")
 
 
 def test_a_plain_tiff_named_as_raw_is_refused_too(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.dng", format="TIFF")
-    assert ImageSource(tmp_path, ["a.dng"])[0] == Failure("a.dng", "camera raw is not read; export as TIFF or JPEG")
+    assert ImageSource(tmp_path)["a.dng"] == Failure("a.dng", "camera raw is not read; export as TIFF or JPEG")
 
 
 def test_raw_files_beside_photographs_are_counted(photos: Callable[..., Path]) -> None:
@@ -186,10 +186,10 @@ def test_the_full_page_of_a_tiff_is_taken(big: bool, tmp_path: Path) -> None:
     save_pages(tmp_path / "a.tif", (smaller, 1), (full, 0), (small, 1), (mask, 4), (second, 2), big_tiff=big)
     frame = read_image(tmp_path / "a.tif")
     assert (frame.pixels == np.asarray(full)).all()
-    loaded = ImageSource(tmp_path, ["a.tif"])[0]
+    loaded = ImageSource(tmp_path)["a.tif"]
     assert isinstance(loaded, Frame)
     assert loaded.info.extra.left_out == 1
-    assert ImageSource(tmp_path, ["a.tif"]).size(0) == (64, 48)
+    assert ImageSource(tmp_path).size("a.tif") == (64, 48)
 
 
 def test_sixteen_bits_of_a_later_page(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_sixteen_bits_of_a_later_page(tmp_path: Path) -> None:
 
 def test_further_pictures_of_mpo_and_heic_are_told(tmp_path: Path) -> None:
     def left_out(name: str) -> int:
-        loaded = ImageSource(tmp_path, [name])[0]
+        loaded = ImageSource(tmp_path)[name]
         assert isinstance(loaded, Frame)
         return int(loaded.info.extra.left_out)
 

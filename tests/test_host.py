@@ -99,21 +99,21 @@ def test_threads_do_not_share_what_they_allow(tmp_path: Path) -> None:
     picture(600, 400).save(tmp_path / "whole.png")
     data = (tmp_path / "whole.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
-    loose = ImageSource(tmp_path, ["cut.png"], ImageOptions(allow_truncated=True))
-    strict = ImageSource(tmp_path, ["cut.png"])
+    loose = ImageSource(tmp_path, ImageOptions(allow_truncated=True))
+    strict = ImageSource(tmp_path)
     stop = threading.Event()
     taken: list[object] = []
 
     def read() -> None:
         while not stop.is_set():
-            taken.append(loose[0])
+            taken.append(loose["cut.png"])
 
     threads = [threading.Thread(target=read) for _ in range(2)]
     for thread in threads:
         thread.start()
     try:
         for _ in range(30):
-            assert isinstance(strict[0], Failure)
+            assert isinstance(strict["cut.png"], Failure)
             with Image.open(tmp_path / "cut.png") as image, pytest.raises(OSError, match="truncated"):
                 image.load()
     finally:
@@ -128,7 +128,7 @@ def test_what_the_program_allows_itself_is_not_allowed_here(tmp_path: Path, monk
     picture(60, 40).save(tmp_path / "a.png")
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-400])
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    assert isinstance(ImageSource(tmp_path, ["a.png"])[0], Failure)
+    assert isinstance(ImageSource(tmp_path)["a.png"], Failure)
     assert ImageFile.LOAD_TRUNCATED_IMAGES is True
 
 
@@ -202,7 +202,7 @@ def test_a_fork_paints_too(backend: str, checkpoint: Path) -> None:
 
 
 def _read_in_a_fork(connection: object, folder: Path) -> None:
-    connection.send(ImageSource(folder, ["a.png"])[0].pixels.shape)  # type: ignore[attr-defined, union-attr]
+    connection.send(ImageSource(folder)["a.png"].pixels.shape)  # type: ignore[attr-defined, union-attr]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")

@@ -44,9 +44,8 @@ def roundtrip(path: Path, out: Path, options: ImageOptions = ImageOptions()) -> 
 
 def paint(root: Path, names: list[str], out: Path, options: ImageOptions, *, grid: bool = False) -> list[Any]:
     """All frames from a source to a sink, unchanged."""
-    source, sink = ImageSource(root, names, options), ImageSink(out, options=options, grid=grid)
-    for index in range(len(source)):
-        loaded = source[index]
+    sink = ImageSink(out, options=options, grid=grid)
+    for loaded in map(ImageSource(root, options).__getitem__, names):
         assert not isinstance(loaded, Failure), loaded
         for frame in loaded if isinstance(loaded, list) else [loaded]:
             sink.add(frame.info, frame.pixels, frame.pixels)
@@ -95,7 +94,7 @@ def test_orientation_is_applied_and_cleared(orientation: int, tmp_path: Path) ->
     turned = orientation >= 5
     assert tuple(frame.pixels.shape) == ((48, 32, 3) if turned else (32, 48, 3))
     picture(48, 32).save(tmp_path / "hint.jpg", exif=exif)
-    assert ImageSource(tmp_path, ["hint.jpg"]).size(0) == ((32, 48) if turned else (48, 32))
+    assert ImageSource(tmp_path).size("hint.jpg") == ((32, 48) if turned else (48, 32))
     back = roundtrip(tmp_path / "a.png", tmp_path / "out")
     assert back.getexif().get(ExifTags.Base.Orientation, 1) == 1
     assert back.getexif()[ExifTags.Base.Artist] == "somebody"
@@ -172,8 +171,7 @@ def test_broken_files_are_failures_with_reasons(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no picture")
     (tmp_path / "empty.png").touch()
     names = ["truncated.jpg", "text.jpg", "empty.png", "vanished.jpg"]
-    source = ImageSource(tmp_path, names)
-    failures = [source[index] for index in range(4)]
+    failures = [ImageSource(tmp_path)[name] for name in names]
     assert all(
         isinstance(failure, Failure) and failure.source == name for failure, name in zip(failures, names, strict=True)
     )
@@ -181,10 +179,10 @@ def test_broken_files_are_failures_with_reasons(tmp_path: Path) -> None:
     for reason, words in zip(reasons, ("truncated", "not an image", "not an image", "vanished"), strict=True):
         assert words in reason
     picture(1200, 900).save(tmp_path / "large.jpg")
-    too_large = ImageSource(tmp_path, ["large.jpg"], ImageOptions(max_megapixels=1))[0]
+    too_large = ImageSource(tmp_path, ImageOptions(max_megapixels=1))["large.jpg"]
     assert isinstance(too_large, Failure)
     assert too_large.reason == "1200×900 pixels: over the limit of 1 megapixels"
-    half = ImageSource(tmp_path, ["truncated.jpg"], ImageOptions(allow_truncated=True))[0]
+    half = ImageSource(tmp_path, ImageOptions(allow_truncated=True))["truncated.jpg"]
     assert isinstance(half, Frame)
     assert difference(half.pixels[:40], np.asarray(picture(200, 150))[:40]) < 5
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
@@ -211,12 +209,12 @@ def test_damaged_jpegs_fail_unless_they_may_be(how: dict[str, Any], kind: str, t
     original = picture(200, 150).convert(how.pop("mode", "RGB"))
     original.save(tmp_path / "a.jpg", quality=92, **how)
     (tmp_path / "b.jpg").write_bytes(damaged((tmp_path / "a.jpg").read_bytes(), kind))
-    whole, failure = ImageSource(tmp_path, ["a.jpg"])[0], ImageSource(tmp_path, ["b.jpg"])[0]
+    whole, failure = ImageSource(tmp_path)["a.jpg"], ImageSource(tmp_path)["b.jpg"]
     assert isinstance(whole, Frame)
     assert isinstance(failure, Failure)
     assert "damaged JPEG data" in failure.reason
     assert "`allow_truncated`" in failure.reason
-    kept = ImageSource(tmp_path, ["b.jpg"], ImageOptions(allow_truncated=True))[0]
+    kept = ImageSource(tmp_path, ImageOptions(allow_truncated=True))["b.jpg"]
     assert isinstance(kept, Frame)
     assert kept.pixels.shape == whole.pixels.shape
     if "progressive" not in how:
@@ -230,11 +228,11 @@ def test_damaged_jpeg_in_tiff_fails_too(tmp_path: Path) -> None:
         offset, length = image.tag_v2[273][-1], image.tag_v2[279][-1]  # type: ignore[attr-defined]
     middle = offset + length // 2
     (tmp_path / "b.tif").write_bytes(whole[:middle] + b"\xff\xd9" + whole[middle + 2 :])
-    assert isinstance(ImageSource(tmp_path, ["a.tif"])[0], Frame)
-    failure = ImageSource(tmp_path, ["b.tif"])[0]
+    assert isinstance(ImageSource(tmp_path)["a.tif"], Frame)
+    failure = ImageSource(tmp_path)["b.tif"]
     assert isinstance(failure, Failure)
     assert "damaged JPEG data" in failure.reason
-    assert isinstance(ImageSource(tmp_path, ["b.tif"], ImageOptions(allow_truncated=True))[0], Frame)
+    assert isinstance(ImageSource(tmp_path, ImageOptions(allow_truncated=True))["b.tif"], Frame)
 
 
 def test_sound_jpegs_with_more_than_they_need(tmp_path: Path) -> None:
@@ -300,7 +298,7 @@ def test_what_only_looks_like_a_picture_is_told_without_opening_it(photos: Calla
         ("socket.png", "is a socket, not a file"),
     ]
     for name in ("fifo.jpg", "folder.tif", "socket.png"):
-        failure = ImageSource(root, [name])[0]
+        failure = ImageSource(root)[name]
         assert isinstance(failure, Failure)
         assert failure.reason.startswith("is a ")
     assert find_images(root, follow_links=True)[0] == [
@@ -314,7 +312,7 @@ def test_what_may_not_be_read(photos: Callable[..., Path]) -> None:
     (root / "a.jpg").chmod(0)
     (root / "closed").chmod(0)
     assert find_images(root)[2] == [Failure("closed", "no permission to read the folder")]
-    assert ImageSource(root, ["a.jpg"])[0] == Failure("a.jpg", "no permission to read it")
+    assert ImageSource(root)["a.jpg"] == Failure("a.jpg", "no permission to read it")
     (root / "closed").chmod(0o700)
 
 
@@ -644,13 +642,13 @@ def test_animations_become_their_first_frame_where_nothing_moves(tmp_path: Path)
 def test_all_frames_count_against_the_limit(tmp_path: Path) -> None:
     pictures = [picture(800, 500, seed=seed) for seed in range(3)]
     pictures[0].save(tmp_path / "a.webp", save_all=True, append_images=pictures[1:])
-    failure = ImageSource(tmp_path, ["a.webp"], ImageOptions(max_megapixels=1))[0]
+    failure = ImageSource(tmp_path, ImageOptions(max_megapixels=1))["a.webp"]
     assert failure == Failure("a.webp", "800×500 pixels in 3 frames: over the limit of 1 megapixels")
 
 
 def test_a_failed_frame_fails_its_file_once(tmp_path: Path) -> None:
     save_animation(tmp_path / "a.webp")
-    frames = ImageSource(tmp_path, ["a.webp"])[0]
+    frames = ImageSource(tmp_path)["a.webp"]
     assert isinstance(frames, list)
     sink = ImageSink(tmp_path / "out")
     sink.add(frames[0].info, frames[0].pixels, frames[0].pixels)
@@ -671,7 +669,7 @@ def test_heic(tmp_path: Path) -> None:
         picture().save(tmp_path / "a.heic", quality=95)
     except (KeyError, ValueError):
         (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
-        assert ImageSource(tmp_path, ["a.heic"])[0] == Failure("a.heic", "needs pillow-heif to be read")
+        assert ImageSource(tmp_path)["a.heic"] == Failure("a.heic", "needs pillow-heif to be read")
     else:
         back = roundtrip(tmp_path / "a.heic", tmp_path / "out")
         assert (back.format, Path(back.filename).name) == ("PNG", "a.png")  # type: ignore[attr-defined]
@@ -799,16 +797,16 @@ def test_damaged_tiff_of_sixteen_bits(layout: dict[str, Any], tmp_path: Path) ->
         for at in rng.integers(directory, len(whole), 1 + number % 3):
             damaged[at] = rng.integers(256)
         (tmp_path / "a.tif").write_bytes(damaged)
-        loaded = ImageSource(tmp_path, ["a.tif"], ImageOptions(allow_truncated=number % 2 == 0, max_megapixels=2))[0]
+        loaded = ImageSource(tmp_path, ImageOptions(allow_truncated=number % 2 == 0, max_megapixels=2))["a.tif"]
         assert isinstance(loaded, Frame | list) or loaded.reason
     # Our own have the directory first, and so pixels that can be cut off.
     raw = ImageExtra("a", "TIFF", keep={"TIFF": {"compression": "raw"}})
     write_image(deep_pixels(), raw, tmp_path / "b.tif")
     (tmp_path / "b.tif").write_bytes((tmp_path / "b.tif").read_bytes()[:-500])
-    failure = ImageSource(tmp_path, ["b.tif"])[0]
+    failure = ImageSource(tmp_path)["b.tif"]
     assert isinstance(failure, Failure)
     assert "truncated" in failure.reason
-    kept = ImageSource(tmp_path, ["b.tif"], ImageOptions(allow_truncated=True))[0]
+    kept = ImageSource(tmp_path, ImageOptions(allow_truncated=True))["b.tif"]
     assert isinstance(kept, Frame)
     assert (kept.pixels[:30] == deep_pixels()[:30]).all()
 
@@ -857,7 +855,7 @@ def test_no_damage_does_more_than_fail(suffix: str, tmp_path: Path) -> None:
             damaged[at] = rng.integers(256)
         (tmp_path / f"a{suffix}").write_bytes(damaged)
         options = ImageOptions(allow_truncated=number % 3 == 0, max_megapixels=2)
-        loaded = ImageSource(tmp_path, [f"a{suffix}"], options)[0]
+        loaded = ImageSource(tmp_path, options)[f"a{suffix}"]
         assert isinstance(loaded, Frame | list) or loaded.reason
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
@@ -875,7 +873,7 @@ def test_decoders_numbers_become_words(tmp_path: Path) -> None:
             (f"noise{suffix}", whole[:middle] + bytes(range(255, 155, -1)) + whole[middle + 100 :]),
         ):
             (tmp_path / name).write_bytes(data)
-            loaded = ImageSource(tmp_path, [name])[0]
+            loaded = ImageSource(tmp_path)[name]
             if isinstance(loaded, Failure):
                 reasons[name] = loaded.reason
     assert len(reasons) >= 5

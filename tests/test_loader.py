@@ -20,8 +20,9 @@ def test_frames_and_depths_part_into_batches(tmp_path: Path, workers: int) -> No
     for name in ("b.png", "c.png"):
         picture(seed=name).save(tmp_path / name)
     cv2.imwrite(str(tmp_path / "d.png"), np.asarray(picture()).astype(np.uint16) * 257)
-    source = ImageSource(tmp_path, ["a.webp", "b.png", "c.png", "d.png"])
-    batches = [batch for load in load_batches(source, batch_size=4, workers=workers, pin=False) for batch in load.batches]
+    names = ["a.webp", "b.png", "c.png", "d.png"]
+    loads = load_batches(ImageSource(tmp_path), names, batch_size=4, workers=workers, pin=False)
+    batches = [batch for load in loads for batch in load.batches]
     assert [len(batch.infos) for batch in batches if batch.pixels.dtype == torch.uint8] == [4, 4, 1]
     assert [len(batch.infos) for batch in batches if batch.pixels.dtype == torch.uint16] == [1]
     parts = [(info.source, info.extra.frame) for batch in batches for info in batch.infos]
@@ -34,6 +35,6 @@ def test_frames_and_depths_part_into_batches(tmp_path: Path, workers: int) -> No
 def test_frames_of_an_animation_share_batches_no_larger_than_others(tmp_path: Path) -> None:
     frames = [picture(seed=seed) for seed in range(5)]
     frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
-    source = ImageSource(tmp_path, ["a.png"])
-    loads = list(load_batches(source, batch_size=8, batch_pixels=2 * 48 * 32, workers=0, pin=False))
+    source = ImageSource(tmp_path)
+    loads = list(load_batches(source, ["a.png"], batch_size=8, batch_pixels=2 * 48 * 32, workers=0, pin=False))
     assert [len(batch.infos) for batch in loads[0].batches] == [2, 2, 1]

@@ -233,7 +233,7 @@ def test_no_bytes_of_exif_do_more_than_be_left_out(tmp_path: Path) -> None:
         for at in rng.integers(0, len(damaged), 1 + number % 4):
             damaged[at] = rng.integers(256)
         picture().save(tmp_path / "a.png", exif=bytes(damaged))
-        loaded = ImageSource(tmp_path, ["a.png"], ImageOptions(format="TIFF"))[0]
+        loaded = ImageSource(tmp_path, ImageOptions(format="TIFF"))["a.png"]
         assert not isinstance(loaded, Failure), loaded.reason
         write_image(loaded.pixels, loaded.info.extra, tmp_path / "b.tif")
         assert read_image(tmp_path / "b.tif").pixels.shape == loaded.pixels.shape
@@ -400,13 +400,13 @@ def test_texts_of_a_moving_picture(tmp_path: Path) -> None:
     texts.add_text("Title", "A cat")
     frames = [picture(), picture().rotate(180)]
     frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:], pnginfo=texts, duration=50)
-    loaded = ImageSource(tmp_path, ["a.png"])[0]
+    loaded = ImageSource(tmp_path)["a.png"]
     assert isinstance(loaded, list)
     assert [len(frame.info.extra.metadata.text) for frame in loaded] == [1, 0]
     buffer = io.BytesIO()
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], comment=b"a cat", loop=3)
     (tmp_path / "b.gif").write_bytes(buffer.getvalue())
-    loaded = ImageSource(tmp_path, ["b.gif"])[0]
+    loaded = ImageSource(tmp_path)["b.gif"]
     assert isinstance(loaded, list)
     assert loaded[0].info.extra.metadata.comment == b"a cat"
     assert loaded[0].info.extra.loop == 3

@@ -93,15 +93,9 @@ class _Sizes:
         self.sizes = sizes
         self.asked = 0
 
-    def __len__(self) -> int:
-        return len(self.sizes)
-
     def size(self, index: int) -> tuple[int, int]:
         self.asked += 1
         return self.sizes[index]
-
-    def name(self, index: int) -> str:
-        return str(index)
 
     def __getitem__(self, index: int) -> Frame | Failure:
         width, height = self.sizes[index]
@@ -112,7 +106,7 @@ class _Sizes:
 
 def test_batches_have_one_size_and_lose_nothing() -> None:
     sizes = [((i % 3 + 1) * 8, 8) for i in range(50)] + [(13, 8)]
-    loads = list(load_batches(_Sizes(sizes), batch_size=4, workers=0, pin=False))
+    loads = list(load_batches(_Sizes(sizes), range(51), batch_size=4, workers=0, pin=False))
     batches = [batch for load in loads for batch in load.batches]
     for batch in batches:
         assert len(batch.infos) == len(batch.pixels) <= 4
@@ -129,21 +123,21 @@ def test_wrong_size_hints_still_give_true_batches() -> None:
         def size(self, _: int) -> tuple[int, int]:
             return (8, 8)
 
-    loads = list(load_batches(Liar([(8, 8), (16, 8), (8, 8)]), batch_size=3, workers=0, pin=False))
+    loads = list(load_batches(Liar([(8, 8), (16, 8), (8, 8)]), range(3), batch_size=3, workers=0, pin=False))
     assert [tuple(batch.pixels.shape) for batch in loads[0].batches] == [(2, 8, 8, 3), (1, 8, 16, 3)]
 
 
 def test_the_sampler_looks_only_so_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stylebatch.loader, "LOOK_AHEAD", 10)
     source = _Sizes([(index + 8, 8) for index in range(1000)])
-    indices = iter(equal_sizes(source, 4))
+    indices = iter(equal_sizes(source, range(1000), 4))
     assert next(indices) == [0]
     assert source.asked == 10
     assert sorted([0, *(index for group in indices for index in group)]) == list(range(1000))
 
 
 def test_large_pictures_go_alone() -> None:
-    groups = list(equal_sizes(_Sizes([(3000, 1000)] * 3 + [(1000, 1000)] * 5), 4))
+    groups = list(equal_sizes(_Sizes([(3000, 1000)] * 3 + [(1000, 1000)] * 5), range(8), 4))
     assert groups == [[0], [1], [2], [3, 4, 5, 6], [7]]
 
 
@@ -191,7 +185,7 @@ def test_batches_that_do_not_fit_are_halved_and_stay_in_order(
     monkeypatch.setattr(stylizer, "_backend", lambda *_: backend)
     monkeypatch.setattr(Stylizer, "in_flight", in_flight)
     sink = _Collecting()
-    loader = load_batches(_Sizes([(8, 8)] * 10), batch_size=5, workers=0, pin=False)
+    loader = load_batches(_Sizes([(8, 8)] * 10), range(10), batch_size=5, workers=0, pin=False)
     summary = pipeline.run(loader, stylizer, sink, summary=Summary(total=10))
     assert sink.came == [(index, 255 - index) for index in range(10)]
     assert (summary.halved, backend.batches, sink.failed) == (halved, batches, [])
@@ -203,7 +197,7 @@ def test_a_picture_that_never_fits_fails_alone(checkpoint: Path, monkeypatch: py
     backend = _Failing(room=8, colour=3)
     monkeypatch.setattr(stylizer, "_backend", lambda *_: backend)
     sink = _Collecting()
-    loader = load_batches(_Sizes([(8, 8)] * 10), batch_size=5, workers=0, pin=False)
+    loader = load_batches(_Sizes([(8, 8)] * 10), range(10), batch_size=5, workers=0, pin=False)
     pipeline.run(loader, stylizer, sink, summary=Summary(total=10))
     assert [index for index, _ in sink.came] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
     assert sink.failed == [("3", "8×8 could not be stylized: not enough memory; use `size`")]

@@ -125,7 +125,7 @@ def test_high_dynamic_range_is_tone_mapped_and_told(nits: float, tmp_path: Path)
     seen = []
     for level in levels:
         save_png(tmp_path / "a.png", cicp(9, 16), colour=(level,) * 3)
-        (frame,) = [ImageSource(tmp_path, ["a.png"])[0]]
+        (frame,) = [ImageSource(tmp_path)["a.png"]]
         assert isinstance(frame, Frame)
         assert frame.info.extra.notes == ("PQ is tone-mapped to sRGB: its highlights lose their range",)
         assert is_srgb(frame.info.extra.profile or b"")
@@ -133,10 +133,10 @@ def test_high_dynamic_range_is_tone_mapped_and_told(nits: float, tmp_path: Path)
     assert abs(seen[0] - srgb(nits / 203) * 255) < 4  # a step of PQ in eight bits
     assert 188 < seen[1] < seen[2] < 256
     save_png(tmp_path / "b.png", cicp(9, 18), colour=(128,) * 3)
-    loaded = ImageSource(tmp_path, ["b.png"])[0]
+    loaded = ImageSource(tmp_path)["b.png"]
     assert isinstance(loaded, Frame)
     assert loaded.info.extra.notes[0].startswith("HLG")
-    assert not ImageSource(tmp_path, ["b.png"])[0].info.extra.convert_back  # type: ignore[union-attr]
+    assert not ImageSource(tmp_path)["b.png"].info.extra.convert_back  # type: ignore[union-attr]
 
 
 def box(kind: bytes, data: bytes) -> bytes:

@@ -73,5 +73,5 @@ def open_rgb(path: Path, at_least: int = 0) -> Image.Image:
 
 def why_broken(path: Path) -> str:
     """Why a photograph cannot be read, as `stylebatch` words it."""
-    outcome = ImageSource(path.parent, [path.name])[0]
+    outcome = ImageSource(path.parent)[path.name]
     return outcome.reason if isinstance(outcome, Failure) else "cannot be read"

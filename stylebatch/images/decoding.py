@@ -44,13 +44,13 @@ Image.init()
 READABLE = [format for format in FORMATS if format in Image.OPEN]
 
 
-def read_image(path: Path, index: int = 0, name: str | None = None, options: ImageOptions = DEFAULTS) -> Frame:
+def read_image(path: Path, name: str | None = None, options: ImageOptions = DEFAULTS) -> Frame:
     """Decode a photograph, or the first frame of an animation, as `read_frames` does."""
-    return _read(path, index, name or path.name, options, None, still=True)[0]
+    return _read(path, name or path.name, options, None, still=True)[0]
 
 
 def read_frames(
-    path: Path, index: int = 0, name: str | None = None, options: ImageOptions = DEFAULTS, output: str | None = None
+    path: Path, name: str | None = None, options: ImageOptions = DEFAULTS, output: str | None = None
 ) -> list[Frame]:
     """Decode a photograph, or every frame of an animation whose output format can move: upright, RGB, at its work size.
 
@@ -63,7 +63,7 @@ def read_frames(
     Raises:
         StylebatchError: too large, or not a regular file. Pillow's and the system's errors: missing, broken, no image.
     """
-    return _read(path, index, name or path.name, options, output, still=False)
+    return _read(path, name or path.name, options, output, still=False)
 
 
 def read_pixels(path: Path, at_least: tuple[int, int] | None = None) -> tuple[Pixels, Pixels | None]:
@@ -147,7 +147,7 @@ def _first_page(image: Image.Image) -> Image.Image:
         return Image.open(io.BytesIO(beginning_at(file.read(), first.offset)), formats=["TIFF"])
 
 
-def _read(path: Path, index: int, name: str, options: ImageOptions, output: str | None, *, still: bool) -> list[Frame]:
+def _read(path: Path, name: str, options: ImageOptions, output: str | None, *, still: bool) -> list[Frame]:
     with _decoding(options), open_image(path) as image:
         source_format = str(image.format)
         moving = is_moving(image)
@@ -178,7 +178,7 @@ def _read(path: Path, index: int, name: str, options: ImageOptions, output: str 
             if number:
                 image.seek(number)
             pixels, extra = _decode(image, path, (width, height), options, {**shared, "frame": number - first})
-            decoded.append(Frame(FrameInfo(index, name, extra), pixels))
+            decoded.append(Frame(FrameInfo(0, name, extra), pixels))
     return decoded
 
 

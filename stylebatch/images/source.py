@@ -27,32 +27,22 @@ _DAMAGED = re.compile(
 
 
 class ImageSource:
-    """The photographs of a folder, by index, decoded on demand.
+    """The photographs of a folder by their names, paths relative to it, decoded on demand.
 
     Args:
         root: the folder.
-        names: paths relative to it.
         outputs: where the results of some names go, relative to the folder of all results; of others, by default, to their
             own names with the extension of the format that is written.
     """
 
-    def __init__(
-        self, root: Path, names: list[str], options: ImageOptions = DEFAULTS, outputs: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, root: Path, options: ImageOptions = DEFAULTS, outputs: Mapping[str, str] | None = None) -> None:
         self.root = root
-        self.names = names
         self.options = options
         self.outputs = outputs or {}
 
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def name(self, index: int) -> str:
-        return self.names[index]
-
-    def size(self, index: int) -> tuple[int, int] | None:
+    def size(self, name: str) -> tuple[int, int] | None:
         try:
-            with open_image(self.root / self.names[index]) as image:
+            with open_image(self.root / name) as image:
                 # PNG may have its EXIF behind the pixels: asking for it would decode them.
                 told = image.format != "PNG" or "exif" in image.info
                 turned = told and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
@@ -60,11 +50,10 @@ class ImageSource:
         except Exception:  # decoding tells why
             return None
 
-    def __getitem__(self, index: int) -> Frame | Failure | list[Frame]:
+    def __getitem__(self, name: str) -> Frame | Failure | list[Frame]:
         """A picture, or all frames of an animation."""
-        name = self.names[index]
         try:
-            frames = read_frames(self.root / name, index, name, self.options, self.outputs.get(name))
+            frames = read_frames(self.root / name, name, self.options, self.outputs.get(name))
             return frames if len(frames) > 1 else frames[0]
         except StylebatchError as error:
             return Failure(name, str(error))

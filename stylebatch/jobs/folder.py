@@ -109,7 +109,7 @@ def run_folder(
         effects = effects_of(tone=stylizer.tone, preserve_color=job.options.preserve_color)
         sink = ImageSink(output, options=job.options, grid=job.grid, effects=effects, put=put)
         return stylize(
-            ImageSource(source, list(plan.todo), job.options), stylizer, sink, summary=summary, batch_size=job.batch_size,
+            ImageSource(source, job.options), plan.todo, stylizer, sink, summary=summary, batch_size=job.batch_size,
             workers=job.workers, progress=progress, stop=stop,
         )  # fmt: skip
 

@@ -73,7 +73,8 @@ def stylize_image(
     put = put_in_place if overwrite else create
     effects = effects_of(tone=stylizer.tone, preserve_color=options.preserve_color)
     summary = stylize(
-        ImageSource(source.parent, [source.name], options, {source.name: path.name}),
+        ImageSource(source.parent, options, {source.name: path.name}),
+        [source.name],
         stylizer,
         ImageSink(path.parent, options=options, grid=grid, effects=effects, put=lambda _, temp, path: put(temp, path)),
         summary=Summary(total=1),

@@ -152,7 +152,7 @@ def _picture(pixels: Pixels) -> Image.Image:
 def _read(photo: Path, options: ImageOptions = DEFAULTS) -> Frame:
     """The photograph, of an animation its first frame."""
     check_photograph(photo)
-    loaded = ImageSource(photo.parent, [photo.name], options)[0]
+    loaded = ImageSource(photo.parent, options)[photo.name]
     if isinstance(loaded, Failure):
         raise StylebatchError(f"{photo}: {loaded.reason}")
     return loaded[0] if isinstance(loaded, list) else loaded

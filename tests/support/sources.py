@@ -16,14 +16,8 @@ from stylebatch.frame import Failure, Frame, FrameInfo
 class Deadly:
     """At its third picture the process is killed, as a system out of memory does."""
 
-    def __len__(self) -> int:
-        return 8
-
     def size(self, _: int) -> tuple[int, int]:
         return 8, 8
-
-    def name(self, index: int) -> str:
-        return str(index)
 
     def __getitem__(self, index: int) -> Frame | Failure:
         if index == 2:
