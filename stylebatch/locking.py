@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from contextlib import suppress
 from pathlib import Path
 from weakref import WeakSet
@@ -111,6 +112,75 @@ class Log:
             else:
                 self.replace(self.read())  # what other names the old one has is not known
                 alone = True
+
+
+class ShardedLog(Log):
+    """A log of lines that several write at once: each has a shard of its own, and who opens the log itself merges them when
+    the writers have ended. The shards lie in a folder beside it.
+
+    Args:
+        writer: opens a new shard, whose name begins with this; None opens the log, and nobody else has it or a shard.
+    """
+
+    def __init__(self, path: Path, wait: float = 0.0, writer: str | None = None) -> None:
+        self._main = path
+        deadline = time.monotonic() + wait
+        super().__init__(_shard_folder(path) / f"{writer}-{uuid.uuid4().hex}.jsonl" if writer else path, wait)
+        if not writer:
+            for shard in _shards(self._main):  # of a run that was killed, and whose writers may live on for a moment
+                Log(shard, deadline - time.monotonic()).close()
+        held = self.read()
+        self._torn = bool(held) and not held.endswith(b"\n")
+
+    def read_all(self) -> bytes:
+        """Its lines and those of all shards; the last one of each may be cut off."""
+        return read_lines(self._main)
+
+    def read_shards(self) -> bytes:
+        """The lines of all shards, as `read_all`."""
+        return _joined(_shards(self._main))
+
+    def append(self, data: bytes) -> None:
+        """Write whole lines behind what is there, durably. Raises OSError."""
+        super().append(b"\n" + data if self._torn else data)
+        self._torn = False
+
+    def merge(self, content: bytes) -> None:
+        """Put `content` in the place of the log and of all shards, and close it.
+
+        Raises:
+            OutputError: all stays as it was.
+        """
+        shards = _shards(self._main)
+        if shards or self.read() != content:
+            self.replace(content)
+        for shard in shards:
+            with suppress(OSError, OutputError):  # a writer has it yet: the next run merges it
+                Log(shard).remove()
+        with suppress(OSError):
+            _shard_folder(self._main).rmdir()
+        self.close()
+
+
+def read_lines(path: Path) -> bytes:
+    """The lines of a log and of its shards, none where there are none; the last one of each may be cut off."""
+    return _joined([path, *_shards(path)])
+
+
+def _shards(path: Path) -> list[Path]:
+    return sorted(_shard_folder(path).glob("*.jsonl"))
+
+
+def _shard_folder(path: Path) -> Path:
+    return path.with_suffix(".shards")
+
+
+def _joined(paths: list[Path]) -> bytes:
+    parts = []
+    for path in paths:
+        with suppress(OSError, OutputError), open(open_own(path, os.O_RDONLY), "rb") as file:
+            parts.append(file.read())
+    return b"\n".join(parts)
 
 
 _open: WeakSet[Log] = WeakSet()

@@ -1,17 +1,15 @@
 """Whose a file in an output folder is, and proof of finished work: by which input, which settings, with what content.
 
-An append-only log of JSON lines rather than a database: one writer, one line a file, a torn last line is recognised and
-dropped, and no journal files lie beside the pictures. A file's line is on the disk before the file has its name, so that
-whatever a run leaves can be told from what it did not write. When a run ends the log is rewritten in order, so that an
-interrupted and resumed run leaves the same bytes as an uninterrupted one.
+An append-only log of JSON lines rather than a database: one line a file, a torn last line is recognised and dropped, and no
+journal files lie beside the pictures. Several writers have a shard of the log each, until the run ends. A file's line is on
+the disk before the file has its name, so that whatever a run leaves can be told from what it did not write. When a run ends
+the log is rewritten in order, so that an interrupted and resumed run leaves the same bytes as an uninterrupted one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -21,29 +19,14 @@ from types import TracebackType
 from typing import Any
 
 from stylebatch.errors import OutputError
-from stylebatch.files import create, open_own, remove_temporaries, replace
-from stylebatch.locking import Log
+from stylebatch.files import file_digest
+from stylebatch.locking import read_lines
+from stylebatch.storage import Content, Storage, storage_of
+from stylebatch.storage.local import FileContent
 
 NAME = ".stylebatch.jsonl"
 #: Raised when the same input, style and options give other pixels than before.
 FORMAT = 3
-
-
-class Content:
-    """What a file holds when this is made, to be made before it is read. A file that is not there holds nothing."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._stamp = _stamp(path)
-        self._digest: str | None = None
-
-    @property
-    def digest(self) -> str | None:
-        """SHA-256 in hexadecimal; None if it is not known: the file cannot be read, or has changed."""
-        with suppress(OSError):
-            if self._digest is None and self._stamp:
-                self._digest = file_digest(self.path)
-        return self._digest if self._stamp == _stamp(self.path) else None
 
 
 class Standing(IntEnum):
@@ -89,6 +72,8 @@ class Manifest:
         settings: whatever changes the bytes of an output; JSON values.
         overwrite: files that are no results of the same input with the same settings may be replaced, too.
         wait: seconds to wait for another run.
+        writer: the name of one of several that write there at once, each to a shard, while no manifest without this is made;
+            the next that is merges them.
 
     Raises:
         BusyError: another run writes there.
@@ -96,30 +81,35 @@ class Manifest:
     """
 
     def __init__(
-        self, output: Path, source: Path, settings: Mapping[str, Any], *, overwrite: bool = False, wait: float = 0.5
+        self,
+        output: Storage | Path,
+        source: Storage | Path,
+        settings: Mapping[str, Any],
+        *,
+        overwrite: bool = False,
+        wait: float = 0.5,
+        writer: str | None = None,
     ) -> None:
-        self.output = output
-        self.source = source
+        self.output = storage_of(output)
+        self.source = storage_of(source)
         self.overwrite = overwrite
         self.key = digest_of([FORMAT, settings])
-        self._log = Log(output / NAME, wait)
-        self._real = Path(os.path.realpath(output))
-        log = self._log.read()
-        #: Of each output the files that it can be: one, or two or more if a run was killed.
-        self._records = _parse(log)
-        if log and not log.endswith(b"\n"):
-            self._log.append(b"\n")  # after a line that was cut off
-        if source.is_dir():
-            remove_temporaries(output)
+        self._writer = writer
+        self._log = self.output.log(NAME, wait, writer)
+        self._real = self.output.real
+        #: Of each output the files that it can be: one, or two or more if a run was killed. A writer reads them on demand.
+        self._records: dict[str, list[Record]] = {} if writer else _parse(self._log.read_all())
+        if not writer and self.source.root.is_dir():
+            self.output.clean()
 
     def __enter__(self) -> Manifest:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            content = b"".join(record.line() for _, records in sorted(self._records.items()) for record in records)
-            if self._log.read() != content:
-                self._log.replace(content)
+            if not self._writer:
+                ordered = sorted(self._merged().items())
+                self._log.merge(b"".join(record.line() for _, records in ordered for record in records))
         except (OutputError, OSError):
             pass  # the log says the same, in another order
         finally:
@@ -127,30 +117,30 @@ class Manifest:
 
     def content(self, name: str) -> Content:
         """What an input, by its name in the source, holds now."""
-        return Content(self.source / name)
+        return self.source.content(name)
 
     def standing(self, content: Content, output: Path) -> Standing:
         """What lies at `output`, under the folder, where the result of an input goes. The input is read if the answer
         depends on it."""
-        try:
-            status = output.lstat()
-        except (FileNotFoundError, NotADirectoryError):
+        name = self._name(output)
+        size = self.output.size(name)
+        if size is None:
             return Standing.FREE
-        except OSError:
+        if self._writer and not any(record.size == size for record in self._records.get(name, [])):
+            self._records = _parse(self._log.read_all())  # another writer's, perhaps one that has died since
+        records = [record for record in self._records.get(name, []) if record.size == size]
+        if not records:
             return Standing.FOREIGN
-        records = [record for record in self._records.get(self._name(output), []) if record.size == status.st_size]
-        if not stat.S_ISREG(status.st_mode) or not records:
-            return Standing.FOREIGN
-        if len(self._records[self._name(output)]) == 1 and self._is_of(records[0], content):
+        if len(self._records[name]) == 1 and self._is_of(records[0], content):
             return Standing.DONE  # its size is enough: it will not be replaced
-        digest = Content(output).digest
+        digest = self.output.digest(name)
         record = next((record for record in reversed(records) if record.digest == digest), None)
         if record is None:
             return Standing.FOREIGN
         self._records[record.output] = [record]
         if self._is_of(record, content):
             return Standing.DONE
-        if record.input != self._input(content.path):
+        if record.input != content.path_from(self._real):
             return Standing.FOREIGN
         return Standing.OUTDATED if record.key == self.key else Standing.OTHERWISE
 
@@ -165,40 +155,48 @@ class Manifest:
         if standing >= Standing.OTHERWISE and not self.overwrite:
             raise self.refusal(standing, content, output)
         record = Record(
-            self._name(output), self._input(content.path), content.digest, self.key, temp.stat().st_size, file_digest(temp)
-        )
+            self._name(output), content.path_from(self._real), content.confirmed, self.key, temp.stat().st_size,
+            file_digest(temp),
+        )  # fmt: skip
         self._records[record.output] = [*self._records.get(record.output, []), record]
         self._log.append(record.line())
-        (create if standing is Standing.FREE else replace)(temp, output)
+        try:
+            self.output.publish(temp, record.output, new=standing is Standing.FREE)
+        except OutputError:
+            if self.output.digest(record.output) != record.digest:  # another writer has done the same meanwhile
+                raise
+            temp.unlink()
         self._records[record.output] = [record]
 
     def refusal(self, standing: Standing, content: Content, output: Path) -> OutputError:
         """Why the result of an input may not be written where it would go, and what to do."""
         if standing is Standing.OTHERWISE:
-            why = f"the result of {content.path.name} with other options, or another style or precision"
+            why = f"the result of {content.name} with other options, or another style or precision"
         else:
-            why = f"no result of {content.path.name}"
-        return OutputError(f"{output}: is there, and {why}; `overwrite` replaces it, another output keeps both")
+            why = f"no result of {content.name}"
+        shown = self.output.shown(self._name(output))
+        return OutputError(f"{shown}: is there, and {why}; `overwrite` replaces it, another output keeps both")
 
     def _is_of(self, record: Record, content: Content) -> bool:
         return record.key == self.key and record.content is not None and record.content == content.digest
 
     def _name(self, output: Path) -> str:
-        return output.relative_to(self.output).as_posix()
+        return output.relative_to(self.output.root).as_posix()
 
-    def _input(self, path: Path) -> str:
-        real = Path(os.path.realpath(path.parent), path.name)
-        try:
-            return Path(os.path.relpath(real, self._real)).as_posix()
-        except ValueError:  # another drive of Windows
-            return real.as_posix()
+    def _merged(self) -> dict[str, list[Record]]:
+        """The records of each output, with those of other writers: where there are several, of the file that lies there."""
+        for name, written in _parse(self._log.read_shards()).items():
+            records = list(dict.fromkeys([*self._records.get(name, []), *written]))
+            if len(records) > 1:
+                digest = self.output.digest(name)
+                records = [record for record in records if record.digest == digest][-1:] or records
+            self._records[name] = records
+        return self._records
 
 
 def written_in(folder: Path) -> set[str]:
     """The names of the outputs in a folder that are on record there, and of the manifest itself."""
-    with suppress(OSError, OutputError), open(open_own(folder / NAME, os.O_RDONLY), "rb") as file:
-        return {NAME, *_parse(file.read())}
-    return set()
+    return {NAME, *_parse(read_lines(folder / NAME))}
 
 
 def is_result(output: Path, source: Path) -> bool:
@@ -210,18 +208,12 @@ def is_result(output: Path, source: Path) -> bool:
     if not (output.parent / NAME).exists():
         return False
     with Manifest(output.parent, source, {}) as manifest:
-        return manifest.standing(Content(source), output) is Standing.OTHERWISE
+        return manifest.standing(FileContent(source), output) is Standing.OTHERWISE
 
 
 def digest_of(value: Any) -> str:
     """SHA-256 of a JSON value, in hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _parse(log: bytes) -> dict[str, list[Record]]:
@@ -231,7 +223,10 @@ def _parse(log: bytes) -> dict[str, list[Record]]:
         with suppress(ValueError, TypeError, RecursionError):
             record = Record(**json.loads(line))
             if _is_valid(record):
-                records.setdefault(record.output, []).append(record)
+                of_output = records.setdefault(record.output, [])
+                if record in of_output:  # where a merge was cut short, or a unit done again, it has been written twice
+                    of_output.remove(record)
+                of_output.append(record)
     return records
 
 
@@ -239,12 +234,3 @@ def _is_valid(record: Record) -> bool:
     """Whether it holds what is declared: a damaged line may hold anything."""
     kinds: dict[str, tuple[type, ...]] = {"size": (int,), "content": (str, type(None))}
     return all(type(getattr(record, field.name)) in kinds.get(field.name, (str,)) for field in fields(record))
-
-
-def _stamp(path: Path) -> tuple[int, ...] | None:
-    """What changes when a file's content does; None if it is not there. On Windows the change time is that of its making."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns

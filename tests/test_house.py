@@ -20,7 +20,7 @@ def files_of(package: str) -> set[str]:
 #: From the bottom up: a module of stylebatch imports from its own layer and those before it, never in a circle. A package
 #: stands for its modules but for those that are named. Nobody imports `trainer`.
 LAYERS = [
-    "errors system interrupt lazy frame fork host workers options files locking grid images.formats",
+    "errors system interrupt lazy frame fork host workers options files locking grid images.formats storage",
     "transnet stages device backends checkpoint styles",
     "colour pixels kinds steady strokes effects stylizer",
     "manifest images video",
@@ -37,6 +37,7 @@ SOLE_USERS = {
     "openvino": {"stylebatch/backends/openvino.py"},
     "triton": {"stylebatch/backends/triton.py", "stylebatch/backends/kernels.py"},
     **{name: {"stylebatch/system.py"} for name in ("ctypes", "fcntl", "filelock", "msvcrt", "platformdirs", "resource")},
+    "fsspec": {"stylebatch/storage/remote.py"},
     "simplejpeg": {"stylebatch/images/jpeg.py"},
     "cv2": {
         *(
@@ -94,8 +95,9 @@ def test_imports_go_one_way(path: Path) -> None:
 
 def test_imports_make_no_circle() -> None:
     graph = {name_of(path): ours(path) for path in FILES if path.is_relative_to(ROOT / "stylebatch") and not is_lazy(path)}
-    # The one function that picks a runtime loads it; each runtime is written to the protocol beside it.
-    graph["backends"] = {name for name in graph["backends"] if not name.startswith("backends.")}
+    # The one function that picks a runtime or storage loads it; each is written to the protocol beside it.
+    for picked in ("backends", "storage"):
+        graph[picked] = {name for name in graph[picked] if not name.startswith(f"{picked}.")}
     TopologicalSorter(graph).prepare()
 
 

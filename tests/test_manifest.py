@@ -15,7 +15,8 @@ import pytest
 from stylebatch.errors import OutputError
 from stylebatch.files import atomic_write, create, identity, is_within, name_folding, remove_temporaries
 from stylebatch.locking import Log
-from stylebatch.manifest import NAME, Content, Manifest, Standing
+from stylebatch.manifest import NAME, Manifest, Standing
+from stylebatch.storage.local import FileContent
 
 SETTINGS = {"style": "abc", "quality": 95}
 
@@ -29,10 +30,10 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return source, output
 
 
-def finish(manifest: Manifest, photo: Path, content: Content | None = None) -> None:
+def finish(manifest: Manifest, photo: Path, content: FileContent | None = None) -> None:
     """What a run does for one file."""
-    content = content or Content(photo)
-    path = manifest.output / photo.name
+    content = content or FileContent(photo)
+    path = manifest.output.root / photo.name
     with atomic_write(path, lambda temp, path: manifest.put(content, temp, path)) as file:
         file.write(b"painted " + photo.read_bytes())
 
@@ -53,7 +54,7 @@ def write_alike(path: Path, content: str) -> None:
 def test_done_is_done_for_the_same_content_and_settings(folders: tuple[Path, Path]) -> None:
     source, output = folders
     with Manifest(output, source, SETTINGS) as manifest:
-        assert manifest.standing(Content(source / "a.jpg"), output / "a.jpg") is Standing.FREE
+        assert manifest.standing(FileContent(source / "a.jpg"), output / "a.jpg") is Standing.FREE
         finish(manifest, source / "a.jpg")
     assert standing(source / "a.jpg", output) is Standing.DONE
     assert standing(source / "b.jpg", output) is Standing.FREE
@@ -168,7 +169,7 @@ def test_killed_between_line_and_name(folders: tuple[Path, Path], replaced: bool
 def test_an_input_that_changes_while_it_is_done_is_not_done(folders: tuple[Path, Path]) -> None:
     source, output = folders
     with Manifest(output, source, SETTINGS) as manifest:
-        content = Content(source / "a.jpg")
+        content = FileContent(source / "a.jpg")
         (source / "a.jpg").write_text("still being copied")
         finish(manifest, source / "a.jpg", content)
     assert standing(source / "a.jpg", output) is Standing.OUTDATED
@@ -195,7 +196,7 @@ def test_a_torn_log_loses_its_last_line_at_most(folders: tuple[Path, Path], cut:
     (output / NAME).write_bytes(log[:-cut])
     (output / "b.jpg").unlink()  # its line comes first
     with Manifest(output, source, SETTINGS) as manifest:
-        assert manifest.standing(Content(source / "a.jpg"), output / "a.jpg") is Standing.DONE
+        assert manifest.standing(FileContent(source / "a.jpg"), output / "a.jpg") is Standing.DONE
         finish(manifest, source / "b.jpg")
     assert (output / NAME).read_bytes() == log
 
@@ -227,7 +228,7 @@ def test_foreign_lines_are_left_out(folders: tuple[Path, Path], line: bytes) -> 
     (output / NAME).write_bytes(line + b"\n")
     (output / "a.jpg").touch()
     with Manifest(output, source, SETTINGS) as manifest:
-        assert manifest.standing(Content(source / "a.jpg"), output / "a.jpg") is Standing.FOREIGN
+        assert manifest.standing(FileContent(source / "a.jpg"), output / "a.jpg") is Standing.FOREIGN
         finish(manifest, source / "b.jpg")
     assert standing(source / "b.jpg", output) is Standing.DONE
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from stylebatch.checkpoint import Checkpoint, is_plain_name, load_checkpoint
 from stylebatch.errors import OutputError, StylebatchError
+from stylebatch.files import file_digest
 from stylebatch.images.decoding import open_image
 from stylebatch.locking import Log
-from stylebatch.manifest import digest_of, file_digest
+from stylebatch.manifest import digest_of
 from trainer.config import IDENTITY, FitConfig
 from trainer.content import PACKAGED
 from trainer.report import COLUMNS, is_ours

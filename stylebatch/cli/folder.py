@@ -12,7 +12,7 @@ import click
 
 from stylebatch.cli.inputs import expect
 from stylebatch.cli.shared import JSON, followed, some, troubles, with_trained_styles
-from stylebatch.console.arguments import PATH
+from stylebatch.console.arguments import WORD
 from stylebatch.console.command import SOME_FAILED, command, exit_by
 from stylebatch.console.options import declared_options, take
 from stylebatch.console.terminal import put_json, say
@@ -20,26 +20,28 @@ from stylebatch.images.options import ImageOptions
 from stylebatch.interrupt import catch_interrupts
 from stylebatch.jobs.job import FolderJob
 from stylebatch.options import Runtime, options_of
+from stylebatch.storage import is_url
 
 if TYPE_CHECKING:
     from stylebatch.pipeline import Summary
 
 
 @click.command()
-@click.argument("source", metavar="IN", type=PATH)
-@click.argument("output", metavar="OUT", type=PATH, required=False)
+@click.argument("source", metavar="IN", type=WORD)
+@click.argument("output", metavar="OUT", type=WORD, required=False)
 @declared_options(FolderJob, "style", "strength", "strokes", "grid", "recursive", "follow_links", "overwrite")
 @declared_options(ImageOptions)
 @declared_options(FolderJob, *options_of(Runtime), "batch_size", "workers")
 @JSON
 @command
-def folder(source: Path, output: Path | None, as_json: bool, **options: Any) -> None:
-    """Stylize the photographs in folder IN into the same tree under OUT."""
-    expect("folder", source, output)
+def folder(source: str, output: str | None, as_json: bool, **options: Any) -> None:
+    """Stylize the photographs in folder IN into the same tree under OUT. Both may be URLs, such as s3://bucket/folder."""
+    if not is_url(source):
+        expect("folder", Path(source), output)
     if output is None:
-        words = shlex.join(["stylebatch", "folder", str(source), f"{source}_{Path(options['style'] or 'hosi').stem}"])
+        words = shlex.join(["stylebatch", "folder", source, f"{source.rstrip('/')}_{Path(options['style'] or 'hosi').stem}"])
         raise click.UsageError(f"Missing argument 'OUT', the folder for the results: {words}")
-    options |= {"source": str(source), "output": str(output), "options": take(ImageOptions, options)}
+    options |= {"source": source, "output": output, "options": take(ImageOptions, options)}
     job = with_trained_styles(take(FolderJob, options))
     from stylebatch.jobs import run_job
     from stylebatch.pipeline import Summary
@@ -56,7 +58,7 @@ def folder(source: Path, output: Path | None, as_json: bool, **options: Any) -> 
         sys.exit(SOME_FAILED)
 
 
-def as_lines(summary: Summary, output: Path) -> list[str]:
+def as_lines(summary: Summary, output: str) -> list[str]:
     seconds = max(summary.seconds, 1e-9)
     lines = [f"failed: {failure.source}: {failure.reason}" for failure in summary.failures]
     if summary.renamed:

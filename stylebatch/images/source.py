@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from PIL import ExifTags, UnidentifiedImageError
 
 from stylebatch.errors import StylebatchError
-from stylebatch.files import TEMP_PREFIX, identity, irregularity, is_within
 from stylebatch.frame import Failure, Frame
 from stylebatch.images.decoding import READABLE, open_image, read_frames
-from stylebatch.images.formats import EXTENSIONS, PICTURE_SUFFIXES, is_set_aside
+from stylebatch.images.formats import EXTENSIONS, PICTURE_SUFFIXES
 from stylebatch.images.options import DEFAULTS, ImageOptions
+from stylebatch.storage import IS_OUTPUT, Storage, storage_of
 
-IS_OUTPUT = "leads into the output, and is not taken"
-_LEADS_OUT = "is a symbolic link out of the folder; `follow_links` takes it"
+#: Bytes that have a picture's header.
+_HEADER = 1 << 16
 #: How Pillow, and what it decodes with, put it that a file ends too early, and that its data make no sense.
 _BREAKS_OFF = re.compile(r"^image file is truncated|^Truncated File Read|^unexpected end of")
 _DAMAGED = re.compile(
@@ -33,10 +31,19 @@ class ImageSource:
         root: the folder.
         outputs: where the results of some names go, relative to the folder of all results; of others, by default, to their
             own names with the extension of the format that is written.
+        passing: the files are there for this alone: each is removed when it has been read.
     """
 
-    def __init__(self, root: Path, options: ImageOptions = DEFAULTS, outputs: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        options: ImageOptions = DEFAULTS,
+        outputs: Mapping[str, str] | None = None,
+        *,
+        passing: bool = False,
+    ) -> None:
         self.root = root
+        self.passing = passing
         self.options = options
         self.outputs = outputs or {}
 
@@ -68,6 +75,9 @@ class ImageSource:
             return Failure(name, "not enough memory to decode it")
         except Exception as error:  # Pillow's plug-ins fail in every way on broken files
             return Failure(name, _in_words(error))
+        finally:
+            if self.passing:
+                (self.root / name).unlink(missing_ok=True)
 
 
 def _in_words(error: Exception) -> str:
@@ -81,7 +91,7 @@ def _in_words(error: Exception) -> str:
 
 
 def find_images(
-    root: Path, *, recursive: bool = True, follow_links: bool = False, output: Path | None = None
+    root: Storage | Path, *, recursive: bool = True, follow_links: bool = False, output: Storage | None = None
 ) -> tuple[list[str], list[str], list[Failure]]:
     """Names of the files under `root` that are pictures, and of the others, sorted; and what only looks like a picture,
     or cannot be looked at.
@@ -94,10 +104,14 @@ def find_images(
     pictures: list[str] = []
     others: list[str] = []
     failures: list[Failure] = []
-    errors: list[OSError] = []
-    found = dict(_walk(root, recursive, follow_links, output, errors.append))
-    for error in errors:
-        name = Path(error.filename).relative_to(root).as_posix()
+    errors: list[tuple[str, OSError]] = []
+    source = storage_of(root)
+    found = dict(
+        source.walk(
+            recursive=recursive, follow_links=follow_links, output=output, on_error=lambda *error: errors.append(error)
+        )
+    )
+    for name, error in errors:
         found.pop(name, None)
         denied = isinstance(error, PermissionError)
         failures.append(Failure(name, "no permission to read the folder" if denied else f"unreadable: {error.strerror}"))
@@ -107,63 +121,16 @@ def find_images(
         by_name = path.suffix.lower() in PICTURE_SUFFIXES and not hidden
         if trouble and (by_name or trouble == IS_OUTPUT):
             failures.append(Failure(name, trouble))
-        elif not trouble and (by_name or (not (hidden or path.suffix) and _looks_like_image(root / name))):
+        elif not trouble and (by_name or (not (hidden or path.suffix) and _looks_like_image(source, name))):
             pictures.append(name)
         else:
             others.append(name)
     return pictures, others, sorted(failures, key=lambda failure: failure.source)
 
 
-def _walk(
-    root: Path, recursive: bool, follow_links: bool, output: Path | None, on_error: Callable[[OSError], None]
-) -> Iterator[tuple[str, str]]:
-    """Relative POSIX paths under `root`, each with the reason why it cannot be read, empty for regular files; of folders
-    only the links that are not followed."""
-    real_root = root.resolve()
-    seen = {real_root}
-    for folder, folders, names in os.walk(root, followlinks=follow_links, onerror=on_error):
-        walked = []
-        for name in sorted(folders):
-            path = Path(folder, name)
-            if is_set_aside(name):
-                yield f"{path.relative_to(root).as_posix()}/", "set aside"
-                continue
-            outside = path.is_symlink() and not path.resolve().is_relative_to(real_root)
-            if output and (outside or identity(path) == identity(output)) and is_within(path, output):
-                yield path.relative_to(root).as_posix(), IS_OUTPUT
-                continue
-            if outside and not follow_links:
-                yield path.relative_to(root).as_posix(), _LEADS_OUT
-            # What a link within `root` leads to is met under its own name.
-            if recursive and (outside or not path.is_symlink()) and path.resolve() not in seen:
-                seen.add(path.resolve())
-                walked.append(name)
-        folders[:] = walked
-        for name in names:
-            path = Path(folder, name)
-            if not name.startswith(TEMP_PREFIX):
-                trouble = _trouble(path, real_root, follow_links)
-                if output and not trouble and path.is_symlink() and is_within(path, output):
-                    trouble = IS_OUTPUT
-                yield path.relative_to(root).as_posix(), trouble
-
-
-def _trouble(path: Path, real_root: Path, follow_links: bool) -> str:
-    """Why a file cannot be read, as far as can be told without opening it."""
+def _looks_like_image(source: Storage, name: str) -> bool:
     try:
-        mode = path.stat().st_mode
-        if path.is_symlink() and not follow_links and not path.resolve().is_relative_to(real_root):
-            return _LEADS_OUT
-    except PermissionError:
-        return "no permission to read it"
-    except OSError as error:
-        return "symbolic links in a circle" if error.errno == errno.ELOOP else "broken symbolic link"
-    return irregularity(mode)
-
-
-def _looks_like_image(path: Path) -> bool:
-    try:
-        with open_image(path):
+        with source.fetched(name, first=_HEADER) as path, open_image(path):
             return True
     except Exception:
         return False

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from stylebatch.effects import effects_of
 from stylebatch.errors import StylebatchError
-from stylebatch.files import identity, is_within
+from stylebatch.files import is_within
 from stylebatch.images.formats import EXPORT, told_apart
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.sink import ImageSink
-from stylebatch.images.source import IS_OUTPUT, ImageSource, find_images
+from stylebatch.images.source import ImageSource, find_images
 from stylebatch.jobs.job import FolderJob
 from stylebatch.jobs.plan import planned
 from stylebatch.manifest import Manifest, written_in
 from stylebatch.pipeline import Summary, stylize
+from stylebatch.storage import IS_OUTPUT, Content, Storage, storage_of
 from stylebatch.stylizer import Stylizer
 
 
@@ -40,7 +42,8 @@ def stylize_folder(
     progress: Callable[[Summary], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
-    """Stylize every photograph under `source` into the same tree under `output`.
+    """Stylize every photograph under `source` into the same tree under `output`. Both may be URLs, as text, that
+    fsspec has a file system for, such as s3://bucket/folder.
 
     What an earlier run has finished, from the same content with the same style and options, is not done again. What it has
     made of a photograph that has changed since is made anew. Nothing else that is there is replaced.
@@ -80,48 +83,105 @@ def run_folder(
     stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
     """What `stylize_folder` does, of a job as data, by `stylizer` if there is one for it already."""
-    source, output = Path(job.source), Path(job.output)
-    _check_folders(source, output)
+    with closing(storage_of(job.source)) as source, closing(storage_of(job.output)) as output:
+        _check_folders(source, output)
+        summary, names = _found(job, source, output)
+        stylizer = stylizer or Stylizer(**job.stylizer)
+        with open_manifest(job, stylizer, source, output) as manifest:
+            plan = planned(manifest, names, grid=job.grid, format=job.options.format, stop=stop)
+            summary.skipped = plan.done
+            summary.failures += plan.failures
+            summary.interrupted = stop()
+            if summary.interrupted:
+                return summary
+            return stylize_units(job, plan.todo.items(), stylizer, manifest, summary=summary, progress=progress, stop=stop)
+
+
+def open_manifest(
+    job: FolderJob, stylizer: Stylizer, source: Storage, output: Storage, writer: str | None = None
+) -> Manifest:
+    """The record of what the job has done; arguments and errors are those of `Manifest`."""
+    settings = {**stylizer.settings, "options": job.options.as_settings()}
+    return Manifest(output, source, settings, overwrite=job.overwrite, writer=writer)
+
+
+def stylize_units(
+    job: FolderJob,
+    units: Iterable[tuple[str, Content]],
+    stylizer: Stylizer,
+    manifest: Manifest,
+    *,
+    summary: Summary,
+    progress: Callable[[Summary], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Summary:
+    """Photographs of a folder through the loop, as they come: whoever plans them, and however many do this at once, each
+    with the manifest of a writer.
+
+    Args:
+        units: names in the source, with what they hold now.
+        summary: what is done and what fails is added to it.
+        progress: as in `stylize_folder`.
+        stop: as in `stylize_folder`.
+    """
+    source, output = manifest.source, manifest.output
+    contents: dict[str, Content] = {}
+
+    def put(name: str, temp: Path, path: Path) -> None:
+        manifest.put(contents[name], temp, path)
+
+    def names() -> Iterator[str]:
+        for name, content in units:
+            contents[name] = content
+            yield name
+
+    effects = effects_of(tone=stylizer.tone, preserve_color=job.options.preserve_color)
+    sink = ImageSink(output.root, options=job.options, grid=job.grid, effects=effects, put=put)
+    pictures = ImageSource(source.root, job.options, passing=source.real is None)
+    return stylize(
+        pictures, source.staged(names(), summary.failures.append), stylizer, sink, summary=summary,
+        batch_size=job.batch_size, workers=job.workers, progress=progress, stop=stop,
+    )  # fmt: skip
+
+
+def _found(job: FolderJob, source: Storage, output: Storage) -> tuple[Summary, list[str]]:
+    """The photographs of the source, and a summary of what else is there."""
     names, others, failures = find_images(source, recursive=job.recursive, follow_links=job.follow_links, output=output)
-    real = os.path.realpath(source)
     for failure in failures:
-        if failure.reason == IS_OUTPUT and Path(os.path.realpath(source / failure.source)).is_relative_to(real):
-            raise StylebatchError(f"{output}: the output is the folder {source / failure.source} of the input; give another")
-    own = {folder / name for folder in {(source / each).parent for each in others} for name in written_in(folder)}
-    ignored, unread, set_aside = told_apart([name for name in others if source / name not in own])
+        if (
+            failure.reason == IS_OUTPUT
+            and source.real
+            and (source.real / failure.source).resolve().is_relative_to(source.real)
+        ):
+            raise StylebatchError(
+                f"{output}: the output is the folder {source.shown(failure.source)} of the input; give another"
+            )
+    folders = {(source.root / each).parent for each in others}
+    own = {folder / name for folder in folders for name in written_in(folder)}
+    ignored, unread, set_aside = told_apart([name for name in others if source.root / name not in own])
     if not names and not failures:
         there = "".join(f"; {count} {kind} files, which are not read: {EXPORT}" for kind, count in unread.items())
         raise StylebatchError(f"{source}: no photographs in it; give a folder of JPEG, PNG or other images{there}")
-    stylizer = stylizer or Stylizer(**job.stylizer)
-    settings = {**stylizer.settings, "options": job.options.as_settings()}
-    with Manifest(output, source, settings, overwrite=job.overwrite) as manifest:
-        plan = planned(manifest, names, grid=job.grid, format=job.options.format, stop=stop)
-        summary = Summary(
-            total=len(names) + len(failures), skipped=plan.done, failures=failures + plan.failures, ignored=ignored,
-            unread=unread, set_aside=set_aside, interrupted=stop(),
-        )  # fmt: skip
-        if summary.interrupted:
-            return summary
-
-        def put(name: str, temp: Path, path: Path) -> None:
-            manifest.put(plan.todo[name], temp, path)
-
-        effects = effects_of(tone=stylizer.tone, preserve_color=job.options.preserve_color)
-        sink = ImageSink(output, options=job.options, grid=job.grid, effects=effects, put=put)
-        return stylize(
-            ImageSource(source, job.options), plan.todo, stylizer, sink, summary=summary, batch_size=job.batch_size,
-            workers=job.workers, progress=progress, stop=stop,
-        )  # fmt: skip
+    summary = Summary(
+        total=len(names) + len(failures), failures=failures, ignored=ignored, unread=unread, set_aside=set_aside
+    )
+    return summary, names
 
 
-def _check_folders(source: Path, output: Path) -> None:
-    if not source.is_dir():
+def _check_folders(source: Storage, output: Storage) -> None:
+    if not source.is_folder():
         raise StylebatchError(f"{source}: no such folder of photographs")
-    if identity(source) == identity(output):
-        raise StylebatchError(f"{output}: output and input are the same folder; give another output")
-    if is_within(output, source):
-        raise StylebatchError(f"{output}: the output lies inside the input {source}; give one outside")
-    if is_within(source, output):
-        raise StylebatchError(f"{output}: the input {source} lies inside the output; give another output")
-    if output.exists() and not output.is_dir():
+    if output.real and output.root.exists() and not output.root.is_dir():
         raise StylebatchError(f"{output}: is a file; give a folder for the output")
+    if bool(source.real) != bool(output.real):
+        return
+    here, there = str(source), str(output)
+    inside, around = f"{there}/".startswith(f"{here}/"), f"{here}/".startswith(f"{there}/")
+    if source.real:
+        inside, around = is_within(output.root, source.root), is_within(source.root, output.root)
+    if inside and around:
+        raise StylebatchError(f"{output}: output and input are the same folder; give another output")
+    if inside:
+        raise StylebatchError(f"{output}: the output lies inside the input {source}; give one outside")
+    if around:
+        raise StylebatchError(f"{output}: the input {source} lies inside the output; give another output")

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from stylebatch.errors import StylebatchError
 from stylebatch.images.options import ImageOptions
 from stylebatch.options import MAX_STROKES, Runtime, option, options_of
+from stylebatch.storage import is_url
 from stylebatch.styles import MAX_STRENGTH, from_anywhere
 from stylebatch.video.options import VideoOptions
 
@@ -47,7 +48,7 @@ class StylizerOptions(Runtime):
 class Job(StylizerOptions):
     """What all jobs have."""
 
-    source: str = option(MISSING, "What is read, a path.")
+    source: str = option(MISSING, "What is read, a path; for photographs also a URL.")
     batch_size: int | None = option(None, "Pictures of one size at once.", unset="1 on CPU, else what fits", least=1)
     overwrite: bool = option(False, "Replace what is there and no result of IN with these options.")
 
@@ -74,7 +75,7 @@ class FolderJob(Job):
     """The photographs of a folder, as `stylize_folder` takes them."""
 
     # fmt: off
-    output: str = option(MISSING, "The folder of the results, a path.")
+    output: str = option(MISSING, "The folder of the results, a path or a URL.")
     options: ImageOptions = option(ImageOptions(), "What is asked for of each photograph.")
     grid: bool = option(False, "Also write original | stylized for each, as NAME_grid.jpg.")
     recursive: bool = option(True, "Take the folders in IN too.")
@@ -95,6 +96,8 @@ class VideoJob(Job):
 
 
 def _absolute(path: str) -> str:
+    if is_url(path):
+        return path
     return str(Path(path).absolute()) + os.sep * path.endswith(("/", os.sep))  # which says that it is a folder
 
 

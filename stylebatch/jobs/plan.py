@@ -16,7 +16,8 @@ from stylebatch.images.decoding import written_as
 from stylebatch.images.formats import output_name, written_by_name
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.sink import grid_path
-from stylebatch.manifest import Content, Manifest, Standing
+from stylebatch.manifest import Manifest, Standing
+from stylebatch.storage import Content, Storage
 from stylebatch.system import cores
 
 
@@ -52,11 +53,14 @@ def planned(
     Raises:
         StylebatchError: there are results of theirs that were made with other settings.
     """
-    folder, root = manifest.output, manifest.source
+    folder, root = manifest.output.root, manifest.source.root
     folds = name_folding(folder)
-    outputs, failures = outputs_of(names, grid=grid, format=format, root=root, output=folder, folds=folds)
+    outputs, failures = outputs_of(
+        names, grid=grid, format=format, root=manifest.source.real, output=manifest.output, folds=folds
+    )
     plan = Plan(failures=failures)
-    inputs = {identity(root / parent) for parent in {PurePosixPath(), *(PurePosixPath(name).parent for name in names)}}
+    parents = {PurePosixPath(), *(PurePosixPath(name).parent for name in names)} if manifest.output.real else ()
+    inputs = {identity(root / parent) for parent in parents if manifest.source.real}
     overlapping = {
         parent: bool(inputs & identities_above(folder / parent))
         for parent in {PurePosixPath(path).parent for paths in outputs.values() for path in paths}
@@ -74,7 +78,7 @@ def planned(
             failures.append(Failure(name, f"{folder / paths[0]} leads into {root}, where the photographs are"))
         else:
             clear.append(name)
-    with ThreadPoolExecutor(min(4, cores())) as pool:
+    with manifest.source.planning(), manifest.output.planning(), ThreadPoolExecutor(min(4, cores())) as pool:
         for name, content, standing, path in pool.map(asked, clear):
             if standing is Standing.DONE:
                 plan.done += 1
@@ -83,8 +87,9 @@ def planned(
             elif standing is Standing.OTHERWISE:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise StylebatchError(
-                    f"{folder}: has results of {root} that were made with other options, or another style or precision, "
-                    f"such as {path.name}; `overwrite` makes them anew in their place, another output keeps both"
+                    f"{manifest.output}: has results of {manifest.source} that were made with other options, or another "
+                    f"style or precision, such as {path.name}; `overwrite` makes them anew in their place, another output "
+                    "keeps both"
                 )
             else:
                 failures.append(Failure(name, str(manifest.refusal(standing, content, path))))
@@ -100,7 +105,7 @@ def outputs_of(
     grid: bool,
     format: str | None = None,
     root: Path | None = None,
-    output: Path | None = None,
+    output: Storage | None = None,
     folds: Callable[[str], str] = str,
 ) -> tuple[dict[str, list[str]], list[Failure]]:
     """Where results go, and the names that get none. Of several that would write one output it goes to the one that has its
@@ -116,7 +121,7 @@ def outputs_of(
     alike = Counter(map(_stem, names))
     if output:
         for folder in {PurePosixPath(name).parent for name in names}:
-            alike.update(_stem(str(folder / there)) for there in _listed(output / folder))
+            alike.update(_stem(str(folder / there)) for there in output.listed(str(folder)))
     outputs: dict[str, list[str]] = {}
     owners: dict[str, str] = {}
     for name in names:
@@ -135,13 +140,6 @@ def outputs_of(
             failures.append(Failure(name, f"would be written to {lost}, as {owners[folds(lost)]} is; rename one"))
             del outputs[name]
     return outputs, failures
-
-
-def _listed(folder: Path) -> list[str]:
-    try:
-        return [path.name for path in folder.iterdir()]
-    except OSError:  # nothing is there
-        return []
 
 
 def _stem(name: str) -> str:

@@ -11,15 +11,17 @@ from typing import Any
 
 from stylebatch.effects import effects_of
 from stylebatch.errors import BusyError, OutputError, StylebatchError
-from stylebatch.files import create, remove_temporaries
+from stylebatch.files import create, file_digest, remove_temporaries
 from stylebatch.frame import Frame, FrameInfo
 from stylebatch.images.extra import ImageExtra
 from stylebatch.images.sink import ImageSink, grid_path
 from stylebatch.jobs.job import VideoJob
 from stylebatch.loader import FilmBatches
-from stylebatch.manifest import Content, Manifest, Standing, file_digest
+from stylebatch.manifest import Manifest, Standing
 from stylebatch.pipeline import Summary, run
 from stylebatch.pixels import resized
+from stylebatch.storage import Content
+from stylebatch.storage.local import FileContent
 from stylebatch.stylizer import Stylizer
 from stylebatch.video.options import VideoOptions
 from stylebatch.video.outputs import output_paths, picture_name
@@ -123,7 +125,7 @@ def run_video(
 ) -> VideoSummary:
     """What `stylize_video` does, of a job as data, by `stylizer` if there is one for it already."""
     options = job.options
-    content = Content(Path(job.source))
+    content = FileContent(Path(job.source))
     film = VideoSource(job.source, options)
     stylizer = stylizer or Stylizer(**job.stylizer)
     (path,) = output_paths([(film.path, job.output)], stylizer.name, options)

@@ -1,0 +1,376 @@
+"""Storages that are reached by URL: object stores, Hadoop, SFTP and what else fsspec has a file system for.
+
+Photographs are fetched by threads ahead of the decoders. Results are stored whole: in one request where a store makes an
+object visible when it is complete, else under a temporary name that is then changed.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import shutil
+import tempfile
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from stylebatch.errors import OutputError, StylebatchError
+from stylebatch.files import TEMP_PREFIX, file_digest
+from stylebatch.frame import Failure
+from stylebatch.images.formats import is_set_aside
+from stylebatch.storage import Storage
+
+#: Files fetched at a time, and how many are at most ahead of the decoders.
+_FETCHERS, _AHEAD = 8, 16
+#: Folders whose listings are remembered while a run is planned.
+_LISTINGS = 8
+#: Lines in a part of a shard, which is stored anew for each line; two requests for a result cost less than its pixels.
+_PART_LINES = 200
+#: Stores in which nothing is visible before it is complete.
+_WHOLE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "obs", "memory"}
+#: What a store knows of a file's content, first choice first, and of when it came.
+_DIGESTS = ("ETag", "etag", "md5Hash", "content_md5", "checksum")
+_TIMES = ("mtime", "LastModified", "last_modified", "modified", "updated", "created")
+
+
+class RemoteContent:
+    """What a file in a store holds, by what the store says of it."""
+
+    def __init__(self, url: str, digest: str | None, ask: Callable[[], str | None]) -> None:
+        self._url = url
+        self._ask = ask
+        self.digest = digest
+
+    @property
+    def name(self) -> str:
+        return posixpath.basename(self._url)
+
+    @property
+    def confirmed(self) -> str | None:
+        return self.digest if self._ask() == self.digest else None
+
+    def path_from(self, _folder: Path | None) -> str:
+        return self._url
+
+
+class RemoteStorage:
+    """What lies under a URL. Credentials are found as fsspec finds them: in the environment, or its configuration.
+
+    Raises:
+        StylebatchError: fsspec has no file system for it, or lacks the package for that.
+    """
+
+    real = None
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        try:
+            self._files, self._top = fsspec.core.url_to_fs(self._url, use_listings_cache=False)
+        except (ImportError, ValueError) as error:
+            raise StylebatchError(f"{url}: cannot be reached: {error}") from None
+        protocols = self._files.protocol
+        self._whole = not _WHOLE.isdisjoint([protocols] if isinstance(protocols, str) else protocols)
+        self._planning = False
+        self._listings: dict[str, dict[str, dict[str, Any]]] = {}
+        self._listing = threading.Lock()
+
+    def __str__(self) -> str:
+        return self._url
+
+    @cached_property
+    def root(self) -> Path:
+        return Path(tempfile.mkdtemp(prefix=TEMP_PREFIX))
+
+    def close(self) -> None:
+        if "root" in vars(self):
+            shutil.rmtree(self.root, ignore_errors=True)
+
+    def is_folder(self) -> bool:
+        try:
+            with _as_system_errors():
+                return bool(self._files.isdir(self._top))
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def shown(self, name: str) -> str:
+        return f"{self._url}/{name}"
+
+    def walk(
+        self,
+        *,
+        recursive: bool,
+        follow_links: bool,  # noqa: ARG002
+        output: Storage | None,  # noqa: ARG002
+        on_error: Callable[[str, OSError], None],
+    ) -> Iterator[tuple[str, str]]:
+        folders = deque([""])
+        while folders:
+            folder = folders.popleft()
+            try:
+                entries = self._entries(folder)
+            except OSError as error:
+                if not folder:
+                    raise self._unreadable(error) from error
+                on_error(folder, error)
+                continue
+            for name, entry in sorted(entries.items()):
+                if not _is_plain(name):
+                    yield name, "has a name that no folder can hold"
+                elif entry["type"] != "directory":
+                    if not posixpath.basename(name).startswith(TEMP_PREFIX):
+                        yield name, ""
+                elif is_set_aside(posixpath.basename(name)):
+                    yield f"{name}/", "set aside"
+                elif recursive:
+                    folders.append(name)
+
+    def listed(self, folder: str) -> list[str]:
+        return [posixpath.basename(name) for name in self._remembered("" if folder == "." else folder)]
+
+    @contextmanager
+    def planning(self) -> Iterator[None]:
+        self._planning = True
+        try:
+            yield
+        finally:
+            self._planning = False
+            self._listings = {}
+
+    def content(self, name: str) -> RemoteContent:
+        return RemoteContent(self.shown(name), _digest(self._entry(name)), lambda: _digest(self._entry(name)))
+
+    def size(self, name: str) -> int | None:
+        entry = self._entry(name)
+        return None if entry is None else entry["size"] if entry["type"] == "file" else -1
+
+    def digest(self, name: str) -> str | None:
+        with suppress(OSError), self.fetched(name) as path:
+            return file_digest(path)
+        return None
+
+    @contextmanager
+    def fetched(self, name: str, first: int | None = None) -> Iterator[Path]:
+        path = self.root / f"{TEMP_PREFIX}{uuid.uuid4().hex}" / posixpath.basename(name)
+        try:
+            self._fetch(name, path, first)
+            yield path
+        finally:
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+    def staged(self, names: Iterable[str], failed: Callable[[Failure], None]) -> Iterator[str]:
+        waiting: deque[tuple[str, Future[None]]] = deque()
+        remaining = iter(names)
+        pool = ThreadPoolExecutor(_FETCHERS, "fetch")
+        try:
+            while True:
+                while len(waiting) < _AHEAD and (name := next(remaining, None)) is not None:
+                    waiting.append((name, pool.submit(self._fetch, name, self.root / name)))
+                if not waiting:
+                    return
+                name, fetched = waiting.popleft()
+                try:
+                    fetched.result()
+                except Exception as error:  # every store has errors of its own
+                    failed(Failure(name, f"cannot be fetched: {_words(error)}"))
+                else:
+                    yield name
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def publish(self, temp: Path, name: str, *, new: bool) -> None:
+        path = self._path(name)
+        try:
+            if new and self._files.exists(path):
+                raise OutputError(f"{self.shown(name)}: is there already; `overwrite` replaces it")
+            self._put(temp, path)
+        except OutputError:
+            raise
+        except Exception as error:
+            raise self._unwritable(name, error) from error
+        temp.unlink()
+
+    def log(self, name: str, wait: float, writer: str | None) -> RemoteLog:  # noqa: ARG002
+        return RemoteLog(self, name, writer or "run")
+
+    def clean(self) -> None:
+        pass
+
+    def read(self, name: str) -> bytes:
+        """A small file; nothing where there is none. Raises OutputError."""
+        try:
+            with _as_system_errors():
+                return bytes(self._files.cat_file(self._path(name)))
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise OutputError(f"{self.shown(name)}: cannot be read: {_words(error)}") from error
+
+    def write(self, name: str, content: bytes) -> None:
+        """A small file, whole. Raises OutputError."""
+        with tempfile.NamedTemporaryFile(dir=self.root, delete=False) as file:
+            file.write(content)
+        try:
+            self._put(Path(file.name), self._path(name))
+        except Exception as error:
+            raise self._unwritable(name, error) from error
+        finally:
+            Path(file.name).unlink()
+
+    def remove(self, name: str) -> None:
+        with suppress(Exception):  # it stays, and is read again
+            self._files.rm_file(self._path(name))
+
+    def _put(self, temp: Path, path: str) -> None:
+        if self._whole:
+            self._files.put_file(str(temp), path)
+            return
+        passing = f"{posixpath.dirname(path)}/{TEMP_PREFIX}{uuid.uuid4().hex}.tmp"
+        self._files.put_file(str(temp), passing)
+        if self._files.exists(path):
+            self._files.rm_file(path)
+        self._files.mv(passing, path)
+
+    def _path(self, name: str) -> str:
+        return f"{self._top}/{name}" if name else self._top
+
+    def _fetch(self, name: str, path: Path, first: int | None = None) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if first is None:
+            self._files.get_file(self._path(name), str(path))
+        else:
+            path.write_bytes(self._files.cat_file(self._path(name), start=0, end=first))
+
+    def _entry(self, name: str) -> dict[str, Any] | None:
+        """What the store says of a file, now or when the run was planned; None if it is not there."""
+        if self._planning:
+            return self._remembered(posixpath.dirname(name)).get(name)
+        try:
+            with _as_system_errors():
+                entry: dict[str, Any] = self._files.info(self._path(name))
+                return entry
+        except FileNotFoundError:
+            return None
+
+    def _remembered(self, folder: str) -> dict[str, dict[str, Any]]:
+        """The entries of a folder, listed once while a run is planned; of no more than some folders at a time."""
+        with self._listing:
+            if folder not in self._listings:
+                if len(self._listings) == _LISTINGS:
+                    del self._listings[next(iter(self._listings))]
+                self._listings[folder] = self.entries(folder)
+            return self._listings[folder]
+
+    def entries(self, folder: str) -> dict[str, dict[str, Any]]:
+        """What lies in a folder now, by name; nothing where there is none. Raises OSError."""
+        try:
+            return self._entries(folder)
+        except FileNotFoundError:
+            return {}
+
+    def _entries(self, folder: str) -> dict[str, dict[str, Any]]:
+        with _as_system_errors():
+            listed = self._files.ls(self._path(folder), detail=True)
+        start = len(self._top) + 1
+        names = {entry["name"].rstrip("/")[start:]: entry for entry in listed}
+        return {name: entry for name, entry in names.items() if name != folder}
+
+    def _unreadable(self, error: OSError) -> StylebatchError:
+        return StylebatchError(f"{self}: cannot be read: {_words(error)}")
+
+    def _unwritable(self, name: str, error: Exception) -> OutputError:
+        fatal = isinstance(error, PermissionError | FileNotFoundError)  # no such bucket, or no right to write there
+        return OutputError(f"{self.shown(name)}: cannot be written: {_words(error)}", fatal=fatal)
+
+
+class RemoteLog:
+    """A log of lines in a store, where nothing is appended: each writer stores its latest lines anew, in parts of a shard,
+    until the log is merged. Nobody is kept out: two runs at once do work twice, and each result is whole.
+
+    Args:
+        writer: begins the name of the shard.
+    """
+
+    def __init__(self, storage: RemoteStorage, name: str, writer: str) -> None:
+        self._storage = storage
+        self._name = name
+        self._folder = f"{name.removesuffix('.jsonl')}.shards"
+        self._shard = f"{writer}-{uuid.uuid4().hex}"
+        self._part: list[bytes] = []
+        self._number = 0
+        self._waiting: list[bytes] = []
+        self._came = self._stored = 0
+        self._coming, self._storing = threading.Lock(), threading.Lock()
+
+    def read_all(self) -> bytes:
+        return b"\n".join([self._storage.read(self._name), self.read_shards()])
+
+    def read_shards(self) -> bytes:
+        return b"\n".join(map(self._storage.read, self._parts()))
+
+    def append(self, data: bytes) -> None:
+        """Store a line. Those that come while others are stored are stored together. Raises OutputError."""
+        with self._coming:
+            self._waiting.append(data)
+            self._came += 1
+            own = self._came
+        with self._storing:
+            if self._stored >= own:
+                return
+            with self._coming:
+                self._part += self._waiting
+                self._waiting, upto = [], self._came
+            self._storage.write(f"{self._folder}/{self._shard}-{self._number:06}.jsonl", b"".join(self._part))
+            self._stored = upto
+            if len(self._part) >= _PART_LINES:
+                self._part, self._number = [], self._number + 1
+
+    def merge(self, content: bytes) -> None:
+        parts = self._parts()
+        if parts or self._storage.read(self._name) != content:
+            self._storage.write(self._name, content)
+        for part in parts:
+            self._storage.remove(part)
+
+    def close(self) -> None:
+        pass
+
+    def _parts(self) -> list[str]:
+        return sorted(self._storage.entries(self._folder))
+
+
+@contextmanager
+def _as_system_errors() -> Iterator[None]:
+    """Every store has errors of its own beside those of the system."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(_words(error)) from error
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a folder here can hold it: an object's name is any text, and may lead out of it."""
+    return not {"", ".", ".."} & {*name.split("/")} and "\0" not in name and (os.sep == "/" or os.sep not in name)
+
+
+def _digest(entry: dict[str, Any] | None) -> str | None:
+    if entry is None:
+        return None
+    told = next((str(entry[key]).strip('"') for key in _DIGESTS if entry.get(key)), None)
+    when = next((entry[key] for key in _TIMES if entry.get(key)), None)
+    when = when.timestamp() if isinstance(when, datetime) else when  # a listing may tell it in another way
+    return told or (None if when is None else f"{entry['size']} bytes of {when}")
+
+
+def _words(error: Exception) -> str:
+    return next(filter(None, str(error).splitlines()), type(error).__name__)
