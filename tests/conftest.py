@@ -16,10 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from stylebatch import VideoOptions, VideoSink, VideoSource
 from stylebatch.checkpoint import Checkpoint, save_pth
 from stylebatch.transnet import TransNet
-from stylebatch.video import encoding
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # its kernels run in Python, on the CPU; it looks when it is first imported
@@ -53,6 +51,8 @@ def assert_close(actual: Tensor, expected: Tensor, dtype: torch.dtype = torch.fl
 
 def copied(source: Path, output: Path, settings: Any = None, **options: Any) -> list[str]:
     """A film through source and sink alone: the network that changes nothing. Gives the warnings."""
+    from stylebatch import VideoOptions, VideoSink, VideoSource  # not every machine with a GPU has PyAV
+
     film = VideoSource(source, VideoOptions(**options))
     with VideoSink(output, film, settings) as sink:
         done = sink.done
@@ -114,7 +114,7 @@ def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]
 
 @pytest.fixture
 def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoding, "_SEGMENT_FRAMES", (5, 5))
+    monkeypatch.setattr("stylebatch.video.encoding._SEGMENT_FRAMES", (5, 5))
 
 
 @pytest.fixture(scope="session")

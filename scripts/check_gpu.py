@@ -1,0 +1,446 @@
+#!/usr/bin/env python3
+"""Check a GPU in four minutes: whether it computes what it should, how fast, what it waits for, what it does out of memory.
+
+    scripts/check_gpu [--device cuda:0] [--only right fast] [--json check_gpu.json]
+    scripts/check_gpu --device cpu --quick      # without one: the same on small pictures; nothing is timed against a bar
+
+It needs this checkout and PyTorch with CUDA; what else is missing, such as PyAV for films, leaves out what needs it, with
+the reason. Each line is printed as it is measured, with the bar that it has to pass, and is in the JSON file beside it.
+Exit status: 0 if every bar was passed, 1 if not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+from torch.autograd import DeviceType  # type: ignore[attr-defined]  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+
+from stylebatch.backends import load_backend  # noqa: E402
+from stylebatch.benchmark import network_gflop, psnr  # noqa: E402
+from stylebatch.frame import Batch, FrameInfo, Saved  # noqa: E402
+from stylebatch.loader import Load  # noqa: E402
+from stylebatch.pipeline import Summary, run  # noqa: E402
+from stylebatch.stages import as_stages  # noqa: E402
+from stylebatch.styles import load_style, shipped_styles  # noqa: E402
+from stylebatch.stylizer import VALUES_PER_CHANNEL, Stylizer  # noqa: E402
+from stylebatch.system import cores  # noqa: E402
+
+#: After so many seconds no further section is begun, and its lines have failed.
+SECONDS = 210
+
+
+@dataclass(frozen=True)
+class Line:
+    """One measurement. `most`: whether the bar is the most that it may be, else it is the least. Without one, it is told."""
+
+    section: str
+    name: str
+    value: float
+    unit: str = ""
+    bar: float | None = None
+    most: bool = False
+    note: str = ""
+
+    @property
+    def passed(self) -> bool | None:
+        if self.bar is None:
+            return None
+        return self.value <= self.bar if self.most else self.value >= self.bar  # what is no number passes neither
+
+    def __str__(self) -> str:
+        verdict = {None: "", True: "ok", False: "FAILED"}[self.passed]
+        bar = "" if self.bar is None else f"{'at most' if self.most else 'at least'} {self.bar:g}"
+        measured = f"{self.name:44}  {self.value:>10.4g} {self.unit:8}"
+        return f"{verdict:6}  {self.section:8}  {measured}  {bar:14}  {self.note}".rstrip()
+
+
+@dataclass
+class Check:
+    """What is measured, and on what."""
+
+    device: torch.device
+    quick: bool
+    lines: list[Line] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    section: str = ""
+    matrix: float = math.nan
+
+    @property
+    def gpu(self) -> bool:
+        return self.device.type == "cuda"
+
+    @property
+    def name(self) -> str:
+        return str(self.device)
+
+    def line(self, name: str, value: float, unit: str = "", *, least: float | None = None, most: float | None = None,
+             note: str = "") -> None:  # fmt: skip
+        bar = most if least is None else least
+        self.lines.append(Line(self.section, name, float(value), unit, bar, most is not None, note))
+        print(self.lines[-1], flush=True)
+
+    def speed(self, name: str, value: float, unit: str, *, least: float | None = None, most: float | None = None,
+              note: str = "") -> None:  # fmt: skip
+        """A line whose bar is a GPU's."""
+        self.line(name, value, unit, least=least if self.gpu else None, most=most if self.gpu else None, note=note)
+
+    def pictures(self, count: int, width: int, height: int, top: int = 255) -> Tensor:
+        """N×H×W×3, smooth with some noise, all different."""
+        generator = torch.Generator().manual_seed(width + height)
+        coarse = torch.rand(count, 3, 9, 12, generator=generator)
+        smooth = F.interpolate(coarse, (height, width), mode="bicubic")
+        noisy = (smooth + 0.02 * torch.randn(count, 3, height, width, generator=generator)).clamp(0, 1) * top
+        pixels = noisy.round().to(torch.uint8 if top == 255 else torch.uint16).permute(0, 2, 3, 1).contiguous()
+        return pixels.pin_memory() if self.gpu else pixels
+
+    def wait(self) -> None:
+        if self.gpu:
+            torch.cuda.synchronize(self.device)
+
+    def seconds(self, work: Callable[[], object], times: int) -> float:
+        """Of one of so many, after one that warms up."""
+        work()
+        self.wait()
+        start = time.perf_counter()
+        for _ in range(times):
+            work()
+        self.wait()
+        return (time.perf_counter() - start) / times
+
+
+def machine(check: Check) -> None:
+    """What everything else is compared with: the matrix product and the copy, by PyTorch."""
+    side, times = (256, 2) if check.quick else (8192, 20)
+    dtype = torch.float16 if check.gpu else torch.float32
+    a = torch.randn(side, side, device=check.device).to(dtype)
+    check.matrix = 2 * side**3 / check.seconds(lambda: a @ a, times) / 1e12
+    check.line("matrix product, fp16 on a GPU", check.matrix, "TFLOP/s")
+    source = torch.empty(1 << (20 if check.quick else 30), dtype=torch.uint8, device=check.device)
+    to = torch.empty_like(source)
+    check.line(
+        "copy, bytes read and written", 2 * len(source) / check.seconds(lambda: to.copy_(source), times) / 1e12, "TB/s"
+    )
+    check.line("cores", cores())
+
+
+def right(check: Check) -> None:
+    """Every style against plain fp32, sizes and depths, alone and in a batch, again and again, too loud, in bands."""
+    side = (48, 40) if check.quick else (640, 480)
+    pixels = check.pictures(1, *side)
+    styles = list(shipped_styles())[: 1 if check.quick else None]
+    for style in styles:
+        exact = Stylizer(style, device=check.name, precision="fp32", backend="torch")(pixels)
+        for precision in ("fp16", "bf16") if check.gpu else ("bf16",):
+            stylized = Stylizer(style, device=check.name, precision=precision)(pixels)
+            check.line(f"{style} in {precision}, against fp32", psnr(stylized, exact), "dB", least=40)
+    network = load_style("hosi").network().double()
+    full = Stylizer("hosi", device=check.name, precision="fp32")
+    for width, height in ((1, 1), (5, 3), (48, 32), (131, 97)):
+        for top, most in ((255, 1), (65535, 4)):
+            small = check.pictures(1, width, height, top)
+            if width == height == 1:  # no contrast: what float64 makes of its rounding is noise
+                expected = Stylizer("hosi", device="cpu", precision="fp32", backend="torch")(small).double()
+            else:
+                with torch.inference_mode():
+                    expected = network(small.permute(0, 3, 1, 2).double() / top).permute(0, 2, 3, 1) * top
+            far = (full(small).double() - expected.round()).abs().max()
+            check.line(f"{width}×{height} in {top.bit_length()} bits, against the plain one", int(far), "levels", most=most)
+    stylizer = Stylizer("hosi", device=check.name)
+    batch = check.pictures(3, *side)
+    together = stylizer(batch)
+    apart = torch.cat([stylizer(each[None].contiguous()) for each in batch])
+    check.line("a picture alone and in a batch", int((together.int() - apart.int()).abs().max()), "levels", most=1)
+    times = 3 if check.quick else 100
+    same = sum(torch.equal(stylizer(batch), together) for _ in range(times))
+    check.line(f"{times} runs with the same bytes", same, "runs", least=times)
+    stages = as_stages(load_style("hosi").network())
+    loud = [replace(stages[0], kernel=stages[0].kernel * 1e6), *stages[1:]]
+    _, finite = load_backend(stylizer.backend, loud, check.device, "fp16").start(pixels)()
+    check.line("what overflows in fp16 is noticed", not finite, least=1)
+    banded, _ = load_backend("torch", stages, check.device, "fp32", in_bands=True).start(pixels)()
+    check.line("in bands, against whole", int((banded.int() - full(pixels).int()).abs().max()), "levels", most=1)
+
+
+def fast(check: Check) -> None:
+    """The network by itself, as frames of 1080p, with the copies to the GPU and back."""
+    count, (width, height), times = (2, (64, 48), 2) if check.quick else (8, (1920, 1080), 12)
+    pixels = check.pictures(count, width, height)
+    gflop = network_gflop(256) / 256**2 * width * height * count
+    start = time.perf_counter()
+    stylizers = {"auto": Stylizer("hosi", device=check.name)}
+    stylizers["auto"](check.pictures(1, 40, 32))
+    check.speed("first picture, kernels compiled or found", time.perf_counter() - start, "s", most=40)
+    check.line("computes by", 1, note=f"{stylizers['auto'].backend}, {stylizers['auto'].precision}")
+    stylizers["torch"] = Stylizer("hosi", device=check.name, backend="torch")
+    for name, stylizer in stylizers.items():
+        seconds = _in_flight(stylizer, pixels, times)
+        check.speed(
+            f"frames of 1080p, {stylizer.backend}", count / seconds, "a second", least=400 if name == "auto" else None
+        )
+        share = gflop / seconds / 1e3 / check.matrix * 100
+        check.speed(f"of the matrix rate, {stylizer.backend}", share, "%", least=45 if name == "auto" else None)
+    small = check.pictures(1, 320, 240)
+    check.speed("single pictures of 320×240", 1 / _in_flight(stylizers["auto"], small, 4 * times), "a second", least=800)
+
+
+def _in_flight(stylizer: Stylizer, pixels: Tensor, times: int) -> float:
+    """Seconds a batch, one computed while the next waits, as in the loop."""
+    for _ in range(3):
+        stylizer.start(pixels).result()
+    start, waiting = time.perf_counter(), [stylizer.start(pixels)]
+    for _ in range(times - 1):
+        waiting.append(stylizer.start(pixels))
+        waiting.pop(0).result()
+    waiting.pop().result()
+    return (time.perf_counter() - start) / times
+
+
+@contextmanager
+def _busy(check: Check) -> Iterator[list[float]]:
+    """The share of the block's time, in %, in which the GPU computes or copies."""
+    share: list[float] = []
+    if not check.gpu:
+        yield share
+        share.append(math.nan)
+        return
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        start = time.perf_counter()
+        yield share
+        check.wait()
+        elapsed = time.perf_counter() - start
+    events = [event for event in profile.events() if event.device_type == DeviceType.CUDA]
+    busy, end = 0.0, -math.inf
+    for first, last in sorted((event.time_range.start, event.time_range.end) for event in events):
+        busy += max(0.0, last - max(first, end))
+        end = max(end, last)
+    share.append(busy / 1e6 / elapsed * 100)
+
+
+def folder(check: Check) -> None:
+    """JPEGs of 1080p into JPEGs."""
+    from PIL import Image
+
+    from stylebatch import stylize_folder
+
+    count, size = (3, (64, 48)) if check.quick else (320, (1920, 1080))
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as temp:
+        photos = Path(temp, "photos")
+        photos.mkdir()
+        for index, pixels in enumerate(check.pictures(min(count, 16), *size).numpy()):
+            for copy in range(index, count, 16):  # names differ, and so does what is decoded
+                Image.fromarray(pixels).save(photos / f"{copy:04}.jpg", quality=92)
+        before = os.times()
+        with _busy(check) as share:
+            summary = stylize_folder(photos, Path(temp, "out"), device=check.name)
+        after = os.times()
+    check.line("photographs that failed", len(summary.failures), most=0)
+    check.speed("photographs of 1080p", summary.done / summary.seconds, "a second", least=300)
+    worked = sum(after[:4]) - sum(before[:4])
+    cores_busy = 100 * worked / summary.seconds / cores()
+    busiest = max(cores_busy, share[0] if check.gpu else 0)
+    note = f"GPU {share[0]:.0f}%, {cores()} cores {cores_busy:.0f}%"
+    check.speed("the GPU busy, or all cores", busiest, "%", least=85, note=note)
+    for stage, seconds in summary.waits.items():
+        check.line(f"the loop waited for {stage}", 100 * seconds / summary.seconds, "%")
+
+
+def film(check: Check) -> None:
+    """H.264 of 1080p into the same."""
+    import av
+
+    from stylebatch import stylize_video
+
+    count, (width, height) = (4, (64, 48)) if check.quick else (240, (1920, 1080))
+    with tempfile.TemporaryDirectory() as temp:
+        clip = Path(temp, "clip.mp4")
+        frames = check.pictures(8, width, height).numpy()
+        with av.open(str(clip), "w") as out:
+            stream = out.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for index in range(count):
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(frames[index % 8], format="rgb24")))
+            out.mux(stream.encode(None))
+        with _busy(check) as share:
+            summary = stylize_video(clip, Path(temp, "out.mp4"), device=check.name)
+    check.line("frames done", summary.done, least=count)
+    check.speed("frames of 1080p", summary.done / summary.seconds, "a second", least=60)
+    check.line("the GPU busy", share[0], "%")
+    for stage, seconds in summary.waits.items():
+        check.line(f"the loop waited for {stage}", 100 * seconds / summary.seconds, "%")
+
+
+class _Kept:
+    """A sink that keeps what comes."""
+
+    def __init__(self) -> None:
+        self.results: list[Tensor] = []
+        self.reasons: list[str] = []
+
+    def add(self, _info: FrameInfo, _original: Any, stylized: Any) -> None:
+        self.results.append(torch.from_numpy(stylized.copy()))
+
+    def fail(self, _info: FrameInfo, reason: str) -> None:
+        self.reasons.append(reason)
+
+    def outcomes(self) -> Iterator[Saved]:
+        return iter(())
+
+    def close(self) -> None: ...
+
+
+def memory(check: Check) -> None:
+    """What a pixel takes, and a card that is nearly full: batches in halves, pictures in bands."""
+    if not check.gpu:
+        check.left_out["memory"] = "a GPU's own"
+        return
+    pixels = check.pictures(8, 1920, 1080)
+    for backend in ("torch", "triton"):
+        stylizer = Stylizer("hosi", device=check.name, backend=backend)
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(check.device)
+        before = torch.cuda.memory_allocated(check.device)
+        stylizer.start(pixels).result()
+        taken = (torch.cuda.max_memory_allocated(check.device) - before) / (pixels.numel() / 3)
+        counted = VALUES_PER_CHANNEL[stylizer.backend] * stylizer.width * 2
+        check.line(f"bytes a pixel, {backend} in fp16", taken, "bytes", most=counted)
+        del stylizer
+    stylizer = Stylizer("hosi", device=check.name)
+    expected = stylizer(pixels)
+    for count, (width, height), spare in ((8, (1920, 1080), 1 << 30), (1, (6000, 4500), 3 << 29)):
+        batch = pixels if count > 1 else check.pictures(1, width, height)
+        want = expected if count > 1 else Stylizer("hosi", device=check.name)(batch)
+        narrow, sink = Stylizer("hosi", device=check.name), _Kept()
+        torch.cuda.empty_cache()
+        ballast = torch.empty(
+            max(0, torch.cuda.mem_get_info(check.device)[0] - spare), dtype=torch.uint8, device=check.device
+        )
+        infos = [FrameInfo(index, str(index), None) for index in range(count)]
+        summary = run([Load([Batch(infos, batch)], [])], narrow, sink, summary=Summary())
+        del ballast, narrow
+        torch.cuda.empty_cache()
+        if count > 1:
+            check.line("batches halved on a full card", summary.halved, least=1)
+        got = torch.stack(sink.results) if len(sink.results) == count else torch.zeros_like(want)
+        note = sink.reasons[0] if sink.reasons else ""
+        check.line(
+            f"{count} of {width}×{height} on a full card, against a free one", psnr(got, want), "dB", least=40, note=note
+        )
+
+
+def training(check: Check) -> None:
+    """Steps of two crops of 256², and what the precisions come to."""
+    from trainer.config import FitConfig
+    from trainer.fit import Progress, fit
+
+    steps, side = (3, 64) if check.quick else (60, 256)
+    totals: dict[str, float] = {}
+    for precision in ("fp32", "bf16", "fp16") if check.gpu else ("fp32", "bf16"):
+        told: list[tuple[float, Progress]] = []
+
+        def note(progress: Progress, told: list[tuple[float, Progress]] = told) -> None:
+            if progress.step:
+                told.append((time.perf_counter(), progress))
+
+        with tempfile.TemporaryDirectory() as temp:
+            fit(
+                FitConfig(
+                    style=ROOT / "trainer/paintings/great_wave.jpg", out=Path(temp), steps=steps, crop_size=side, patience=0,
+                    style_size=max(64, side), small_crops=0.0, checkpoint_steps=10**6, init="base", device=check.name,
+                    precision=precision,
+                ),
+                progress=note,
+            )  # fmt: skip
+        half = len(told) // 2
+        milliseconds = 1e3 * (told[-1][0] - told[half][0]) / max(1, told[-1][1].step - told[half][1].step)
+        check.speed(f"a step in {precision}", milliseconds, "ms", most=15 if precision == "bf16" else None)
+        totals[precision] = statistics.fmean(progress.losses["total"] for _, progress in told[-10:])
+        check.line(f"steps taken in {precision}", told[-1][1].step, "steps", least=steps)
+    for precision, total in totals.items():
+        check.line(f"total in {precision}, against fp32", abs(total / totals["fp32"] - 1) * 100, "%", most=5)
+
+
+def tests(check: Check) -> None:
+    """The suite's tests that need a GPU."""
+    if not check.gpu:
+        check.left_out["tests"] = "they need a GPU"
+        return
+    import pytest
+
+    command = [sys.executable, "-m", "pytest", "-m", "cuda", "-p", "no:cacheprovider", "-q", "tests"]
+    files = [
+        str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("tests/test_*.py")) if "requires_cuda" in path.read_text()
+    ]
+    result = subprocess.run(
+        [*command[:-1], *files], cwd=ROOT, capture_output=True, text=True, timeout=90,
+        env={**os.environ, "STYLEBATCH_REQUIRE_CUDA": "1", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    last = (result.stdout.strip().splitlines() or [result.stderr])[-1]
+    check.line(f"pytest {pytest.__version__} -m cuda: exit status", result.returncode, most=0, note=last)
+    if result.returncode:
+        print(result.stdout[-3000:], result.stderr[-1000:])
+
+
+SECTIONS = {each.__name__: each for each in (machine, right, fast, training, folder, film, memory, tests)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
+    parser.add_argument("--device", default="cuda", help="default: cuda")
+    parser.add_argument("--quick", action="store_true", help="small pictures, few of them")
+    parser.add_argument(
+        "--only", nargs="+", choices=[*SECTIONS], default=[*SECTIONS], metavar="SECTION", help=", ".join(SECTIONS)
+    )
+    parser.add_argument("--json", type=Path, default=Path("check_gpu.json"), help="default: check_gpu.json")
+    arguments = parser.parse_args()
+    if arguments.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error("PyTorch finds no CUDA GPU here; --device cpu --quick tries what can be tried without one")
+    check = Check(torch.device(arguments.device), arguments.quick)
+    name = torch.cuda.get_device_name(check.device) if check.gpu else "CPU"
+    versions = f"PyTorch {torch.__version__}, Python {sys.version.split()[0]}"
+    print(f"{name}, {versions}", flush=True)
+    began = time.monotonic()
+    for section in dict.fromkeys(["machine", *arguments.only]):
+        check.section, start = section, time.monotonic()
+        if start - began > SECONDS:
+            check.line("begun in time", 0, least=1, note=f"{SECONDS} s were over")
+            continue
+        try:
+            SECTIONS[section](check)
+        except ImportError as error:
+            check.left_out[section] = str(error)
+        except Exception as error:  # the other sections tell something nevertheless
+            check.line("ended", 0, least=1, note=f"{type(error).__name__}: {error}".splitlines()[0])
+        if section in check.left_out:
+            print(f"        {section}: left out: {check.left_out[section]}")
+        print(f"        {section}: {time.monotonic() - start:.1f} s", flush=True)
+    failed = [line for line in check.lines if line.passed is False]
+    lines = [{**asdict(line), "value": line.value if math.isfinite(line.value) else str(line.value), "passed": line.passed}
+             for line in check.lines]  # fmt: skip
+    report = {"device": name, "versions": versions, "quick": arguments.quick, "seconds": round(time.monotonic() - began, 1),
+              "failed": len(failed), "left_out": check.left_out, "lines": lines}  # fmt: skip
+    arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+    print(f"{len(failed)} of {sum(line.passed is not None for line in check.lines)} bars failed; {arguments.json}")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
