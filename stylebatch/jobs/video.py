@@ -23,10 +23,11 @@ from stylebatch.pixels import resized
 from stylebatch.storage import Content
 from stylebatch.storage.local import FileContent
 from stylebatch.stylizer import Stylizer
+from stylebatch.video.clip import Timing
 from stylebatch.video.options import VideoOptions
 from stylebatch.video.outputs import output_paths, picture_name
 from stylebatch.video.sink import VideoSink
-from stylebatch.video.source import Timing, VideoSource
+from stylebatch.video.source import VideoSource
 
 #: Seconds to wait for another run, which reads a film that is complete, or writes there for hours.
 _PATIENCE = 10.0

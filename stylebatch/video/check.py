@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from stylebatch.video.clip import Clip
 from stylebatch.video.encoding import Encoding, plan
 from stylebatch.video.options import VideoOptions
 from stylebatch.video.outputs import output_path
 from stylebatch.video.rehearsal import rehearse
-from stylebatch.video.source import Clip, VideoSource
+from stylebatch.video.source import VideoSource
 from stylebatch.video.streams import Planned
 
 

@@ -16,8 +16,8 @@ from av.video.format import VideoFormat
 from av.video.reformatter import ColorRange
 
 from stylebatch.errors import StylebatchError
+from stylebatch.video.clip import Clip
 from stylebatch.video.options import VideoOptions
-from stylebatch.video.source import Clip
 from stylebatch.video.yuv import Colour, depth_of, has_alpha
 
 #: Extensions that are written, with FFmpeg's name of the container and the codec that is usual in it.

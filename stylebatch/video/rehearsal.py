@@ -16,9 +16,10 @@ from av.video.stream import VideoStream
 
 from stylebatch.errors import StylebatchError
 from stylebatch.video.beat import Beat
+from stylebatch.video.clip import Clip
 from stylebatch.video.encoding import Encoding
 from stylebatch.video.pyav import fraction, open_input, plain, readable
-from stylebatch.video.source import Clip, VideoSource
+from stylebatch.video.source import VideoSource
 from stylebatch.video.streams import Planned, first_packets, plan_streams
 from stylebatch.video.tags import left_out, metadata_of, timecode_of
 from stylebatch.video.timecode import TIMECODE, shifted_timecode

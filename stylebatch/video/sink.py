@@ -23,10 +23,11 @@ from stylebatch.frame import Failure, FrameInfo, Pixels, Saved
 from stylebatch.manifest import digest_of
 from stylebatch.pixels import over_white, resized, to_8_bits
 from stylebatch.video.beat import Beat
+from stylebatch.video.clip import Timing
 from stylebatch.video.encoding import plan
 from stylebatch.video.mux import join
 from stylebatch.video.rehearsal import rehearse
-from stylebatch.video.source import Timing, VideoSource
+from stylebatch.video.source import VideoSource
 from stylebatch.video.work import Segment, Work
 from stylebatch.video.yuv import FromRGB
 

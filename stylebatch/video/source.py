@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from stylebatch.errors import StylebatchError
-from stylebatch.frame import Frame, FrameInfo, Pixels
-from stylebatch.images.options import ImageOptions
+from stylebatch.frame import Frame, FrameInfo
 from stylebatch.pixels import fill_transparent, resized
+from stylebatch.video.clip import Clip, Timing
 from stylebatch.video.decoding import decoded
 from stylebatch.video.extent import extent
 from stylebatch.video.filters import equal, frame_base, progressive, resampled, rising
@@ -25,7 +24,7 @@ from stylebatch.video.options import VideoOptions, show_time
 from stylebatch.video.pyav import fraction, plain
 from stylebatch.video.sidedata import not_kept, turn_of, turned
 from stylebatch.video.times import Times, base_of, from_key, times_of
-from stylebatch.video.yuv import Colour, ToRGB, chroma_of, colour_of, depth_of, has_alpha, is_rgb
+from stylebatch.video.yuv import ToRGB, chroma_of, colour_of, depth_of, has_alpha, is_rgb
 
 #: Seconds before a cut from which on decoding runs up to it, over streams whose key frames refer across them.
 _RUN_UP = 5.0
@@ -34,81 +33,6 @@ _NAMED = 20
 _RATE = Fraction(25)
 #: Gigabytes of memory that a megapixel of a frame takes, with all that are under way.
 _MEMORY = 0.075
-
-
-@dataclass(frozen=True)
-class Timing:
-    """What a film's sink needs back of each frame.
-
-    Attributes:
-        pts, duration: in the source's time base, from the beginning of its picture and sound; 0 where the file gives no
-            duration.
-        original: the picture in full size, where the network sees a smaller one and both are wanted.
-        alpha: H×W, in full size and the frame's dtype, if the film has it.
-    """
-
-    pts: int
-    duration: int
-    original: Pixels | None = field(default=None, repr=False)
-    alpha: Pixels | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True)
-class Clip:
-    """What a film is, by its header and its first frame.
-
-    Attributes:
-        stream: index of the video stream that is stylized.
-        size: width and height, upright.
-        turn: how its frames become upright: swap axes, then flip vertically, then horizontally.
-        aspect: of a pixel, width to height, upright.
-        rate: frames a second, nominal.
-        time_base: seconds of a tick.
-        start: seconds from the beginning of its picture and sound to its first frame.
-        duration: seconds, or None if it cannot be known.
-        depth: bits of a component. `chroma` has the powers of two by which it is coarser across and down.
-        colour: of its first frame, as it is written; frames are read by their own.
-    """
-
-    path: Path
-    stream: int
-    size: tuple[int, int]
-    turn: tuple[bool, bool, bool]
-    aspect: Fraction
-    rate: Fraction
-    time_base: Fraction
-    start: float
-    duration: float | None
-    depth: int
-    chroma: tuple[int, int]
-    is_rgb: bool
-    alpha: bool
-    colour: Colour
-
-    def work_size(self, options: VideoOptions) -> tuple[int, int]:
-        """What the network sees of it."""
-        return ImageOptions(size=options.size).work_size(*self.size)
-
-    def ticks(self, options: VideoOptions) -> Fraction:
-        """The time base of its frames, resampled or not."""
-        return 1 / options.fps if options.fps else self.time_base
-
-    def window(self, options: VideoOptions) -> tuple[float, float]:
-        """The seconds that are taken: first and after the last. As given they count from the film's first frame."""
-        if options.preview is not None:
-            length = options.preview if self.duration is None else min(options.preview, self.duration)
-            first = self.start + ((self.duration or length) - length) / 2
-            return first, first + length
-        first = self.start + options.start if options.start else float("-inf")
-        return first, float("inf") if options.end is None else self.start + options.end
-
-    def expected_frames(self, options: VideoOptions) -> int | None:
-        """How many there will be, about."""
-        if self.duration is None:
-            return None
-        first, last = self.window(options)
-        seconds = min(last, self.start + self.duration) - max(first, self.start)
-        return max(1, round(seconds * (options.fps or self.rate) / (options.every or 1)))
 
 
 class VideoSource:
