@@ -79,7 +79,7 @@ def upright(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """Scale H×W(×C) to (width, height) by Lanczos in the depth that it has."""
+    """Scale H×W(×C), uint8, uint16 or float32, to (width, height) by Lanczos in the depth that it has."""
     if pixels.shape[1::-1] == size:
         return pixels
     if pixels.dtype == np.uint8:
@@ -87,7 +87,7 @@ def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     if pixels.ndim == 3:
         return np.stack([resized(pixels[..., channel], size) for channel in range(pixels.shape[2])], axis=-1)
     scaled = np.asarray(Image.fromarray(pixels.astype(np.float32)).resize(size, Image.Resampling.LANCZOS))
-    return _rounded(scaled, pixels)
+    return scaled if pixels.dtype == np.float32 else _rounded(scaled, pixels)
 
 
 def fill_transparent(colours: Pixels, alpha: Pixels) -> Pixels:

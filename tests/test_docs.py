@@ -80,6 +80,9 @@ def folder(tmp_path: Path) -> Path:
     for name in ("trial.jpg", "la_muse.jpg"):
         picture(96, 80, seed=name).save(tmp_path / name)
     make_clip(tmp_path / "clip.mp4")
+    (tmp_path / "shot").mkdir()
+    for number in range(3):
+        picture(48, 32, seed=number).save(tmp_path / "shot" / f"{number:05}.png")
     for name in ("scripts", "trainer"):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path

@@ -38,6 +38,7 @@ SOLE_USERS = {
     "triton": {"stylebatch/backends/triton.py", "stylebatch/backends/kernels.py"},
     **{name: {"stylebatch/system.py"} for name in ("ctypes", "fcntl", "filelock", "msvcrt", "platformdirs", "resource")},
     "fsspec": {"stylebatch/storage/remote.py"},
+    "OpenEXR": {"stylebatch/images/exr.py"},
     "simplejpeg": {"stylebatch/images/jpeg.py"},
     "cv2": {
         *(

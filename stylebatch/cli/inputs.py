@@ -11,6 +11,7 @@ from stylebatch.errors import StylebatchError
 from stylebatch.files import identity, is_folder
 from stylebatch.images.formats import PICTURE_SUFFIXES, is_set_aside
 from stylebatch.manifest import is_result
+from stylebatch.video.numbered import pattern_of, sequence_of
 
 #: Files that a person would call a film by their name; others are films as well.
 _FILM_SUFFIXES = frozenset(
@@ -37,7 +38,7 @@ def expect(command: str, path: Path, *others: Path | str | None) -> None:
     Raises:
         StylebatchError: it is not; the message has the right command.
     """
-    meant = command_for(path)
+    meant = "video" if pattern_of(path) else command_for(path)
     if meant == command or (meant is None and path.exists()):
         return
     if meant is None:
@@ -72,7 +73,7 @@ def inputs_and_output(command: str, words: Sequence[str], output: str | None) ->
             one that is wrong fails alone.
     """
     kind = {"image": "photographs", "video": "clips"}[command]
-    inputs = [Path(word) for word in words]
+    inputs = [_sequence_in(Path(word)) if command == "video" else Path(word) for word in words]
     by_option = output is not None
     if not by_option and len(words) > 1:
         *inputs, _ = inputs
@@ -92,6 +93,13 @@ def inputs_and_output(command: str, words: Sequence[str], output: str | None) ->
             f"--output {shlex.quote(output)} --overwrite replaces it"
         )
     return inputs, output
+
+
+def _sequence_in(path: Path) -> Path:
+    """The pattern of the numbered pictures in a folder that has no films; any other path as it is."""
+    if path.is_dir() and next(_films_in(path), None) is None and (sequence := sequence_of(path)):
+        return sequence.path
+    return path
 
 
 def films_of(inputs: Sequence[Path], output: str | None) -> list[tuple[Path, str | None]]:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @command
 def video(words: tuple[str, ...], output: str | None, as_json: bool, check: bool, **options: Any) -> None:
     """Stylize a CLIP into OUT, film or folder, by default into CLIP_STYLE beside it; several, or a folder of them with its
-    tree, into the folder OUT."""
+    tree, into the folder OUT. Numbered pictures are a film too: 'shot/%05d.png', as CLIP and as OUT."""
     clips = films_of(*inputs_and_output("video", words, output))
     options["options"] = take(VideoOptions, options)
     if check:

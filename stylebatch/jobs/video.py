@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from stylebatch.effects import effects_of
+from stylebatch.effects import Effects, effects_of
 from stylebatch.errors import BusyError, OutputError, StylebatchError
-from stylebatch.files import create, file_digest, remove_temporaries
-from stylebatch.frame import Frame, FrameInfo
-from stylebatch.images.extra import ImageExtra
-from stylebatch.images.sink import ImageSink, grid_path
+from stylebatch.files import create, remove_temporaries
+from stylebatch.frame import Frame
 from stylebatch.jobs.job import VideoJob
 from stylebatch.loader import FilmBatches
 from stylebatch.manifest import Manifest, Standing
 from stylebatch.pipeline import Summary, run
-from stylebatch.pixels import resized
 from stylebatch.storage import Content
-from stylebatch.storage.local import FileContent
 from stylebatch.stylizer import Stylizer
-from stylebatch.video.clip import Timing
+from stylebatch.video.clip import FilmSource
+from stylebatch.video.numbered import Numbered
 from stylebatch.video.options import VideoOptions
-from stylebatch.video.outputs import output_paths, picture_name
+from stylebatch.video.outputs import output_paths
+from stylebatch.video.pictures import PictureSink
+from stylebatch.video.sequence import SequenceSource, open_source
 from stylebatch.video.sink import VideoSink
-from stylebatch.video.source import VideoSource
 
 #: Seconds to wait for another run, which reads a film that is complete, or writes there for hours.
 _PATIENCE = 10.0
@@ -92,7 +91,8 @@ def stylize_video(
 
     Args:
         output: a film, whose extension chooses the container, or a folder for it; by default `{name}_{style}`, of a preview
-            `{name}_{style}_preview`, beside the source, in its container, or in MP4 if that one is not written.
+            `{name}_{style}_preview`, beside the source, in its container, or in MP4 if that one is not written. Numbered
+            pictures go to a pattern such as `out/%05d.png`, or under their names into a folder.
         style: a name, a checkpoint's path, a mix, or a `Stylizer`, which then has strength, strokes, device, precision and
             backend.
         strength, strokes: as in `stylize_folder`.
@@ -126,31 +126,34 @@ def run_video(
 ) -> VideoSummary:
     """What `stylize_video` does, of a job as data, by `stylizer` if there is one for it already."""
     options = job.options
-    content = FileContent(Path(job.source))
-    film = VideoSource(job.source, options)
+    film = open_source(job.source, options)
     stylizer = stylizer or Stylizer(**job.stylizer)
-    (path,) = output_paths([(film.path, job.output)], stylizer.name, options)
+    (output,) = output_paths([(film.path, job.output)], stylizer.name, options)
+    path = output.folder if isinstance(output, Numbered) else output
     summary = VideoSummary(total=film.clip.expected_frames(options) or 0, output=path)
     settings = {**stylizer.settings, "options": options.as_settings()}
-    if options.every:
-        return _write_pictures(job, film, content, stylizer, summary, settings, progress, stop)
+    effects = effects_of(
+        tone=stylizer.tone, steady=options.steady, preserve_color=options.preserve_color, side_by_side=options.side_by_side
+    )
+    if isinstance(output, Numbered):
+        return _write_pictures(job, film, output, stylizer, effects, summary, settings, progress, stop)
     with Manifest(path.parent, film.path, settings, overwrite=job.overwrite, wait=_PATIENCE) as manifest:
-        if _is_done(manifest, content, [path]):
+        standing = manifest.standing(film.content, path)
+        if standing is Standing.DONE:
             summary.unchanged = True
             return summary
+        if standing >= Standing.OTHERWISE and not manifest.overwrite:
+            raise StylebatchError(str(manifest.refusal(standing, film.content, path)))
 
     def put(temp: Path, path: Path) -> None:
         try:
             with Manifest(path.parent, film.path, settings, overwrite=job.overwrite, wait=_PATIENCE) as manifest:
-                manifest.put(content, temp, path)
+                manifest.put(film.content, temp, path)
         except BusyError:
             create(temp, path)
             film.warnings.append("another run writes there: it is not on record that this is the film of this clip")
 
-    effects = effects_of(
-        tone=stylizer.tone, steady=options.steady, preserve_color=options.preserve_color, side_by_side=options.side_by_side
-    )
-    sink = VideoSink(path, film, {**settings, "input": content.digest or file_digest(film.path)}, put=put, effects=effects)
+    sink = VideoSink(path, film, {**settings, "input": film.content.digest}, put=put, effects=effects)
     try:
         summary.skipped = done = sink.done
         batches = _batches(film.frames(lambda index: index >= done), stylizer, job.batch_size)
@@ -172,57 +175,43 @@ def run_video(
     return summary
 
 
-def _is_done(manifest: Manifest, content: Content, outputs: Sequence[Path]) -> bool:
-    """Whether a film's outputs are there already. Raises StylebatchError if one may not be written."""
-    standing, path = max((manifest.standing(content, output), output) for output in outputs)
-    if standing >= Standing.OTHERWISE and not manifest.overwrite:
-        raise StylebatchError(str(manifest.refusal(standing, content, path)))
-    return standing is Standing.DONE
-
-
 def _write_pictures(
     job: VideoJob,
-    film: VideoSource,
-    content: Content,
+    film: FilmSource,
+    pictures: Numbered,
     stylizer: Stylizer,
+    effects: Effects,
     summary: VideoSummary,
     settings: dict[str, Any],
     progress: Callable[[VideoSummary], None],
     stop: Callable[[], bool],
 ) -> VideoSummary:
-    """Each picture is an output of its own, written and proven like a photograph."""
-    clip, options = film.clip, job.options
-    size = None if options.keep_work_size else clip.size
-    with Manifest(summary.output, film.path, settings, overwrite=job.overwrite) as manifest:
-        remove_temporaries(summary.output)
-
-        def wanted(index: int) -> bool:
-            path = summary.output / picture_name(film.path, index)
-            done = _is_done(manifest, content, [path, grid_path(path)] if options.side_by_side else [path])
-            summary.skipped += done
-            return not done
-
-        def pictures() -> Iterator[Frame]:
-            for frame in film.frames(wanted):
-                name = picture_name(film.path, frame.info.index)
-                timing: Timing = frame.info.extra
-                alpha = None if timing.alpha is None else resized(timing.alpha, size or clip.work_size(options))
-                extra = ImageExtra(name, "PNG", size, alpha, timing.original)
-                yield Frame(FrameInfo(frame.info.index, name, extra), frame.pixels)
-
-        sink = ImageSink(
-            summary.output,
-            grid=options.side_by_side,
-            effects=effects_of(tone=stylizer.tone, preserve_color=options.preserve_color),
-            put=lambda _, temp, path: manifest.put(content, temp, path),
-        )
-        batches = _batches(pictures(), stylizer, job.batch_size)
-        with closing(batches):
-            run(batches, stylizer, sink, summary=summary, progress=progress, stop=stop)
-    summary.decoder_waited = batches.waited
-    summary.warnings = film.warnings
+    """Each picture is an output of its own, of a picture of the sequence or of the whole film."""
+    number: Callable[[int], int] = int
+    contents = defaultdict[int, Content](lambda: film.content)
+    if isinstance(film, SequenceSource):
+        number = film.numbers.__getitem__
+        # Which pictures are taken changes none of them, but for those before it, which `contents` tells.
+        of_each = replace(job.options, fps=None, start=None, end=None, preview=None, every=None)
+        settings = {**settings, "options": of_each.as_settings()}
+        contents.update(enumerate(film.contents(chained=effects.is_stateful)))
+    with Manifest(pictures.folder, film.path, settings, overwrite=job.overwrite) as manifest:
+        remove_temporaries(pictures.folder)
+        sink = PictureSink(pictures, film, manifest=manifest, effects=effects, number=number, content=contents.__getitem__)
+        try:
+            summary.skipped = sink.done
+            batches = _batches(film.frames(sink.wanted), stylizer, job.batch_size)
+            with closing(batches):
+                run(batches, stylizer, sink, summary=summary, progress=progress, stop=stop)
+            if not summary.interrupted:
+                sink.finish()
+        finally:
+            sink.release()
+    summary.decoder_waited, summary.encoder_waited = batches.waited, sink.waited
+    summary.warnings = film.warnings + sink.warnings
     if not summary.interrupted:
         summary.total = summary.finished
+        summary.unchanged = summary.finished == summary.skipped > 0
     return summary
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fractions import Fraction
 
 from stylebatch.errors import StylebatchError
+from stylebatch.video.clip import FilmSource
 from stylebatch.video.encoding import Encoding
 from stylebatch.video.options import show_time
 from stylebatch.video.pyav import is_end
-from stylebatch.video.source import VideoSource
 from stylebatch.video.times import TIMED_BY_DECODING
 
 #: By how much of a frame's time AVI's beat may be missed: other containers round to milliseconds.
@@ -18,7 +18,7 @@ _OFF_BEAT = Fraction(1, 10)
 class Beat:
     """A frame's time in its source → in an encoding's ticks."""
 
-    def __init__(self, encoding: Encoding, source: VideoSource) -> None:
+    def __init__(self, encoding: Encoding, source: FilmSource) -> None:
         clip, options = source.clip, source.options
         self._name, self._time_base = source.path, encoding.time_base
         self._ratio = clip.ticks(options) / encoding.time_base
@@ -42,7 +42,7 @@ class Beat:
         """A duration, likewise."""
         return round(ticks * self._ratio)
 
-    def check(self, source: VideoSource) -> None:
+    def check(self, source: FilmSource) -> None:
         """Read all times of a film, if one rate has to hold them. Raises StylebatchError if it does not."""
         if not self._is_steady:
             return

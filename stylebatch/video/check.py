@@ -7,10 +7,11 @@ from pathlib import Path
 
 from stylebatch.video.clip import Clip
 from stylebatch.video.encoding import Encoding, plan
+from stylebatch.video.numbered import Numbered
 from stylebatch.video.options import VideoOptions
-from stylebatch.video.outputs import output_path
+from stylebatch.video.outputs import output_of
 from stylebatch.video.rehearsal import rehearse
-from stylebatch.video.source import VideoSource
+from stylebatch.video.sequence import open_source
 from stylebatch.video.streams import Planned
 
 
@@ -45,10 +46,10 @@ def check_film(
     Raises:
         StylebatchError: bad input, or a setting that cannot be.
     """
-    film = VideoSource(source, options)
-    if options.every:
+    film = open_source(source, options)
+    path = output_of(film.path, output, "style", options)
+    if isinstance(path, Numbered):
         return Checked(film.clip, None, [], film.warnings)
-    path = output_path(film.path, output, "style", options)
     encoding = plan(film.clip, options, path)
     rehearsal = rehearse(encoding, film)
     flattened = [encoding.flattened()] if film.clip.alpha and not encoding.alpha else []

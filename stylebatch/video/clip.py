@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
-from stylebatch.frame import Pixels
+from av.container import InputContainer
+
+from stylebatch.frame import Frame, Pixels
+from stylebatch.images.exr import ExrExtra
+from stylebatch.images.extra import ImageExtra
 from stylebatch.images.options import ImageOptions
+from stylebatch.storage import Content
 from stylebatch.video.options import VideoOptions
+from stylebatch.video.times import Times
 from stylebatch.video.yuv import Colour
 
 
@@ -21,12 +30,39 @@ class Timing:
             duration.
         original: the picture in full size, where the network sees a smaller one and both are wanted.
         alpha: H×W, in full size and the frame's dtype, if the film has it.
+        beside: what the file of the frame has beside its colours, if it has one of its own.
     """
 
     pts: int
     duration: int
     original: Pixels | None = field(default=None, repr=False)
     alpha: Pixels | None = field(default=None, repr=False)
+    beside: ImageExtra | ExrExtra | None = field(default=None, repr=False)
+
+
+class FilmSource(Protocol):
+    """What sinks need of a film that is read: `VideoSource`, and `SequenceSource` of pictures."""
+
+    path: Path
+    options: VideoOptions
+    clip: Clip
+    times: Times
+    content: Content
+    files: list[Path]
+    deep: bool
+    warnings: list[str]
+
+    def frames(self, wanted: Callable[[int], bool] = ..., /) -> Iterator[Frame]:
+        """From the first to the last, those whose number is `wanted`."""
+
+    def count(self) -> int:
+        """How many there are, by reading them if need be."""
+
+    def opened(self) -> AbstractContextManager[InputContainer]:
+        """The file, with all of its streams."""
+
+    def warn(self, what: str, /) -> None:
+        """Say something once."""
 
 
 @dataclass(frozen=True)

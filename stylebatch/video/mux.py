@@ -14,12 +14,12 @@ from av.video.stream import VideoStream
 
 from stylebatch.errors import OutputError
 from stylebatch.files import publish
+from stylebatch.video.clip import FilmSource
 from stylebatch.video.encoding import Encoding
 from stylebatch.video.gif import repeats_of, write_gif
 from stylebatch.video.options import show_time
 from stylebatch.video.pyav import as_url, fraction, open_input, plain, put_beside
 from stylebatch.video.rehearsal import begin, muxer_options
-from stylebatch.video.source import VideoSource
 from stylebatch.video.streams import Planned
 from stylebatch.video.times import Times
 from stylebatch.video.tracks import Track, places_of
@@ -29,7 +29,7 @@ from stylebatch.video.work import Work
 def join(
     work: Work,
     encoding: Encoding,
-    source: VideoSource,
+    source: FilmSource,
     planned: Sequence[Planned],
     output: Path,
     put: Callable[[Path, Path], None] | None = None,
@@ -61,7 +61,7 @@ def join(
     return warnings
 
 
-def _start(work: Work, encoding: Encoding, source: VideoSource) -> Fraction:
+def _start(work: Work, encoding: Encoding, source: FilmSource) -> Fraction:
     """The time in the source that is the output's zero: its own, or that of the first frame after a cut."""
     is_cut = source.clip.window(source.options)[0] > source.clip.start
     return work.segments[0].first * encoding.time_base if is_cut else Fraction(0)
@@ -70,7 +70,7 @@ def _start(work: Work, encoding: Encoding, source: VideoSource) -> Fraction:
 def _write(
     work: Work,
     encoding: Encoding,
-    source: VideoSource,
+    source: FilmSource,
     planned: Sequence[Planned],
     temp: Path,
     start: Fraction,

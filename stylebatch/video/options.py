@@ -55,12 +55,13 @@ class VideoOptions(Options):
         None, "Long side to paint at: smaller is larger strokes, less time.", unset="the clip's", least=16, unit="px")
     keep_work_size: bool = option(False, "Leave the result at `size` instead of the original size.")
     fps: Fraction | None = option(
-        None, "Resample to so many frames a second: 25 or 30000/1001.", unset="each frame at its own time", above=0,
-        most=1000, parse=parse_rate, metavar="RATE")
+        None, "Resample to so many frames a second: 25 or 30000/1001. The rate of numbered pictures.",
+        unset="each frame at its own time; pictures 24", above=0, most=1000, parse=parse_rate, metavar="RATE")
     preserve_color: bool = option(False, "Brightness from the painting, colours from the film.", later=True)
     side_by_side: bool = option(False, "Original | stylized in one film.")
     steady: float = option(STEADY, "How still paint holds: 0, each frame alone, to 1.", least=0, most=1, unit="%")
-    every: int | None = option(None, "No film but a PNG of each Nth frame, in CLIP_STYLE_frames or the folder OUT.", least=1)
+    every: int | None = option(
+        None, "No film but each Nth picture of it, a PNG in CLIP_STYLE_frames or the folder OUT.", least=1)
     max_megapixels: int = option(60, "Refuse larger frames, which take about 75 MB a megapixel.", least=1, result=False)
     on_corrupt: str = option(
         "fail", "At a frame that cannot be decoded fail, or repeat the one before; of a film cut off, take what there is.",
@@ -69,6 +70,8 @@ class VideoOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.fps is not None:
+            object.__setattr__(self, "fps", Fraction(self.fps).limit_denominator(1001))
         if self.preview is not None and (self.start is not None or self.end is not None):
             raise StylebatchError("preview: takes the middle; it excludes start and end")
         if self.end is not None and self.end <= (self.start or 0):

@@ -16,10 +16,9 @@ from av.video.stream import VideoStream
 
 from stylebatch.errors import StylebatchError
 from stylebatch.video.beat import Beat
-from stylebatch.video.clip import Clip
+from stylebatch.video.clip import Clip, FilmSource
 from stylebatch.video.encoding import Encoding
 from stylebatch.video.pyav import fraction, open_input, plain, readable
-from stylebatch.video.source import VideoSource
 from stylebatch.video.streams import Planned, first_packets, plan_streams
 from stylebatch.video.tags import left_out, metadata_of, timecode_of
 from stylebatch.video.timecode import TIMECODE, shifted_timecode
@@ -37,7 +36,7 @@ class Rehearsal:
     warnings: list[str]
 
 
-def rehearse(encoding: Encoding, source: VideoSource) -> Rehearsal:
+def rehearse(encoding: Encoding, source: FilmSource) -> Rehearsal:
     """Plan what becomes of everything in a source, write the beginning of its film into memory, and read it again.
 
     Raises:
@@ -99,7 +98,7 @@ def begin(
     out: OutputContainer,
     planned: Sequence[Planned],
     encoding: Encoding,
-    source: VideoSource,
+    source: FilmSource,
     start: Fraction,
     end: Fraction | None,
 ) -> dict[int, Track]:

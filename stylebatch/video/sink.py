@@ -23,11 +23,10 @@ from stylebatch.frame import Failure, FrameInfo, Pixels, Saved
 from stylebatch.manifest import digest_of
 from stylebatch.pixels import over_white, resized, to_8_bits
 from stylebatch.video.beat import Beat
-from stylebatch.video.clip import Timing
+from stylebatch.video.clip import FilmSource, Timing
 from stylebatch.video.encoding import plan
 from stylebatch.video.mux import join
 from stylebatch.video.rehearsal import rehearse
-from stylebatch.video.source import VideoSource
 from stylebatch.video.work import Segment, Work
 from stylebatch.video.yuv import FromRGB
 
@@ -64,7 +63,7 @@ class VideoSink:
     def __init__(
         self,
         output: Path | str,
-        source: VideoSource,
+        source: FilmSource,
         settings: dict[str, Any] | None = None,
         *,
         overwrite: bool = False,

@@ -15,6 +15,8 @@ from av.video.stream import VideoStream
 from stylebatch.errors import StylebatchError
 from stylebatch.frame import Frame, FrameInfo
 from stylebatch.pixels import fill_transparent, resized
+from stylebatch.storage import Content
+from stylebatch.storage.local import FileContent
 from stylebatch.video.clip import Clip, Timing
 from stylebatch.video.decoding import decoded
 from stylebatch.video.extent import extent
@@ -46,6 +48,8 @@ class VideoSource:
 
     Attributes:
         clip: what it is.
+        content: what the file held when this was made.
+        files: the one.
         times: how its packets' times become those of the output.
         warnings: what was met on the way that a person should hear of.
 
@@ -63,6 +67,8 @@ class VideoSource:
         threads: int = 2,
     ) -> None:
         self.path = Path(path)
+        self.content: Content = FileContent(self.path)
+        self.files = [self.path]
         self.options = options
         self.threads = threads
         self.warnings: list[str] = []
@@ -77,7 +83,7 @@ class VideoSource:
         clip, options = self.clip, self.options
         to_rgb = ToRGB(deep=self.deep)
         for index, picture in enumerate(self._pictures()):
-            if index % (options.every or 1) or not wanted(index):
+            if not wanted(index):
                 continue
             pixels, alpha = turned(to_rgb(picture), clip.turn), to_rgb.alpha(picture)
             if alpha is not None:
@@ -88,6 +94,10 @@ class VideoSource:
             keep = shows and work is not pixels and not options.keep_work_size
             timing = Timing(picture.pts or 0, picture.duration or 0, pixels if keep else None, alpha)
             yield Frame(FrameInfo(index, clip.path.name, timing), work)
+
+    def count(self) -> int:
+        """How many frames there are: all are decoded."""
+        return sum(1 for _ in self._pictures())
 
     def opened(self) -> AbstractContextManager[InputContainer]:
         """The file, with all of its streams."""
