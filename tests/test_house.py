@@ -26,7 +26,7 @@ LAYERS = [
     "manifest images video",
     "loader pipeline",
     "jobs benchmark",
-    "console paintings cli __main__",
+    "console paintings cli page __main__",
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 #: What training has of its own: it stylizes no folders.
@@ -34,6 +34,7 @@ NOT_FOR_TRAINING = ("cli", "jobs", "loader", "pipeline", "stylizer", "video")
 SOLE_USERS = {
     "click": {"trainer/cli.py", *files_of("stylebatch/cli"), *files_of("stylebatch/console")},
     "tqdm": {"stylebatch/console/command.py"},
+    **{name: files_of("stylebatch/page") for name in ("starlette", "uvicorn")},
     "openvino": {"stylebatch/backends/openvino.py"},
     "triton": {"stylebatch/backends/triton.py", "stylebatch/backends/kernels.py"},
     **{name: {"stylebatch/system.py"} for name in ("ctypes", "fcntl", "filelock", "msvcrt", "platformdirs", "resource")},

@@ -10,13 +10,17 @@ from stylebatch.cli.folder import folder
 from stylebatch.cli.grid import grid
 from stylebatch.cli.image import image
 from stylebatch.cli.inputs import command_for
+from stylebatch.cli.page import page
 from stylebatch.cli.styles import styles
 from stylebatch.cli.video import video
 from stylebatch.console.arguments import CONTEXT, Commands
 
 
 @click.group(
-    cls=Commands, context_settings=CONTEXT, command_for=command_for, commands=[folder, image, video, grid, styles, bench]
+    cls=Commands,
+    context_settings=CONTEXT,
+    command_for=command_for,
+    commands=[folder, image, video, grid, styles, page, bench],
 )
 @click.version_option(__version__)
 def main() -> None:

@@ -1,0 +1,231 @@
+"""Previews: a photograph, reduced, in any style, mix and strength, within the blink of an eye.
+
+A `Stylizer` for each place of a slider would load, check and compile a network each time. Here each style's kernels stay
+in memory; those of a mix or a strength are their weighted sum, and PyTorch runs them as they are. The pictures are a
+stylizer's.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from stylebatch.backends import Backend, load_backend
+from stylebatch.checkpoint import load_checkpoint
+from stylebatch.device import Precision, pick_devices, pick_precision
+from stylebatch.effects import effects_of
+from stylebatch.errors import StylebatchError
+from stylebatch.frame import Pixels
+from stylebatch.page.lanes import GivenUp
+from stylebatch.page.photos import Photo, Photos
+from stylebatch.pixels import with_tone_of
+from stylebatch.stages import Stage, as_stages
+from stylebatch.strokes import reduced, underpainted, widening
+from stylebatch.styles import base_of, check_style, find_style, load_style
+
+#: Seconds that the network of a draft may take: the bar is 150 ms from the slider to the picture.
+_DRAFT_SECONDS = 0.08
+_DRAFT_SIZES = (128, 160, 192, 224, 256, 288, 320, 352, 384, 448, 512, 576, 640)
+#: Larger pictures are computed in bands, in little memory.
+_WHOLE_PIXELS = 1_500_000
+#: Long side of the largest preview.
+LARGEST = 3200
+_QUALITY = 88
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a preview shows.
+
+    Attributes:
+        style: a name, a path or a mix.
+        strength: 0 to 1.5.
+        strokes: as of a `Stylizer`, on the whole photograph.
+        preserve_color: as of `ImageOptions`.
+    """
+
+    style: str
+    strength: float = 1.0
+    strokes: float | None = None
+    preserve_color: bool = False
+
+
+@dataclass(frozen=True)
+class _Network:
+    stages: list[Stage]
+    width: int
+    base: str | None
+    digest: str
+
+
+class Networks:
+    """Networks of styles and of what lies between them, ready to run. Threads may share it.
+
+    Args:
+        most: styles whose kernels stay in memory, 7 MB each at a width of 32.
+    """
+
+    def __init__(self, most: int = 24) -> None:
+        self.device = pick_devices("auto")[0]
+        self.precision = pick_precision("auto", self.device)
+        self._most = most
+        self._kept: OrderedDict[tuple[Path, int], _Network] = OrderedDict()
+        self._ready: OrderedDict[tuple[object, ...], Backend] = OrderedDict()
+        self._lock = Lock()
+
+    def width(self, style: str) -> int:
+        """Channels of a style's network; of a mix, of its first."""
+        return self._network(find_style(next(iter(check_style(style))))).width
+
+    def __call__(self, pixels: Pixels, style: str, strength: float, widening: float = 1.0) -> Pixels:
+        """H×W×3 uint8 → painted, as `Stylizer` does.
+
+        Args:
+            widening: how many times as wide as the network's own strokes are to be.
+
+        Raises:
+            StylebatchError: as `load_style`.
+        """
+        batch = torch.from_numpy(pixels)[None]
+        seen = batch
+        if widening > 1:
+            seen = underpainted(batch, self._run(reduced(batch, widening), style, strength))
+        painted: Pixels = self._run(seen, style, strength)[0].numpy()
+        return painted if strength >= 1 else with_tone_of(painted, pixels, 1 - strength)
+
+    def _run(self, batch: Tensor, style: str, strength: float) -> Tensor:
+        in_bands = self.device.type == "cpu" and batch.shape[1] * batch.shape[2] > _WHOLE_PIXELS
+        for precision in (self.precision, "fp32"):
+            stylized, finite = self._backend(style, strength, precision, in_bands).start(batch)()
+            if finite:
+                return stylized
+        raise StylebatchError(f"style {style}: its weights make no numbers of this picture")
+
+    def _backend(self, style: str, strength: float, precision: Precision, in_bands: bool) -> Backend:
+        shares = check_style(style, strength)
+        networks = {name: self._network(find_style(name)) for name in shares}
+        key = (tuple((networks[name].digest, share) for name, share in shares.items()), strength, precision, in_bands)
+        with self._lock:
+            ready = self._ready.pop(key, None)
+        if ready is None:
+            parts = [(networks[name], share * strength) for name, share in shares.items()]
+            if strength != 1:
+                parts.append((self._base(parts[0][0]), 1 - strength))
+            kinds = {(part.width, part.base) for part, _ in parts}
+            if len(parts) > 1 and (len(kinds) > 1 or parts[0][0].base is None):
+                load_style(style, strength)  # tells why there is nothing between them
+            ready = load_backend("torch", _blended(parts), self.device, precision, in_bands=in_bands)
+        with self._lock:
+            self._ready[key] = ready
+            while len(self._ready) > 4:
+                self._ready.popitem(last=False)
+        return ready
+
+    def _base(self, network: _Network) -> _Network:
+        try:
+            base = self._network(base_of(network.width))
+        except StylebatchError:
+            return replace(network, base=None, width=0)  # there is nothing between: `load_style` says so
+        return replace(base, base=base.digest)
+
+    def _network(self, path: Path) -> _Network:
+        key = path.absolute(), path.stat().st_mtime_ns
+        with self._lock:
+            kept = self._kept.pop(key, None)
+        if kept is None:
+            checkpoint = load_checkpoint(path)
+            base = checkpoint.metadata.get("base")
+            kept = _Network(as_stages(checkpoint.network()), checkpoint.width, base and str(base), checkpoint.digest)
+        with self._lock:
+            self._kept[key] = kept
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return kept
+
+
+def _blended(parts: list[tuple[_Network, float]]) -> list[Stage]:
+    """The weighted sum of networks, kernel by kernel: stages are linear in them."""
+    (first, _), *others = parts
+    if not others:
+        return first.stages
+    stages = []
+    with torch.inference_mode():
+        for number, stage in enumerate(first.stages):
+            kernel = sum(share * part.stages[number].kernel for part, share in parts)
+            biases = [part.stages[number].bias for part, _ in parts]
+            bias = sum(share * each for each, (_, share) in zip(biases, parts, strict=True) if each is not None)
+            assert isinstance(kernel, torch.Tensor)
+            stages.append(replace(stage, kernel=kernel, bias=bias if isinstance(bias, torch.Tensor) else None))
+    return stages
+
+
+class Previews:
+    """Paints them, one at a time or from several threads.
+
+    Args:
+        photos: of what.
+    """
+
+    def __init__(self, photos: Photos) -> None:
+        self.networks = Networks()
+        self._photos = photos
+        #: Seconds a pixel by the network's width, as last measured; at first those of an old machine.
+        self._pace: dict[int, float] = {}
+
+    def draft_size(self, photo: Photo, style: str) -> int:
+        """The long side that this machine paints in time, now."""
+        width = self.networks.width(style)
+        pace = self._pace.get(width, 1.5e-6 * width / 32)
+        shape = min(photo.width, photo.height) / max(photo.width, photo.height)
+        in_time = [size for size in _DRAFT_SIZES if size * size * shape * pace <= _DRAFT_SECONDS]
+        return in_time[-1] if in_time else _DRAFT_SIZES[0]
+
+    def __call__(
+        self, photo: Photo, look: Look, size: int | None = None, given_up: Callable[[], bool] = lambda: False
+    ) -> tuple[bytes, tuple[int, int]]:
+        """A JPEG, and width and height that it was painted at.
+
+        Args:
+            size: long side; None for a draft's.
+            given_up: asked between the steps.
+
+        Raises:
+            GivenUp: it was.
+            StylebatchError: an unknown style, or one that cannot be mixed with the other, or that has no such strength.
+        """
+        asked = min(size or self.draft_size(photo, look.style), LARGEST)
+        original = self._photos.pixels(photo, asked)
+        if given_up():
+            raise GivenUp
+        # As wide, in proportion to the picture, as they will be on the whole photograph.
+        times = widening(look.strokes, photo.height, photo.width) * max(original.shape) / max(photo.width, photo.height)
+        start = time.perf_counter()
+        painted = self.networks(original, look.style, look.strength, times)
+        self._note_pace(look.style, original, time.perf_counter() - start)
+        if given_up():
+            raise GivenUp
+        if look.preserve_color:
+            painted = effects_of(preserve_color=True)(original, painted)
+        return jpeg(painted), (original.shape[1], original.shape[0])
+
+    def _note_pace(self, style: str, painted: Pixels, seconds: float) -> None:
+        """The first pictures of a size take longer: the pace follows slowly upwards, and at once downwards."""
+        width, now = self.networks.width(style), seconds / (painted.shape[0] * painted.shape[1])
+        last = self._pace.get(width, now)
+        self._pace[width] = 0.7 * last + 0.3 * min(now, 3 * last) if now > last else 0.4 * last + 0.6 * now
+
+
+def jpeg(pixels: Pixels) -> bytes:
+    """H×W×3 uint8 as a file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=_QUALITY)
+    return buffer.getvalue()

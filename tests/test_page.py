@@ -1,0 +1,188 @@
+"""`stylebatch page` as programs use it: pictures in, pictures out."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stylebatch import Stylizer
+from tests.conftest import picture
+from tests.support.pages import Server, page
+
+pytest.importorskip("starlette", reason="needs the extra `page`")
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    root = tmp_path_factory.mktemp("root")
+    (root / "in").mkdir()
+    picture(96, 64, seed="a").save(root / "in" / "a.png")
+    (root / "notes.txt").write_text("no picture")
+    with page(root, tmp_path_factory.mktemp("data")) as running:
+        yield running
+    assert running.process.returncode == 0
+    assert not [line for line in running.told if "Traceback" in line]
+
+
+@pytest.fixture(scope="module")
+def photo(server: Server) -> str:
+    return str(server.ask("/api/photos", "POST", query={"path": "in/a.png"}).json["id"])
+
+
+def opened(body: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(body))
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / max(1e-9, np.mean((a.astype(float) - b) ** 2))))
+
+
+def test_styles_samples_and_folders_are_listed(server: Server) -> None:
+    styles = {style["name"]: style for style in server.ask("/api/styles").json["styles"]}
+    assert styles["hosi"]["artist"] == "Vincent van Gogh"
+    assert styles["hosi"]["family"] == styles["wave"]["family"]
+    assert "cat" in server.ask("/api/samples").json["samples"]
+    assert opened(server.ask("/api/samples/cat").body).format == "JPEG"
+    assert server.ask("/api/browse").json["folders"] == ["in"]
+
+
+def test_a_preview_is_what_the_stylizer_paints(server: Server, photo: str) -> None:
+    pixels = np.asarray(Image.open(server.root / "in" / "a.png").convert("RGB"))
+    for style, strength, strokes in (("hosi", 1.0, 1), ("hosi:0.6,wave:0.4", 0.7, 1), ("wave", 1.2, 1), ("la_muse", 1.0, 3)):
+        query = {"photo": photo, "style": style, "strength": strength, "strokes": strokes, "size": 96}
+        answer = server.ask("/api/preview", query=query)
+        assert (answer.status, answer.headers["x-painted"]) == (200, "96x64")
+        expected = Stylizer(style, strength=strength, strokes=strokes, backend="torch")(pixels)
+        assert psnr(np.asarray(opened(answer.body)), expected) > 24  # of a JPEG of noise
+
+
+def test_a_preview_in_wide_strokes_keeps_the_photographs_colours(server: Server, photo: str) -> None:
+    query = {"photo": photo, "style": "scream", "strokes": 2, "size": 96, "preserve_color": "true"}
+    painted = opened(server.ask("/api/preview", query=query).body).convert("YCbCr")
+    original = Image.open(server.root / "in" / "a.png").convert("RGB").convert("YCbCr")
+    assert painted.size == original.size
+    chroma = [np.asarray(each, dtype=float)[..., 1:] for each in (painted, original)]
+    assert np.abs(chroma[0] - chroma[1]).mean() < 12
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "told"),
+    [
+        ({"style": "hosy"}, 400, "did you mean hosi"),
+        ({"style": "/etc/passwd"}, 400, "outside of"),
+        ({"style": "../x.pth"}, 400, "outside of"),
+        ({"strength": "2"}, 400, "strength 2: must be from 0 to 1.5"),
+        ({"strength": "nan"}, 400, "strength nan"),
+        ({"size": "huge"}, 400, "size 'huge'"),
+        ({"size": "99999"}, 400, "size '99999'"),
+        ({"photo": "nothing"}, 404, "no such photograph"),
+        ({"stile": "hosi"}, 400, "stile: no such option"),
+    ],
+)
+def test_a_wrong_wish_is_told_in_a_line(server: Server, photo: str, query: dict[str, str], status: int, told: str) -> None:
+    answer = server.ask("/api/preview", query={"photo": photo, **query})
+    assert answer.status == status
+    assert told in answer.json["error"]
+    assert "\n" not in answer.json["error"]
+
+
+def test_a_picture_in_is_a_picture_out(server: Server) -> None:
+    body = (server.root / "in" / "a.png").read_bytes()
+    answer = server.ask("/api/image", "POST", query={"style": "wave", "strength": "50%", "name": "å.png"}, body=body)
+    assert (answer.status, answer.headers["content-type"]) == (200, "image/png")
+    assert answer.headers["content-disposition"].endswith("%C3%A5_wave.png")
+    assert opened(answer.body).size == (96, 64)
+    expected = Stylizer("wave", strength=0.5)(np.asarray(opened(body).convert("RGB")))
+    assert psnr(np.asarray(opened(answer.body).convert("RGB")), expected) > 40
+    jpeg = server.ask("/api/image", "POST", query={"format": "jpg", "quality": 50, "size": 48}, body=body)
+    assert opened(jpeg.body).format == "JPEG"
+
+
+def test_what_is_no_picture_is_refused(server: Server) -> None:
+    for path in ("/api/image", "/api/photos"):
+        answer = server.ask(path, "POST", query={"name": "cat.jpg"}, body=b"#!/bin/sh")
+        assert (answer.status, answer.json["error"]) == (415, "cat.jpg: no picture that can be read")
+        assert server.ask(path, "POST").status == 400
+        assert server.ask(path, "POST", headers={"Content-Length": str(10**10)}, body=b"").status == 413
+    assert server.ask("/api/photos", "POST", query={"path": "../../etc/passwd"}).status == 400
+    assert server.ask("/api/photos", "POST", query={"path": "notes.txt"}).status == 415
+
+
+def test_no_token_no_answer(server: Server) -> None:
+    assert server.ask("/api/styles", token=None).status == 401
+    assert server.ask("/api/styles", token="wrong").status == 401
+    assert server.ask("/", headers={"Host": "evil.example"}).status == 403
+    assert server.ask("/static/../server.py").status in (401, 404)
+    assert server.ask("/static/%2e%2e/server.py").status == 404
+    assert server.ask("/nothing").json == {"error": "Not Found"}
+    assert server.ask("/api/preview", "DELETE").json == {"error": "Method Not Allowed"}
+
+
+def test_a_second_server_of_a_root_and_a_taken_port_are_told(server: Server, tmp_path: Path) -> None:
+    def said(*options: str) -> str:
+        command = [sys.executable, "-m", "stylebatch", "page", "--no-browser", *options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**_environment(tmp_path)})
+        assert done.returncode == 2
+        return done.stderr
+
+    assert f"port {server.port}" in said("--root", str(tmp_path), "--port", str(server.port))
+    assert "--port 0 takes" in said("--root", str(tmp_path), "--port", str(server.port))
+    assert "no such folder" in said("--root", str(tmp_path / "none"))
+    assert "from 0 to 65535" in said("--root", str(tmp_path), "--port", "70000")
+
+
+def _environment(data: Path) -> dict[str, str]:
+    return {**os.environ, "XDG_DATA_HOME": str(data)}
+
+
+def test_the_description_names_every_address_with_its_options(server: Server) -> None:
+    told = server.ask("/api/openapi.json").json
+    assert told["openapi"].startswith("3.1")
+    preview = told["paths"]["/api/preview"]["get"]
+    strength = next(each for each in preview["parameters"] if each["name"] == "strength")
+    assert strength["schema"] == {"type": "number", "minimum": 0, "maximum": 1.5, "default": 1.0}
+    assert all(each["summary"] for methods in told["paths"].values() for each in methods.values())
+    shown = (ROOT / "docs" / "page.md").read_text()
+    for path, methods in told["paths"].items():
+        for method in methods:
+            assert f"`{method.upper()} {path}`" in shown, f"docs/page.md lacks {method} {path}"
+
+
+def examples(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs" / "page.md").read_text(), re.DOTALL)
+
+
+def test_the_examples_for_curl_do_what_they_say(server: Server, tmp_path: Path) -> None:
+    Image.open(server.root / "in" / "a.png").convert("RGB").save(tmp_path / "cat.jpg")
+    lines = [line for block in examples("sh") for line in block.splitlines() if line.startswith("curl")]
+    assert lines
+    for line in lines:
+        words = shlex.split(line.replace("$ADDRESS", f"http://127.0.0.1:{server.port}").replace("$TOKEN", server.token))
+        done = subprocess.run([*words, "--silent", "--show-error", "--fail"], cwd=tmp_path, capture_output=True, timeout=60)
+        assert not done.returncode, done.stderr
+    assert opened((tmp_path / "cat_wave.jpg").read_bytes()).size == (96, 64)
+
+
+def test_the_example_in_python_does_what_it_says(server: Server, tmp_path: Path) -> None:
+    Image.open(server.root / "in" / "a.png").convert("RGB").save(tmp_path / "cat.jpg")
+    (code,) = examples("python")
+    done = subprocess.run(
+        [sys.executable, "-c", code, server.address], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert not done.returncode, done.stderr
+    assert opened((tmp_path / "cat_wave.jpg").read_bytes()).size == (96, 64)
+    assert json.loads(done.stdout.splitlines()[0])

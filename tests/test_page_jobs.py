@@ -1,0 +1,231 @@
+"""Jobs that the page queues: one after another, stopped, gone on with, shown, and none of them outside the root."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.conftest import picture
+from tests.support.clips import make_clip
+from tests.support.pages import Server, page
+
+pytest.importorskip("starlette", reason="needs the extra `page`")
+pytestmark = pytest.mark.slow
+
+WAIT = 120
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("root")
+    for number in range(3):
+        (root / "in" / "deep").mkdir(parents=True, exist_ok=True)
+        picture(64, 48, seed=str(number)).save(root / "in" / ("deep/" if number else "") / f"{number}.png")
+    (root / "in" / "broken.jpg").write_text("no picture")
+    (root / "many").mkdir()
+    for number in range(40):
+        picture(500, 400, seed=str(number)).save(root / "many" / f"{number:02}.jpg")
+    return root
+
+
+@pytest.fixture(scope="module")
+def server(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with page(root, tmp_path_factory.mktemp("data")) as running:
+        yield running
+
+
+def job(server: Server, **told: Any) -> dict[str, Any]:
+    answer = server.ask("/api/jobs", "POST", sent=told)
+    assert answer.status == 201, answer.body
+    return dict(answer.json)
+
+
+def until(server: Server, id: str, *states: str, done: int = 0) -> dict[str, Any]:
+    """The job, once it is in one of these states and has done so many."""
+    deadline = time.monotonic() + WAIT
+    while time.monotonic() < deadline:
+        entry = server.ask(f"/api/jobs/{id}").json
+        if entry["state"] in states and entry["told"].get("done", 0) >= done:
+            return dict(entry)
+        assert entry["state"] in (*states, "waiting", "running"), entry
+        time.sleep(0.1)
+    raise AssertionError(entry)
+
+
+def test_a_folder_is_painted_and_its_failures_have_names(server: Server, root: Path) -> None:
+    queued = job(server, kind="folder", source="in", style="wave", quality="90")
+    assert queued["shown"]["output"] == "in_wave"
+    ended = until(server, queued["id"], "done")
+    assert ended["told"]["done"] == 3
+    assert [each["path"] for each in ended["told"]["failed"]] == ["broken.jpg"]
+    listed = server.ask(f"/api/jobs/{queued['id']}/results").json
+    assert sorted(each["name"] for each in listed["results"]) == ["0.png", "deep/1.png", "deep/2.png"]
+    assert all(each["original"] for each in listed["results"])
+    command = [sys.executable, "-m", "stylebatch", "folder", "in", "in_wave", "--style", "wave", "--quality", "90", "--json"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=WAIT)
+    assert json.loads(done.stdout)["skipped"] == 3, "the command line does not go on with what the page has done"
+
+
+def test_results_are_shown_and_sent(server: Server) -> None:
+    id = until(server, "1", "done")["id"]
+    small = server.ask(f"/api/jobs/{id}/result", query={"name": "0.png", "size": 32})
+    assert Image.open(io.BytesIO(small.body)).size == (32, 24)
+    original = server.ask(f"/api/jobs/{id}/result", query={"name": "deep/1.png", "original": "true"})
+    assert Image.open(io.BytesIO(original.body)).size == (64, 48)
+    for name in ("../in/0.png", "broken.jpg", "/etc/passwd", ".stylebatch.jsonl"):
+        assert server.ask(f"/api/jobs/{id}/result", query={"name": name}).status == 404
+    sent = server.ask(f"/api/jobs/{id}/zip")
+    with zipfile.ZipFile(io.BytesIO(sent.body)) as archive:
+        assert archive.testzip() is None
+        assert sorted(archive.namelist()) == ["0.png", "deep/1.png", "deep/2.png"]
+    assert "content-length" not in sent.headers
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"kind": "folder", "source": ".."}, "outside of"),
+        ({"kind": "folder", "source": "/etc"}, "outside of"),
+        ({"kind": "folder", "source": "in", "output": "../out"}, "outside of"),
+        ({"kind": "folder", "source": "none"}, "none: no such folder"),
+        ({"kind": "folder"}, "source: is missing"),
+        ({"kind": "folder", "source": ["in"]}, "source: must be text"),
+        ({"kind": "folder", "source": "in", "style": "hosy"}, "did you mean hosi"),
+        ({"kind": "folder", "source": "in", "style": "/etc/passwd.pth"}, "outside of"),
+        ({"kind": "folder", "source": "in", "quality": 1000}, "quality 1000: must be from 1 to 100"),
+        ({"kind": "folder", "source": "in", "crf": 18}, "crf: no such option"),
+        ({"kind": "video", "source": "in"}, "in: no such film"),
+        ({"kind": "shell", "source": "in"}, "kind: must be folder or video"),
+    ],
+)
+def test_a_job_that_cannot_be_is_refused(server: Server, told: dict[str, Any], message: str) -> None:
+    answer = server.ask("/api/jobs", "POST", sent=told)
+    assert answer.status == 400
+    assert message in answer.json["error"]
+
+
+def test_links_out_of_a_folder_are_not_followed(server: Server, root: Path, tmp_path: Path) -> None:
+    (root / "linked").mkdir()
+    picture(32, 32, seed="secret").save(tmp_path / "secret.png")
+    picture(32, 32, seed="own").save(root / "linked" / "own.png")
+    (root / "linked" / "secret.png").symlink_to(tmp_path / "secret.png")
+    ended = until(server, job(server, kind="folder", source="linked")["id"], "done")
+    assert ended["told"]["done"] == 1
+    assert not (root / "linked_hosi" / "secret.png").exists()
+    refused = server.ask("/api/jobs", "POST", sent={"kind": "folder", "source": "linked", "follow_links": True})
+    assert refused.status == 400
+
+
+def test_jobs_wait_for_each_other_and_can_be_paused_resumed_and_cancelled(server: Server, root: Path) -> None:
+    first, second, third = (
+        job(server, kind="folder", source="many", output=f"out{n}", style="scream")["id"] for n in range(3)
+    )
+    until(server, first, "running", done=1)
+    assert server.ask(f"/api/jobs/{second}").json["state"] == "waiting"
+    assert server.ask(f"/api/jobs/{second}/cancel", "POST").json["state"] == "cancelled"
+    assert server.ask(f"/api/jobs/{second}/pause", "POST").status == 409
+    assert server.ask(f"/api/jobs/{first}/pause", "POST").json["state"] == "paused"
+    paused = server.ask(f"/api/jobs/{first}").json["told"]["done"]
+    assert 0 < paused < 40
+    until(server, third, "running", done=1)
+    assert server.ask(f"/api/jobs/{first}/resume", "POST").json["state"] == "waiting"
+    server.ask(f"/api/jobs/{third}/cancel", "POST")
+    assert server.ask(f"/api/jobs/{third}", "DELETE").status in (200, 409)
+    ended = until(server, first, "done")
+    assert ended["told"]["skipped"] >= paused
+    assert len(list((root / "out0").glob("*.jpg"))) == 40
+    assert not (root / "out1").exists()
+
+
+def test_events_tell_of_each_change(server: Server) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=WAIT)
+    connection.request("GET", "/api/events", headers={"Authorization": f"Bearer {server.token}"})
+    answer = connection.getresponse()
+    assert answer.getheader("content-type", "").startswith("text/event-stream")
+    first = json.loads(answer.readline().removeprefix(b"data: "))
+    assert {each["id"] for each in first["jobs"]} == set(first["ids"])
+    queued = job(server, kind="folder", source="in", output="told")
+    states = []
+    while "done" not in states:
+        line = answer.readline()
+        if line.startswith(b"data: "):
+            states += [each["state"] for each in json.loads(line[6:])["jobs"] if each["id"] == queued["id"]]
+    assert "running" in states
+    answer.close()
+    connection.close()
+
+
+def test_dropped_files_are_painted_into_the_root(server: Server, root: Path) -> None:
+    body = (root / "in" / "0.png").read_bytes()
+    upload = server.ask("/api/uploads", "POST", query={"name": "../a.png"}, body=body).json["upload"]
+    again = server.ask("/api/uploads", "POST", query={"name": "a.png", "upload": upload}, body=body).json
+    assert again == {"upload": upload, "name": "_a.png"}
+    assert server.ask("/api/uploads", "POST", query={"name": "a.png", "upload": "../jobs"}, body=body).status == 404
+    queued = job(server, kind="folder", upload=upload, output="dropped")
+    assert until(server, queued["id"], "done")["told"]["done"] == 2
+    assert sorted(path.name for path in (root / "dropped").glob("*.png")) == ["_a.png", "a.png"]
+
+
+def test_a_film_is_painted_and_sent_in_parts(server: Server, root: Path) -> None:
+    make_clip(root / "clip.mp4", frames=8, size=(64, 48))
+    queued = job(server, kind="video", source="clip.mp4", preview="0.2")
+    assert queued["shown"]["output"] == "clip_hosi_preview.mp4"
+    until(server, queued["id"], "done")
+    (result,) = server.ask(f"/api/jobs/{queued['id']}/results").json["results"]
+    assert result["film"]
+    part = server.ask(f"/api/jobs/{queued['id']}/result", query={"name": result["name"]}, headers={"Range": "bytes=0-99"})
+    assert (part.status, len(part.body), part.headers["content-type"]) == (206, 100, "video/mp4")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ended", "killed"])
+def test_a_server_that_is_started_again_goes_on(root: Path, tmp_path: Path, how: int) -> None:
+    name = f"again{how}"
+    with page(root, tmp_path) as first:
+        id = job(first, kind="folder", source="many", output=name, style="scream")["id"]
+        until(first, id, "running", done=2)
+        token = first.token
+        first.end(how)
+    before = len(list((root / name).glob("*.jpg")))
+    assert 0 < before < 40
+    with page(root, tmp_path) as second:
+        assert second.token == token
+        ended = until(second, id, "done")
+        assert ended["told"]["skipped"] >= before
+    assert len(list((root / name).glob("*.jpg"))) == 40
+    assert not [path for path in (root / name).iterdir() if path.name.startswith(".stylebatch-")]
+
+
+def test_what_is_no_job_in_the_folder_of_jobs_is_passed_over(root: Path, tmp_path: Path) -> None:
+    with page(root, tmp_path):
+        (folder,) = tmp_path.rglob("jobs")
+    (folder / "7.json").write_text("{")
+    (folder / "8.json").write_text("[]")
+    (folder / "x.json").write_text("{}")
+    with page(root, tmp_path) as server:
+        assert server.ask("/api/jobs").json == {"jobs": []}
+
+
+def test_a_job_whose_process_is_killed_says_so_and_goes_on(server: Server, root: Path) -> None:
+    id = job(server, kind="folder", source="many", output="killed", style="scream")["id"]
+    until(server, id, "running", done=1)
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    failed = until(server, id, "failed")
+    assert "ended with status -9" in failed["error"]
+    server.ask(f"/api/jobs/{id}/resume", "POST")
+    assert until(server, id, "done")["told"]["skipped"] >= 1
+    shutil.rmtree(root / "killed")

@@ -1,0 +1,330 @@
+"""Who may ask the page for anything, and what nobody gets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("starlette", reason="needs the extra `page`")
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from stylebatch.errors import StylebatchError
+from stylebatch.images.options import ImageOptions
+from stylebatch.page.browse import listing, under
+from stylebatch.page.forms import check_names, described, read
+from stylebatch.page.lanes import Lane
+from stylebatch.page.photos import Photos, plain_name
+from stylebatch.page.replies import answering, failure
+from stylebatch.page.security import Guard, token_in
+from stylebatch.video.options import VideoOptions
+
+PORT, TOKEN = 8642, "secret"
+HERE = f"127.0.0.1:{PORT}"
+
+
+def answer(path: str = "/api/styles", method: str = "GET", **headers: str) -> Response:
+    """What the guard lets through to an application that answers everything."""
+    sent: list[dict[str, Any]] = []
+    path, _, query = path.partition("?")
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in ({"host": HERE} | headers).items()]
+    scope = {"type": "http", "method": method, "path": path, "query_string": query.encode(), "headers": raw}
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(Guard(PlainTextResponse("answered"), TOKEN, PORT)(scope, receive, send))
+    given = Response(sent[1]["body"], sent[0]["status"])
+    given.raw_headers = sent[0]["headers"]
+    return given
+
+
+BEARER = {"authorization": f"Bearer {TOKEN}"}
+COOKIE = {"cookie": f"a=b; stylebatch-{PORT}={TOKEN}"}
+
+
+@pytest.mark.parametrize("given", [BEARER, COOKIE], ids=["program", "browser"])
+@pytest.mark.parametrize("host", [HERE, f"localhost:{PORT}", f"[::1]:{PORT}", "192.168.1.5:80"])
+def test_who_has_the_token_is_answered(given: dict[str, str], host: str) -> None:
+    assert answer(**given, host=host).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"authorization": "Bearer wrong"},
+        {"authorization": f"Basic {TOKEN}"},
+        {"authorization": "Bearer "},
+        {"cookie": f"stylebatch-{PORT}=wrong"},
+        {"cookie": f"stylebatch-{PORT + 1}={TOKEN}"},
+        {"cookie": "stylebatch-8642"},
+    ],
+)
+def test_who_has_not_is_told_where_it_is_and_nothing_else(given: dict[str, str]) -> None:
+    refused = answer(**given)
+    assert refused.status_code == 401
+    assert b"stylebatch page" in bytes(refused.body)
+    assert answer("/static/main.js", **given).status_code == 401
+    assert answer("/?token=wrong", **given).status_code == 401
+
+
+def test_the_address_that_is_opened_becomes_a_cookie_that_no_script_and_no_other_page_sees() -> None:
+    opened = answer(f"/?token={TOKEN}")
+    assert (opened.status_code, opened.headers["location"]) == (303, "/")
+    cookie = opened.headers["set-cookie"].lower()
+    assert f"stylebatch-{PORT}={TOKEN}" in cookie
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+
+
+@pytest.mark.parametrize("host", ["evil.example:8642", "", "evil.example", "127.0.0.1.evil.example", "[", "a b"])
+def test_a_name_that_was_made_to_lead_here_is_refused(host: str) -> None:
+    assert answer(**BEARER, host=host).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"origin": f"http://127.0.0.1:{PORT + 1}"},
+        {"sec_fetch_site": "cross-site"},
+        {"sec_fetch_site": "same-site"},
+    ],
+)
+def test_another_page_may_not_ask_whatever_cookie_comes_along(headers: dict[str, str]) -> None:
+    assert answer(method="POST", **COOKIE, **headers).status_code == 403
+
+
+def test_this_page_may_and_a_link_to_it_may_lie_anywhere() -> None:
+    assert answer(method="POST", **COOKIE, origin=f"http://{HERE}", sec_fetch_site="same-origin").status_code == 200
+    assert answer("/", **COOKIE, sec_fetch_site="cross-site", sec_fetch_mode="navigate").status_code == 200
+
+
+def test_answers_keep_other_hosts_out_of_the_page_and_the_page_out_of_others() -> None:
+    headers = answer(**BEARER).headers
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+    assert headers["cache-control"] == "no-store"
+
+
+def test_the_token_stays_and_is_its_owners(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "token"
+    token = token_in(path)
+    assert len(token) >= 32
+    assert token_in(path) == token
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.write_text("")
+    assert token_in(path) not in ("", token)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    (root / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "root-beside").mkdir()
+    for name in ("in/a.jpg", "in/clip.mp4", "in/notes.txt", "in/.hidden.jpg"):
+        (root / name).write_bytes(b"")
+    return root
+
+
+@pytest.mark.parametrize(
+    "path", ["..", "../outside", "in/../../outside", "/etc", "../root-beside", "out", "out/new", "in/\0"]
+)
+def test_nothing_outside_the_root_is_reached(root: Path, path: str) -> None:
+    (root / "out").symlink_to(root.parent / "outside")
+    with pytest.raises(StylebatchError, match=r"outside of|not a path"):
+        under(root, path)
+
+
+def test_what_is_under_the_root_is_reached_by_any_of_its_names(root: Path) -> None:
+    (root / "link").symlink_to(root / "in")
+    assert under(root, "in/deep/..") == under(root, "link") == under(root, str(root / "in")) == root / "in"
+    assert under(root, "new/folder") == root / "new" / "folder"
+    assert under(root, "") == root
+
+
+def test_a_folder_is_listed_without_what_leads_out_of_the_root(root: Path) -> None:
+    (root / "in" / "away").symlink_to(root.parent / "outside")
+    os.close(os.open(os.fsencode(root / "in") + b"/\xff.jpg", os.O_CREAT))
+    told = listing(root, "in")
+    assert told["folders"] == ["deep"]
+    assert told["films"] == ["clip.mp4"]
+    assert told["photos"] == ["a.jpg"]
+    assert told["parent"] == ""
+    assert listing(root, "")["parent"] is None
+    with pytest.raises(StylebatchError, match="no such folder"):
+        listing(root, "in/a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("../../etc/passwd", "passwd"),
+        ("C:\\photos\\cat.jpg", "cat.jpg"),
+        ("..", "unnamed"),
+        ("", "unnamed"),
+        ("a\nb\x1b.png", "a_b_.png"),
+        (".hidden", "hidden"),
+        ("é" * 200 + ".jpeg", "é" * 57 + ".jpeg"),
+    ],
+)
+def test_a_name_that_came_with_an_upload_is_a_name_alone(given: str, kept: str) -> None:
+    assert plain_name(given) == kept
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"#!/bin/sh\nrm -rf /\n", b"\xff\xd8\xff", b"<svg onload='alert(1)'/>"])
+def test_what_is_no_picture_is_refused_and_not_kept(tmp_path: Path, content: bytes) -> None:
+    photos = Photos(tmp_path)
+    arrived = photos.arriving("cat.jpg")
+    arrived.write_bytes(content)
+    with pytest.raises(HTTPException, match=r"cat\.jpg") as refused:
+        photos.add(arrived)
+    assert refused.value.status_code == 415
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
+    photos = Photos(tmp_path)
+    arrived = photos.arriving("bomb.png")
+    header = b"IHDR" + struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
+    pixels = b"IDAT" + zlib.compress(bytes(100_000))
+    chunks = (struct.pack(">I", len(each) - 4) + each + struct.pack(">I", zlib.crc32(each)) for each in (header, pixels))
+    arrived.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    with pytest.raises(HTTPException, match="over the limit of 120 megapixels") as refused:
+        photos.add(arrived)
+    assert refused.value.status_code == 413
+
+
+def test_so_many_photographs_are_kept_and_no_more(tmp_path: Path) -> None:
+    from PIL import Image
+
+    photos = Photos(tmp_path, most=2)
+    ids = []
+    for number in range(4):
+        arrived = photos.arriving(f"{number}.png")
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(arrived)
+        ids.append(photos.add(arrived).id)
+        os.utime(tmp_path / ids[-1], (number, number))
+    assert photos.find(ids[3]).path.name == "3.png"
+    for dropped in (ids[0], "../../etc", "0" * 32):
+        with pytest.raises(HTTPException, match="no such photograph"):
+            photos.find(dropped)
+
+
+class Connection:
+    """A client's, which can be closed."""
+
+    def __init__(self) -> None:
+        self.closed = asyncio.Event()
+
+    async def receive(self) -> dict[str, Any]:
+        await self.closed.wait()
+        return {"type": "http.disconnect"}
+
+    @property
+    def request(self) -> Request:
+        return Request({"type": "http"}, self.receive)
+
+
+def test_newer_work_takes_the_place_of_older_and_what_nobody_waits_for_is_not_done() -> None:
+    done: list[str] = []
+
+    async def run() -> list[Any]:
+        lane, first, second, third = Lane(), Connection(), Connection(), Connection()
+        begun, go_on = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def slow(_given_up: Any) -> str:
+            loop.call_soon_threadsafe(begun.set)
+            asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(10)
+            done.append("slow")
+            return "slow"
+
+        def work(name: str) -> Any:
+            return lambda _given_up: done.append(name) or name
+
+        tasks = [asyncio.create_task(lane.do(first.request, slow))]
+        await begun.wait()
+        tasks += [asyncio.create_task(lane.do(second.request, work(name), "slider")) for name in ("one", "two", "three")]
+        tasks += [asyncio.create_task(lane.do(third.request, work("closed tab")))]
+        await asyncio.sleep(0)
+        third.closed.set()
+        await asyncio.sleep(0.01)
+        go_on.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        lane.close()
+        return results
+
+    slow, one, two, three, closed = asyncio.run(run())
+    assert (slow, three) == ("slow", "three")
+    assert [one.status_code, two.status_code, closed.status_code] == [409, 409, 499]
+    assert done == ["slow", "three"]
+
+
+def test_a_lane_that_is_full_says_so() -> None:
+    async def run() -> None:
+        lane = Lane(most=0)
+        try:
+            await lane.do(Connection().request, lambda _: None)
+        finally:
+            lane.close()
+
+    with pytest.raises(HTTPException, match="too many"):
+        asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"quality": "high"}, "quality: 'high' is not a whole number"),
+        ({"quality": True}, "quality: True is not a whole number"),
+        ({"quality": 200}, "quality 200: must be from 1 to 100"),
+        ({"strip_metadata": "perhaps"}, "strip metadata: 'perhaps' is not true or false"),
+        ({"format": 7}, "format: 7 is not text"),
+    ],
+)
+def test_values_that_are_wrong_are_refused_as_the_commands_do(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(StylebatchError, match=message):
+        read(ImageOptions, given)
+
+
+def test_forms_and_addresses_give_the_commands_options() -> None:
+    assert read(ImageOptions, {"size": "512px", "preserve_color": "true", "quality": ""}) == ImageOptions(
+        size=512, preserve_color=True
+    )
+    assert read(VideoOptions, {"start": "1:30", "steady": "50%", "fps": "30000/1001"}) == VideoOptions(
+        start=90, steady=0.5, fps=VideoOptions(fps=read(VideoOptions, {"fps": "30000/1001"}).fps).fps
+    )
+    by_name = {each["name"]: each for each in described(VideoOptions)}
+    assert by_name["on_corrupt"]["choices"] == ["fail", "repeat"]
+    assert (by_name["crf"]["type"], by_name["crf"]["most"]) == ("integer", 63)
+    with pytest.raises(StylebatchError, match="qualty: no such option"):
+        check_names({"qualty": 1}, ImageOptions)
+
+
+def test_an_error_is_one_line_without_a_trace() -> None:
+    async def broken(_request: Request) -> Response:
+        raise ZeroDivisionError("division by zero in a secret place")
+
+    told = asyncio.run(answering(broken)(Request({"type": "http", "method": "GET", "path": "/", "headers": []})))
+    assert told.status_code == 500
+    assert b"secret" not in bytes(told.body)
+    assert b"Traceback" not in bytes(told.body)
+    assert bytes(failure("say `on_corrupt`", 400).body) == b'{"error":"say on_corrupt"}'
