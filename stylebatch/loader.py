@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from stylebatch.frame import BATCH_PIXELS, Batch, Failure, Frame
-from stylebatch.workers import decoded
+from stylebatch.workers import Pool, decoded
 
 #: Files whose sizes are known ahead while it looks for equal ones.
 LOOK_AHEAD = 256
@@ -74,7 +74,7 @@ def load_batches(
     keys: Iterable[_Key],
     *,
     batch_size: int,
-    workers: int,
+    workers: int | Pool,
     pin: bool,
     batch_pixels: int = BATCH_PIXELS,
     stop: Callable[[], bool] = lambda: False,
@@ -85,7 +85,8 @@ def load_batches(
     while it waits for them, is True, nothing more comes.
     """
     groups = decoded(
-        source, equal_sizes(source, keys, batch_size, batch_pixels), workers=workers, ahead=batch_size + 2 * workers,
+        source, equal_sizes(source, keys, batch_size, batch_pixels), workers=workers,
+        ahead=batch_size + 2 * (workers.size if isinstance(workers, Pool) else workers),
         lost=lambda key, reason: Failure(str(key), reason), stop=stop,
     )  # fmt: skip
     with closing(groups):

@@ -40,6 +40,8 @@ class Option:
         short: one letter for it, such as "-o".
         result: whether another value makes another result; where not, an earlier one counts as done.
         later: it came when there were results already: its default is left out of the settings, so that those count on.
+        recorded: what the settings hold of it although it makes no other result: what they held when it counted, so that
+            earlier results count on.
         resumable: whether what a run has begun goes on with another value, although the result is another.
     """
 
@@ -55,6 +57,7 @@ class Option:
     short: str = ""
     result: bool = True
     later: bool = False
+    recorded: str | None = None
     resumable: bool = False
 
     @property
@@ -126,6 +129,8 @@ def _from_json(where: str, hint: Any, value: Any) -> Any:
     raise StylebatchError(f"{where}must be {_CALLED[kind]}, not {value!r:.80}")
 
 
+#: The names of all options that are declared so far.
+OPTION_NAMES: set[str] = set()
 _ATTRIBUTES = "\n\n    Attributes:"
 
 
@@ -144,6 +149,7 @@ class Options:
         }
         for name, each in {**inherited, **vars(cls)}.items():
             if isinstance(each, Field):
+                OPTION_NAMES.add(name)
                 declared: Option = each.metadata["option"]
                 more = [declared.range, declared.unset and f"None: {declared.unset}"]
                 cls.__doc__ += f"\n        {name}: {'; '.join([declared.help.rstrip('.'), *filter(None, more)])}."
@@ -185,6 +191,8 @@ class Options:
             value = getattr(self, name)
             if declared.result and not (declared.later and value == getattr(type(self), name)):
                 settings[name] = plain(value)
+            elif declared.recorded is not None:
+                settings[name] = declared.recorded
         return settings
 
 

@@ -15,6 +15,7 @@ from stylebatch.frame import Batch, Failure, FrameInfo, Pixels, Saved
 from stylebatch.loader import Load, Source, load_batches
 from stylebatch.stylizer import Pending, Stylizer
 from stylebatch.system import cores
+from stylebatch.workers import Pool
 
 _Key = TypeVar("_Key")
 _AnySummary = TypeVar("_AnySummary", bound="Summary")
@@ -70,6 +71,19 @@ class Summary:
                 setattr(taken, name, copy(value))
         return taken
 
+    def add(self, part: Summary) -> None:
+        """Add what another worker has done of the same run, beside its time."""
+        self.done += part.done
+        self.megapixels += part.megapixels
+        self.halved += part.halved
+        self.renamed |= part.renamed
+        self.partial |= part.partial
+        self.notes |= part.notes
+        self.failures += part.failures
+        self.aborted = self.aborted or part.aborted
+        for stage, seconds in part.waits.items():
+            self.waits[stage] += seconds
+
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return {
@@ -117,7 +131,7 @@ def stylize(
     *,
     summary: Summary,
     batch_size: int | None = None,
-    workers: int | None = None,
+    workers: int | Pool | None = None,
     saved: Callable[[Saved], None] = lambda _: None,
     progress: Callable[[Summary], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,

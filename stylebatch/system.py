@@ -120,9 +120,20 @@ def umask() -> int:
         return 0o022
 
 
+#: At most so many cores are used, where others have work for the rest.
+_share: int | None = None
+
+
 def cores() -> int:
     """Cores that this process may use, which containers and schedulers limit."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(there, _share or there)
+
+
+def share_cores(count: int) -> None:
+    """Use no more than so many cores from now on."""
+    global _share
+    _share = count
 
 
 def free_memory() -> int | None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
-import struct
 import sys
 import threading
 from collections import deque
@@ -17,17 +15,14 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import IO, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
-import numpy as np
-
 from stylebatch.interrupt import POLL
+from stylebatch.messages import packed, receive_message, write_message
 from stylebatch.system import start_apart
 
 _PROGRAM = "import sys; sys.path[:] = {path}; from stylebatch.workers import main; main()"
-#: Before each message: the length of its pickle, and how many arrays lie behind it, each with its length.
-_HEAD, _LENGTH = struct.Struct("<QI"), struct.Struct("<Q")
 #: Seconds that a process has to start.
 _START_WITHIN = 60
 
@@ -47,7 +42,7 @@ def decoded(
     source: Decodes[_Key, _Sample],
     groups: Iterable[list[_Key]],
     *,
-    workers: int,
+    workers: int | Pool,
     ahead: int,
     lost: Callable[[_Key, str], _Sample],
     stop: Callable[[], bool] = lambda: False,
@@ -58,7 +53,7 @@ def decoded(
     once more, alone.
 
     Args:
-        workers: processes, started when they are needed; 0 decodes in this process.
+        workers: processes, started when they are needed; 0 decodes in this process. Or a pool of them with this source.
         ahead: how many samples may be in the making or wait; at least one group is.
         lost: makes what takes the place of a sample that cannot be had, from its key and the reason.
         stop: asked while it waits; True ends the samples there.
@@ -69,7 +64,7 @@ def decoded(
     if not workers:
         yield from ([source[key] for key in group] for group in groups)
         return
-    pool = _Pool(source, workers)
+    pool = workers if isinstance(workers, Pool) else Pool(source, workers)
     waiting: deque[list[tuple[_Key, Future[_Sample]]]] = deque()
     remaining = iter(groups)
     try:
@@ -92,7 +87,8 @@ def decoded(
     except _StoppedError:
         return
     finally:
-        pool.close()
+        if pool is not workers:
+            pool.close()
 
 
 def _until_done(futures: list[Future[Any]], stop: Callable[[], bool]) -> None:
@@ -115,10 +111,11 @@ class _LostError(Exception):
     """A process ended before it had answered."""
 
 
-class _Pool:
+class Pool:
     """Threads, each with a process that it asks. Where no process can be started, the threads decode."""
 
     def __init__(self, source: Decodes[Any, Any], workers: int) -> None:
+        self.size = workers
         self._source = source
         self._tasks: SimpleQueue[tuple[Any, Future[Any]] | None] = SimpleQueue()
         self._processes: set[Process] = set()
@@ -187,7 +184,7 @@ class _Pool:
             process.end()
 
 
-_pools: WeakSet[_Pool] = WeakSet()
+_pools: WeakSet[Pool] = WeakSet()
 
 
 def _why(error: Exception) -> str:
@@ -204,7 +201,7 @@ class Process:
     """
 
     def __init__(self, source: Decodes[Any, Any]) -> None:
-        message = _packed(source)
+        message = packed(source)
         if not sys.executable or getattr(sys, "frozen", False):
             raise OSError("the program is no Python interpreter")
         program = _PROGRAM.format(path=ascii([str(path) for path in sys.path]))
@@ -218,8 +215,8 @@ class Process:
             limit = threading.Timer(_START_WITHIN, self.kill)
             limit.daemon = True
             limit.start()
-            _write(self._requests, message)
-            _receive(self._replies)
+            write_message(self._requests, message)
+            receive_message(self._replies)
             limit.cancel()
         except BaseException:
             self.end()
@@ -232,8 +229,8 @@ class Process:
             EOFError, OSError: the process has ended.
             MemoryError: there is no room here for the sample.
         """
-        _write(self._requests, _packed(key))
-        answer: tuple[Any, Exception | None] = _receive(self._replies)
+        write_message(self._requests, packed(key))
+        answer: tuple[Any, Exception | None] = receive_message(self._replies)
         return answer
 
     def kill(self) -> None:
@@ -252,19 +249,19 @@ def main() -> None:
     """What the process does: it answers what comes on stdin. When that is closed it ends at once."""
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print must not get into the replies
-    source = _receive(requests)
-    _write(replies, _packed(None))
+    source = receive_message(requests)
+    write_message(replies, packed(None))
     keys: SimpleQueue[Any] = SimpleQueue()
 
     def listen() -> None:
         with suppress(EOFError):
             while True:
-                keys.put(_receive(requests))
+                keys.put(receive_message(requests))
         os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
     while True:
-        _write(replies, _packed(_asked(source, keys.get())))
+        write_message(replies, packed(_asked(source, keys.get())))
 
 
 def _asked(source: Decodes[Any, Any], key: Any) -> tuple[Any, Exception | None]:
@@ -272,32 +269,3 @@ def _asked(source: Decodes[Any, Any], key: Any) -> tuple[Any, Exception | None]:
         return source[key], None
     except Exception as error:
         return None, error
-
-
-def _packed(value: Any) -> list[Any]:
-    """A value as the parts of a message, its arrays as they lie in memory."""
-    arrays: list[pickle.PickleBuffer] = []
-    pickled = pickle.dumps(value, protocol=5, buffer_callback=arrays.append)
-    parts = [array.raw() for array in arrays]
-    lengths = b"".join(_LENGTH.pack(len(part)) for part in parts)
-    return [_HEAD.pack(len(pickled), len(parts)) + lengths + pickled, *parts]
-
-
-def _write(file: IO[bytes], message: list[Any]) -> None:
-    for part in message:
-        file.write(part)
-    file.flush()
-
-
-def _receive(file: IO[bytes]) -> Any:
-    size, count = _HEAD.unpack(_read(file, _HEAD.size))
-    lengths = [_LENGTH.unpack(_read(file, _LENGTH.size))[0] for _ in range(count)]
-    pickled = _read(file, size)
-    return pickle.loads(pickled, buffers=[_read(file, length) for length in lengths])
-
-
-def _read(file: IO[bytes], size: int) -> memoryview:
-    data = np.empty(size, np.uint8).data  # a bytearray would be filled with zeros first
-    if file.readinto(data) < size:  # type: ignore[attr-defined]
-        raise EOFError
-    return data

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 from conftest import CODED_LEVELS, copied
 from support.clips import make_clip, packets, pictures, shown
 
-from stylebatch import VideoOptions, VideoSource
+from stylebatch import VideoOptions, VideoSource, stylize_video
 from stylebatch.errors import StylebatchError
 from stylebatch.video.extent import extent
 
@@ -223,6 +224,20 @@ def test_the_frame_before_is_repeated_as_it_is(width: int, tmp_path: Path) -> No
     for index, picture in enumerate(ours):
         expected = theirs[4 if index == 5 else index]
         assert abs(picture.astype(int) - expected).mean() < CODED_LEVELS, index
+
+
+@pytest.mark.usefixtures("short_segments")
+def test_after_damage_what_is_done_stays(checkpoint: Path, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "a.mkv", frames=20, codec="ffv1", options=ALONE)
+    harmed = broken(source, tmp_path / "b.mkv", 13, lambda data: data[:5])
+    strict, lenient = VideoOptions(codec="ffv1"), VideoOptions(codec="ffv1", on_corrupt="repeat")
+    with pytest.raises(StylebatchError, match="`on_corrupt` repeat"):
+        stylize_video(harmed, tmp_path / "c.mkv", checkpoint, options=strict, device="cpu")
+    summary = stylize_video(harmed, tmp_path / "c.mkv", checkpoint, options=lenient, device="cpu")
+    assert 5 <= summary.skipped <= 13
+    stylize_video(harmed, tmp_path / "whole.mkv", checkpoint, options=lenient, device="cpu")
+    assert np.array_equal(pictures(tmp_path / "c.mkv"), pictures(tmp_path / "whole.mkv"))
+    assert stylize_video(harmed, tmp_path / "c.mkv", checkpoint, options=strict, device="cpu").unchanged
 
 
 @pytest.mark.parametrize("which", [0, 24])

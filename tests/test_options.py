@@ -48,6 +48,7 @@ def test_settings_are_what_makes_another_result() -> None:
         "share": 0.5, "rate": "3/2", "length": 1.0, "way": "up"
     }  # fmt: skip
     assert "max_megapixels" not in VideoOptions().as_settings()
+    assert VideoOptions(on_corrupt="repeat").as_settings() == VideoOptions().as_settings()
     longer = FitConfig(style=Path("a.jpg"), steps=700, workers=0)
     assert "workers" not in longer.as_settings()
     assert longer.as_settings()["steps"] == 700

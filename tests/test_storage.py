@@ -151,6 +151,8 @@ def test_names_that_lead_elsewhere_are_not_taken(
         ("memory://in", "memory://in/out", "memory://in/out: the output lies inside the input"),
         ("memory://in/more", "memory://in", "the input memory://in/more lies inside the output"),
         ("nowhere://in", "out", "nowhere://in: cannot be reached: Protocol not known"),
+        ("s3://", "out", "s3://: names no bucket and no folder"),
+        ("github://a/b", "out", "github://a/b: cannot be reached: "),
         ("file://elsewhere/in", "out", "file://elsewhere/in: a file URL begins with file:///"),
     ],
 )

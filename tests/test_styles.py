@@ -21,15 +21,14 @@ from stylebatch.benchmark import psnr
 from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_pth, save_safetensors
 from stylebatch.errors import StylebatchError
 from stylebatch.styles import (
-    add_style,
     base_of,
     epoch_checkpoints,
     find_style,
     load_style,
     named_styles,
-    remove_style,
     shipped_styles,
 )
+from stylebatch.styles.added import add_style, remove_style
 from stylebatch.transnet import TransNet
 from trainer.config import CONTENT_LAYER, STYLE_LAYERS
 from trainer.content import PACKAGED, load_photograph

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from conftest import picture
 
-from stylebatch.console.terminal import printable, put_json, say, tell
+from stylebatch.console.terminal import as_typed, printable, put_json, say, tell
+from stylebatch.jobs.job import FolderJob
+from stylebatch.options import options_of
 
 
 @pytest.mark.parametrize(
@@ -28,6 +30,12 @@ from stylebatch.console.terminal import printable, put_json, say, tell
 )
 def test_names_command_nothing(text: str, shown: str) -> None:
     assert printable(text) == shown
+
+
+def test_options_are_told_as_they_are_typed() -> None:
+    assert "overwrite" in options_of(FolderJob)
+    assert as_typed("a.jpg: `keep_work_size` and `overwrite`") == "a.jpg: --keep-work-size and --overwrite"
+    assert as_typed("`a_picture`: no such photograph") == "`a_picture`: no such photograph"
 
 
 def run(program: str, shell: str = "{}", **environment: str) -> subprocess.CompletedProcess[str]:

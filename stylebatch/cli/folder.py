@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stylebatch.cli.inputs import expect
-from stylebatch.cli.shared import JSON, followed, some, troubles, with_trained_styles
+from stylebatch.cli.shared import ENGINE, JSON, followed, some, take_cluster, troubles, with_trained_styles
 from stylebatch.console.arguments import WORD
 from stylebatch.console.command import SOME_FAILED, command, exit_by
 from stylebatch.console.options import declared_options, take
 from stylebatch.console.terminal import put_json, say
 from stylebatch.images.options import ImageOptions
 from stylebatch.interrupt import catch_interrupts
-from stylebatch.jobs.job import FolderJob
+from stylebatch.jobs.job import Cluster, FolderJob
 from stylebatch.options import Runtime, options_of
 from stylebatch.storage import is_url
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 @declared_options(FolderJob, "style", "strength", "strokes", "grid", "recursive", "follow_links", "overwrite")
 @declared_options(ImageOptions)
 @declared_options(FolderJob, *options_of(Runtime), "batch_size", "workers")
+@ENGINE
+@declared_options(Cluster)
 @JSON
 @command
 def folder(source: str, output: str | None, as_json: bool, **options: Any) -> None:
@@ -42,12 +44,18 @@ def folder(source: str, output: str | None, as_json: bool, **options: Any) -> No
         words = shlex.join(["stylebatch", "folder", source, f"{source.rstrip('/')}_{Path(options['style'] or 'hosi').stem}"])
         raise click.UsageError(f"Missing argument 'OUT', the folder for the results: {words}")
     options |= {"source": source, "output": output, "options": take(ImageOptions, options)}
+    cluster = take_cluster(options)
     job = with_trained_styles(take(FolderJob, options))
-    from stylebatch.jobs import run_job
+    from stylebatch.jobs.folder import run_folder
     from stylebatch.pipeline import Summary
 
+    run = functools.partial(run_folder, job)
+    if cluster:
+        from stylebatch.jobs.cluster import run_folder_on_ray
+
+        run = functools.partial(run_folder_on_ray, job, cluster)
     with catch_interrupts() as interrupt:
-        summary = followed(functools.partial(run_job, job), Summary(), "img", interrupt)
+        summary = followed(run, Summary(), "img", interrupt)
     if as_json:
         put_json(summary.as_dict())
     else:

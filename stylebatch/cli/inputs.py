@@ -11,6 +11,7 @@ from stylebatch.errors import StylebatchError
 from stylebatch.files import identity, is_folder
 from stylebatch.images.formats import PICTURE_SUFFIXES, is_set_aside
 from stylebatch.manifest import is_result
+from stylebatch.storage import is_url
 from stylebatch.video.numbered import pattern_of, sequence_of
 
 #: Files that a person would call a film by their name; others are films as well.
@@ -73,6 +74,8 @@ def inputs_and_output(command: str, words: Sequence[str], output: str | None) ->
             one that is wrong fails alone.
     """
     kind = {"image": "photographs", "video": "clips"}[command]
+    for word in filter(is_url, (*words, output or "")):
+        raise StylebatchError(f"{word}: {kind} come from and go to folders here; stylebatch folder takes URLs")
     inputs = [_sequence_in(Path(word)) if command == "video" else Path(word) for word in words]
     by_option = output is not None
     if not by_option and len(words) > 1:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from stylebatch.console.arguments import WORD
 from stylebatch.console.command import advance, progress_bar
-from stylebatch.jobs.job import StylizerOptions
+from stylebatch.console.options import option_name, take
+from stylebatch.jobs.job import Cluster, StylizerOptions
+from stylebatch.options import options_of
 
 if TYPE_CHECKING:
     from stylebatch.interrupt import Interrupt
@@ -19,9 +21,25 @@ if TYPE_CHECKING:
 _Stylizing = TypeVar("_Stylizing", bound=StylizerOptions)
 _Summary = TypeVar("_Summary", bound="Summary")
 OUTPUT = click.option("--output", "-o", metavar="OUT", type=WORD, help="The file or folder to write, instead of OUT.")
+ENGINE = click.option(
+    "--engine", type=click.Choice(("local", "ray")), default="local", show_default=True,
+    help="What does the work: this machine, or a Ray cluster.",
+)  # fmt: skip
 JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print the summary as JSON: done, failed with reasons, seconds by stage."
 )
+
+
+def take_cluster(options: dict[str, Any]) -> Cluster | None:
+    """The cluster that is asked for; None for this machine alone.
+
+    Raises:
+        StylebatchError: a value is refused.
+    """
+    engine, cluster = options.pop("engine"), take(Cluster, options)
+    if engine == "local" and cluster != Cluster():
+        raise click.UsageError(f"{', '.join(map(option_name, options_of(Cluster)))} are for --engine ray.")
+    return cluster if engine == "ray" else None
 
 
 def with_trained_styles(options: _Stylizing) -> _Stylizing:

@@ -71,7 +71,7 @@ def list_(as_json: bool) -> None:
 @command
 def remove(name: str) -> None:
     """Take the style NAME, which was added, out of your application data again."""
-    from stylebatch.styles import remove_style
+    from stylebatch.styles.added import remove_style
 
     say(str(remove_style(name)))
 
@@ -82,6 +82,6 @@ def remove(name: str) -> None:
 @command
 def add(path: Path, overwrite: bool) -> None:
     """Give the style in PATH its name in every folder: it is copied to your application data."""
-    from stylebatch.styles import add_style
+    from stylebatch.styles.added import add_style
 
     say(str(add_style(path, overwrite=overwrite)))

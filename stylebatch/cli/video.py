@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stylebatch.cli.inputs import films_of, inputs_and_output
-from stylebatch.cli.shared import JSON, OUTPUT, followed, troubles, with_trained_styles
+from stylebatch.cli.shared import ENGINE, JSON, OUTPUT, followed, take_cluster, troubles, with_trained_styles
 from stylebatch.console.arguments import WORD
-from stylebatch.console.command import SOME_FAILED, command, exit_by
+from stylebatch.console.command import SOME_FAILED, advance, command, exit_by, progress_bar
 from stylebatch.console.options import declared_options, take
 from stylebatch.console.terminal import put_json, say
 from stylebatch.errors import StylebatchError
-from stylebatch.interrupt import catch_interrupts
-from stylebatch.jobs.job import VideoJob
+from stylebatch.interrupt import Interrupt, catch_interrupts
+from stylebatch.jobs.job import Cluster, VideoJob
 from stylebatch.options import Runtime, options_of
 from stylebatch.video.options import VideoOptions, show_time
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 @declared_options(VideoJob, "overwrite")
 @declared_options(VideoOptions)
 @declared_options(VideoJob, *options_of(Runtime), "batch_size")
+@ENGINE
+@declared_options(Cluster)
 @JSON
 @command
 def video(words: tuple[str, ...], output: str | None, as_json: bool, check: bool, **options: Any) -> None:
@@ -46,6 +48,7 @@ def video(words: tuple[str, ...], output: str | None, as_json: bool, check: bool
     if check:
         _check_films(clips, options["options"], as_json)
         return
+    cluster = take_cluster(options)
     job = with_trained_styles(take(VideoJob, {**options, "source": ""}))
     from stylebatch.jobs.video import VideoSummary, run_video
     from stylebatch.stylizer import Stylizer
@@ -57,20 +60,22 @@ def video(words: tuple[str, ...], output: str | None, as_json: bool, check: bool
         stylizer = interrupt.wait_for(lambda: Stylizer(**job.stylizer))
         if stylizer is not None:
             output_paths(clips, stylizer.name, job.options)
-        for clip, folder in clips:
+        films = [replace(job, source=str(clip), output=folder) for clip, folder in clips]
+        if cluster and stylizer:
+            _spread(films, cluster, done, failures, interrupt)
+        for (clip, _), film in zip(clips, films, strict=True) if not cluster else ():
             if stylizer is None or interrupt():
                 break
             try:
-                film = replace(job, source=str(clip), output=folder)
                 done.append(followed(functools.partial(run_video, film, stylizer), VideoSummary(), "frame", interrupt))
             except StylebatchError as error:
                 if len(clips) == 1:
                     raise
                 failures.append((clip, error))
     if as_json:
-        films = [summary.as_dict() for summary in done]
+        told = [summary.as_dict() for summary in done]
         failed = [{"path": str(clip), "reason": str(error)} for clip, error in failures]
-        put_json({"films": films, "failed": failed, "interrupted": interrupt()})
+        put_json({"films": told, "failed": failed, "interrupted": interrupt()})
     else:
         lines = [line for summary in done for line in as_lines(summary)]
         say(*(f"failed: {error}" for _, error in failures), *lines)
@@ -78,6 +83,31 @@ def video(words: tuple[str, ...], output: str | None, as_json: bool, check: bool
         exit_by(interrupt)
     if failures or any(summary.failures or summary.aborted for summary in done):
         sys.exit(SOME_FAILED)
+
+
+def _spread(
+    films: Sequence[VideoJob],
+    cluster: Cluster,
+    done: list[VideoSummary],
+    failures: list[tuple[Path, StylebatchError]],
+    interrupt: Interrupt,
+) -> None:
+    from stylebatch.jobs.cluster import run_videos_on_ray
+
+    with progress_bar("film") as bar:
+
+        def count() -> None:
+            advance(bar, len(done) + len(failures), len(films))
+
+        def finished(summary: VideoSummary) -> None:
+            done.append(summary)
+            count()
+
+        def lost(film: VideoJob, reason: str) -> None:
+            failures.append((Path(film.source), StylebatchError(reason)))
+            count()
+
+        interrupt.wait_for(lambda: run_videos_on_ray(films, cluster, done=finished, lost=lost, stop=interrupt))
 
 
 def _check_films(clips: Sequence[tuple[Path, str | None]], options: VideoOptions, as_json: bool) -> None:

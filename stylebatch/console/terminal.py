@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from stylebatch.errors import OutputError
+from stylebatch.options import OPTION_NAMES
 
 #: Of Unicode's categories: characters that command a terminal, end a line, or are no text.
 _COMMANDING = ("Cc", "Cs", "Zl", "Zp")
@@ -23,8 +24,9 @@ _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def as_typed(text: str) -> str:
-    """Messages name an option as Python does, `keep_work_size`; a person types --keep-work-size."""
-    return _OPTION.sub(lambda named: f"--{named[1].replace('_', '-')}", text)
+    """Messages name an option as Python does, `keep_work_size`; a person types --keep-work-size. Other words in backticks,
+    which may be names of files, stay."""
+    return _OPTION.sub(lambda said: f"--{said[1].replace('_', '-')}" if said[1] in OPTION_NAMES else said[0], text)
 
 
 def printable(text: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from stylebatch.effects import effects_of
 from stylebatch.errors import StylebatchError
@@ -20,6 +21,7 @@ from stylebatch.manifest import Manifest, written_in
 from stylebatch.pipeline import Summary, stylize
 from stylebatch.storage import IS_OUTPUT, Content, Storage, storage_of
 from stylebatch.stylizer import Stylizer
+from stylebatch.workers import Pool
 
 
 def stylize_folder(
@@ -84,10 +86,9 @@ def run_folder(
 ) -> Summary:
     """What `stylize_folder` does, of a job as data, by `stylizer` if there is one for it already."""
     with closing(storage_of(job.source)) as source, closing(storage_of(job.output)) as output:
-        _check_folders(source, output)
-        summary, names = _found(job, source, output)
+        summary, names = found(job, source, output)
         stylizer = stylizer or Stylizer(**job.stylizer)
-        with open_manifest(job, stylizer, source, output) as manifest:
+        with open_manifest(job, stylizer.settings, source, output) as manifest:
             plan = planned(manifest, names, grid=job.grid, format=job.options.format, stop=stop)
             summary.skipped = plan.done
             summary.failures += plan.failures
@@ -97,12 +98,15 @@ def run_folder(
             return stylize_units(job, plan.todo.items(), stylizer, manifest, summary=summary, progress=progress, stop=stop)
 
 
-def open_manifest(
-    job: FolderJob, stylizer: Stylizer, source: Storage, output: Storage, writer: str | None = None
-) -> Manifest:
-    """The record of what the job has done; arguments and errors are those of `Manifest`."""
-    settings = {**stylizer.settings, "options": job.options.as_settings()}
-    return Manifest(output, source, settings, overwrite=job.overwrite, writer=writer)
+def open_manifest(job: FolderJob, stylizer: Mapping[str, str], source: Storage, output: Storage, **options: Any) -> Manifest:
+    """The record of what the job has done.
+
+    Args:
+        stylizer: the settings of its stylizer.
+        options: of the `Manifest`.
+    """
+    settings = {**stylizer, "options": job.options.as_settings()}
+    return Manifest(output, source, settings, overwrite=job.overwrite, **options)
 
 
 def stylize_units(
@@ -112,6 +116,7 @@ def stylize_units(
     manifest: Manifest,
     *,
     summary: Summary,
+    pool: Pool | None = None,
     progress: Callable[[Summary], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
@@ -121,6 +126,7 @@ def stylize_units(
     Args:
         units: names in the source, with what they hold now.
         summary: what is done and what fails is added to it.
+        pool: processes that decode for several such calls, with the job's `pictures_of`.
         progress: as in `stylize_folder`.
         stop: as in `stylize_folder`.
     """
@@ -137,15 +143,24 @@ def stylize_units(
 
     effects = effects_of(tone=stylizer.tone, preserve_color=job.options.preserve_color)
     sink = ImageSink(output.root, options=job.options, grid=job.grid, effects=effects, put=put)
-    pictures = ImageSource(source.root, job.options, passing=source.real is None)
     return stylize(
-        pictures, source.staged(names(), summary.failures.append), stylizer, sink, summary=summary,
-        batch_size=job.batch_size, workers=job.workers, progress=progress, stop=stop,
+        pictures_of(job, source), source.staged(names(), summary.failures.append), stylizer, sink, summary=summary,
+        batch_size=job.batch_size, workers=pool or job.workers, progress=progress, stop=stop,
     )  # fmt: skip
 
 
-def _found(job: FolderJob, source: Storage, output: Storage) -> tuple[Summary, list[str]]:
-    """The photographs of the source, and a summary of what else is there."""
+def pictures_of(job: FolderJob, source: Storage) -> ImageSource:
+    """The photographs of a job, by their names, when they lie under the storage's root."""
+    return ImageSource(source.root, job.options, passing=source.real is None)
+
+
+def found(job: FolderJob, source: Storage, output: Storage) -> tuple[Summary, list[str]]:
+    """The photographs of the source, and a summary of what else is there.
+
+    Raises:
+        StylebatchError: there are none, or the output cannot be there.
+    """
+    _check_folders(source, output)
     names, others, failures = find_images(source, recursive=job.recursive, follow_links=job.follow_links, output=output)
     for failure in failures:
         if (

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from stylebatch.errors import StylebatchError
 from stylebatch.images.options import ImageOptions
-from stylebatch.options import MAX_STROKES, Runtime, option, options_of
+from stylebatch.options import MAX_STROKES, Options, Runtime, option, options_of
 from stylebatch.storage import is_url
 from stylebatch.styles import MAX_STRENGTH, from_anywhere
 from stylebatch.video.options import VideoOptions
@@ -93,6 +93,20 @@ class VideoJob(Job):
         None, "The film, or a folder for it, which is there or ends with a slash.", unset="beside it"
     )
     options: VideoOptions = option(VideoOptions(), "What is asked for of the film.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster(Options):
+    """Which workers of a Ray cluster do a job."""
+
+    # fmt: off
+    ray_address: str | None = option(
+        None, "The cluster: HOST:PORT, ray://HOST:PORT, or auto, the one that this machine is in.",
+        unset="RAY_ADDRESS, else this machine alone", metavar="ADDRESS")
+    ray_workers: int | None = option(None, "Workers in the cluster.", unset="as many as it has room for", least=1)
+    cpus_per_worker: float = option(2.0, "Cores that each has.", above=0)
+    gpus_per_worker: float = option(0.0, "GPUs that each has; 0.5: two share one.", least=0)
+    # fmt: on
 
 
 def _absolute(path: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -160,8 +159,12 @@ def _listen(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65535:  # the system would take the rest of a division
         raise StylebatchError(f"port {port}: must be from 0 to 65535")
     try:
-        (family, _, _, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return socket.create_server(address[:2], family=family, backlog=128)
+        (family, kind, _, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        listening = socket.socket(family, kind)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(128)
     except OSError as error:
-        told = error.strerror if error.errno is None or error.errno < 0 else os.strerror(error.errno)
+        told = error.strerror or str(error)
         raise StylebatchError(f"{host} port {port}: {told}; `port` 0 takes any that is free") from None
+    return listening

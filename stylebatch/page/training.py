@@ -19,7 +19,8 @@ from stylebatch.page.browse import under
 from stylebatch.page.queue import Entry
 from stylebatch.page.replies import json_of
 from stylebatch.page.shared import Page, in_thread
-from stylebatch.styles import SUFFIXES, add_style, named_styles
+from stylebatch.styles import SUFFIXES, named_styles
+from stylebatch.styles.added import add_style
 
 _OWN = {"style", "out", "resume", "overwrite", "content"}
 

@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,38 +27,15 @@ from stylebatch.files import TEMP_PREFIX, file_digest
 from stylebatch.frame import Failure
 from stylebatch.images.formats import is_set_aside
 from stylebatch.storage import Storage
+from stylebatch.storage.remote_content import RemoteContent, digest_of
+from stylebatch.storage.remote_log import RemoteLog
 
 #: Files fetched at a time, and how many are at most ahead of the decoders.
 _FETCHERS, _AHEAD = 8, 16
 #: Folders whose listings are remembered while a run is planned.
 _LISTINGS = 8
-#: Lines in a part of a shard, which is stored anew for each line; two requests for a result cost less than its pixels.
-_PART_LINES = 200
 #: Stores in which nothing is visible before it is complete.
 _WHOLE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "obs", "memory"}
-#: What a store knows of a file's content, first choice first, and of when it came.
-_DIGESTS = ("ETag", "etag", "md5Hash", "content_md5", "checksum")
-_TIMES = ("mtime", "LastModified", "last_modified", "modified", "updated", "created")
-
-
-class RemoteContent:
-    """What a file in a store holds, by what the store says of it."""
-
-    def __init__(self, url: str, digest: str | None, ask: Callable[[], str | None]) -> None:
-        self._url = url
-        self._ask = ask
-        self.digest = digest
-
-    @property
-    def name(self) -> str:
-        return posixpath.basename(self._url)
-
-    @property
-    def confirmed(self) -> str | None:
-        return self.digest if self._ask() == self.digest else None
-
-    def path_from(self, _folder: Path | None) -> str:
-        return self._url
 
 
 class RemoteStorage:
@@ -73,10 +49,12 @@ class RemoteStorage:
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
+        if self._url.endswith(":"):
+            raise StylebatchError(f"{url}: names no bucket and no folder")
         try:
             self._files, self._top = fsspec.core.url_to_fs(self._url, use_listings_cache=False)
-        except (ImportError, ValueError) as error:
-            raise StylebatchError(f"{url}: cannot be reached: {error}") from None
+        except Exception as error:  # every store has errors of its own
+            raise StylebatchError(f"{url}: cannot be reached: {_words(error)}") from None
         protocols = self._files.protocol
         self._whole = not _WHOLE.isdisjoint([protocols] if isinstance(protocols, str) else protocols)
         self._planning = False
@@ -146,7 +124,7 @@ class RemoteStorage:
             self._listings = {}
 
     def content(self, name: str) -> RemoteContent:
-        return RemoteContent(self.shown(name), _digest(self._entry(name)), lambda: _digest(self._entry(name)))
+        return RemoteContent(self.shown(name), digest_of(self._entry(name)), lambda: digest_of(self._entry(name)))
 
     def size(self, name: str) -> int | None:
         entry = self._entry(name)
@@ -186,14 +164,9 @@ class RemoteStorage:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def publish(self, temp: Path, name: str, *, new: bool) -> None:
-        path = self._path(name)
+    def publish(self, temp: Path, name: str, *, new: bool) -> None:  # noqa: ARG002  (its size was asked a moment ago)
         try:
-            if new and self._files.exists(path):
-                raise OutputError(f"{self.shown(name)}: is there already; `overwrite` replaces it")
-            self._put(temp, path)
-        except OutputError:
-            raise
+            self._put(temp, self._path(name))
         except Exception as error:
             raise self._unwritable(name, error) from error
         temp.unlink()
@@ -291,62 +264,6 @@ class RemoteStorage:
         return OutputError(f"{self.shown(name)}: cannot be written: {_words(error)}", fatal=fatal)
 
 
-class RemoteLog:
-    """A log of lines in a store, where nothing is appended: each writer stores its latest lines anew, in parts of a shard,
-    until the log is merged. Nobody is kept out: two runs at once do work twice, and each result is whole.
-
-    Args:
-        writer: begins the name of the shard.
-    """
-
-    def __init__(self, storage: RemoteStorage, name: str, writer: str) -> None:
-        self._storage = storage
-        self._name = name
-        self._folder = f"{name.removesuffix('.jsonl')}.shards"
-        self._shard = f"{writer}-{uuid.uuid4().hex}"
-        self._part: list[bytes] = []
-        self._number = 0
-        self._waiting: list[bytes] = []
-        self._came = self._stored = 0
-        self._coming, self._storing = threading.Lock(), threading.Lock()
-
-    def read_all(self) -> bytes:
-        return b"\n".join([self._storage.read(self._name), self.read_shards()])
-
-    def read_shards(self) -> bytes:
-        return b"\n".join(map(self._storage.read, self._parts()))
-
-    def append(self, data: bytes) -> None:
-        """Store a line. Those that come while others are stored are stored together. Raises OutputError."""
-        with self._coming:
-            self._waiting.append(data)
-            self._came += 1
-            own = self._came
-        with self._storing:
-            if self._stored >= own:
-                return
-            with self._coming:
-                self._part += self._waiting
-                self._waiting, upto = [], self._came
-            self._storage.write(f"{self._folder}/{self._shard}-{self._number:06}.jsonl", b"".join(self._part))
-            self._stored = upto
-            if len(self._part) >= _PART_LINES:
-                self._part, self._number = [], self._number + 1
-
-    def merge(self, content: bytes) -> None:
-        parts = self._parts()
-        if parts or self._storage.read(self._name) != content:
-            self._storage.write(self._name, content)
-        for part in parts:
-            self._storage.remove(part)
-
-    def close(self) -> None:
-        pass
-
-    def _parts(self) -> list[str]:
-        return sorted(self._storage.entries(self._folder))
-
-
 @contextmanager
 def _as_system_errors() -> Iterator[None]:
     """Every store has errors of its own beside those of the system."""
@@ -361,15 +278,6 @@ def _as_system_errors() -> Iterator[None]:
 def _is_plain(name: str) -> bool:
     """Whether a folder here can hold it: an object's name is any text, and may lead out of it."""
     return not {"", ".", ".."} & {*name.split("/")} and "\0" not in name and (os.sep == "/" or os.sep not in name)
-
-
-def _digest(entry: dict[str, Any] | None) -> str | None:
-    if entry is None:
-        return None
-    told = next((str(entry[key]).strip('"') for key in _DIGESTS if entry.get(key)), None)
-    when = next((entry[key] for key in _TIMES if entry.get(key)), None)
-    when = when.timestamp() if isinstance(when, datetime) else when  # a listing may tell it in another way
-    return told or (None if when is None else f"{entry['size']} bytes of {when}")
 
 
 def _words(error: Exception) -> str:

@@ -65,7 +65,7 @@ class VideoOptions(Options):
     max_megapixels: int = option(60, "Refuse larger frames, which take about 75 MB a megapixel.", least=1, result=False)
     on_corrupt: str = option(
         "fail", "At a frame that cannot be decoded fail, or repeat the one before; of a film cut off, take what there is.",
-        choices=("fail", "repeat"))
+        choices=("fail", "repeat"), result=False, recorded="fail")
     # fmt: on
 
     def __post_init__(self) -> None:
