@@ -19,8 +19,6 @@ from stylebatch.errors import StylebatchError
 MAX_WIDTH = 128
 #: The widest strokes, in the width that a style has learned: over this, little is left of a photograph.
 MAX_STROKES = 16
-#: By default, how much of a film's pixel comes from the frame before.
-STEADY = 0.9
 
 _DEVICE = re.compile(r"auto|cpu(:0)?|mps(:0)?|cuda(:\d+)?")
 
@@ -78,6 +76,11 @@ class Option:
         over = value > self.above if self.least is None else value >= self.least
         below = value < math.inf if self.most is None else value <= self.most
         return "" if over and below else f"must be {self.range}"
+
+
+#: How much of a film's pixel comes from the frame before, and by default.
+STEADINESS = Option(help="How still paint holds: 0, each frame alone, to 1.", least=0, most=1, unit="%")
+STEADY = 0.95
 
 
 def option(default: Any, help: str, **declared: Any) -> Any:

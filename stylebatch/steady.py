@@ -1,12 +1,14 @@
 """Steady films: a point of the scene is painted alike in one frame and the next.
 
 Each frame takes over the frame before, moved along the motion of the film itself: dense optical flow (DIS, Kroeger et al.
-2016, arXiv 1603.03590). Where something was uncovered, or the flow cannot be trusted, the frame's own painting stands: flows
-there and back have to undo each other (Sundaram et al. 2010), and the moved frame of the film has to look like this one.
+2016, arXiv 1603.03590), there and back. Where both agree, the motion is the mean of the two, whose errors are smaller. The
+more they disagree (Sundaram et al. 2010), the less is taken over, and the more of the frame's own painting stands; likewise
+where the moved frame of the film does not look like this one. In even places noise alone makes flows disagree, and counts
+for less.
 
 A mean of paintings is dull, and a moved picture is soft. So the finest bands of a Laplacian pyramid are brought back to the
 energy that they have in the frame's own painting, in every frame a little: what is carried along keeps its edges. The
-coarsest band is drawn towards the frame's own, so that colours do not drift.
+coarsest band is drawn towards the frame's own, so that colours do not drift, and all the way while a film fades.
 """
 
 from __future__ import annotations
@@ -19,17 +21,24 @@ import numpy as np
 
 from stylebatch.errors import StylebatchError
 from stylebatch.frame import Pixels
-from stylebatch.options import STEADY
+from stylebatch.options import STEADINESS, STEADY
 
-#: Pixels² by which flows there and back may miss each other, and its growth with their length (Sundaram et al. 2010).
-_MISS, _MISS_BY_LENGTH = 0.5, 0.01
+#: Of the grey pictures whose motion is found: the standard deviation of their blur, against noise, in pixels.
+_DENOISED = 0.7
+#: Pixels² by which flows there and back miss each other: up to here they measure the same motion; where half is believed.
+_AGREED, _MISS = 0.5, 0.22
+#: Levels a pixel by which brightness changes where disagreement of flows counts half.
+_EVEN = 2.0
+#: Pixels from the edge of the frame before, up to which what moves is not believed: the flow has nothing to go by there.
+_EDGE = 2.0
 #: Levels of 255 by which the moved frame of the film may differ from this one; twice that is not believed at all.
-_UNLIKE = 12.0
+_UNLIKE = 24.0
 #: Standard deviations of the Gaussians between bands, in pixels; by how much a frame may amplify one; the side of the square
-#: over which energies are compared. From 1.5 on, amplified strokes bead into dashes over some twenty frames.
-_BANDS, _MOST, _WINDOW = (0.7, 1.4), 1.25, 17
-#: What the coarsest band takes from the frame's own painting, and its standard deviation, in pixels.
-_OWN_COLOURS, _COARSE, _REDUCED = 0.3, 16, 8
+#: over which energies are compared. With 1.25, amplified strokes bead into dashes over some twenty frames.
+_BANDS, _MOST, _WINDOW = (0.7, 1.4), 1.1, 17
+#: What the coarsest band takes from the frame's own painting, and its standard deviation, in pixels; by how many levels the
+#: film's brightness changes where it takes all.
+_OWN_COLOURS, _COARSE, _REDUCED, _FADE = 0.3, 16, 8, 3.0
 #: Less of the frame before than this is a cut: nothing is taken over.
 _CUT = 0.1
 #: Frames of shorter sides are left alone: the flow has nothing to go by.
@@ -52,8 +61,8 @@ class Steadier:
     """
 
     def __init__(self, share: float = STEADY) -> None:
-        if not 0 <= share <= 1:
-            raise StylebatchError(f"steady {share:g}: must be from 0, each frame alone, to 1")
+        if refusal := STEADINESS.refusal(share):
+            raise StylebatchError(f"steady {share:g}: {refusal}")
         self.share = share
         self._frame: Pixels | None = None
         self._painted: Pixels | None = None  # in steps of 1/256 level: what is kept between runs is all that there is
@@ -100,15 +109,16 @@ class Steadier:
         self._painted = np.frombuffer(state, np.uint16, pixels, _HEADER.size + pixels).reshape(shape)
 
     def _steadied(self, before: Pixels, now: Pixels, moved: Pixels, painted: Pixels) -> Pixels:
-        places, share = self._motion(before, now)
+        places, share, change = _motion(before, now)
         if share.mean() < _CUT:
             return painted
-        carried = _moved(moved.astype(np.float32) / 256, places, cv2.INTER_CUBIC)
+        carried = _moved(moved.astype(np.float32) / 256, places, cv2.INTER_LANCZOS4)
         steadied = painted + (self.share * share)[..., None] * (carried - painted)
         height, width, _ = painted.shape
         small = max(1, width // _REDUCED), max(1, height // _REDUCED)
         drift = _blurred(cv2.resize(painted - steadied, small, interpolation=cv2.INTER_AREA), _COARSE / _REDUCED)
-        steadied += _OWN_COLOURS * cv2.resize(drift, (width, height), interpolation=cv2.INTER_LINEAR)
+        tie = min(1.0, _OWN_COLOURS + (1 - _OWN_COLOURS) * change / _FADE)
+        steadied += tie * cv2.resize(drift, (width, height), interpolation=cv2.INTER_LINEAR)
         sharp: Pixels = steadied
         coarse, own = steadied, painted
         for deviation in _BANDS:
@@ -118,40 +128,39 @@ class Steadier:
             coarse = coarser
         return sharp
 
-    def _motion(self, before: Pixels, now: Pixels) -> tuple[tuple[Pixels, Pixels], Pixels]:
-        """Where in the frame before each pixel comes from, x and y, each H×W in pixels; how far that is to be believed, H×W
-        in [0,1]."""
-        luma, luma_before = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (now, before))
-        flow = _flow(luma, luma_before)
-        back = _half_flow(luma_before, luma)
-        height, width = luma.shape
-        x = np.arange(width, dtype=np.float32) + flow[..., 0]
-        y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
-        miss = np.square(flow + _moved(back, (x, y), cv2.INTER_LINEAR)).sum(-1)
-        allowed = _MISS + _MISS_BY_LENGTH * (np.square(flow).sum(-1) + np.square(back).sum(-1))
-        inside = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
-        expected = _moved(before, (x, y), cv2.INTER_LINEAR)
-        unlike = np.abs(_blurred(now.astype(np.float32), 1) - _blurred(expected.astype(np.float32), 1)).max(-1)
-        believed = (2 - 2 * miss / allowed).clip(0, 1) * (2 - cv2.blur(unlike, (3, 3)) / _UNLIKE).clip(0, 1) * inside
-        eroded = cv2.erode(believed.astype(np.float32), np.ones((3, 3), np.uint8))
-        return (x, y), np.where(eroded > 0, _blurred(eroded, 1.5), np.float32(0))
+
+def _motion(before: Pixels, now: Pixels) -> tuple[tuple[Pixels, Pixels], Pixels, float]:
+    """Where in the frame before each pixel comes from, x and y, each H×W in pixels; how far that is to be believed, H×W in
+    [0,1]; by how many levels the film's brightness has changed."""
+    luma, luma_before = (_blurred(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), _DENOISED) for image in (now, before))
+    height, width = luma.shape
+    x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
+    flow, back = _flow(luma, luma_before), _flow(luma_before, luma)
+    missed = flow + _moved(back, (x + flow[..., 0], y + flow[..., 1]), cv2.INTER_LINEAR)
+    miss = np.square(missed).sum(-1)
+    flow = flow - missed * (1 - miss / (2 * _AGREED)).clip(0, 0.5)[..., None]
+    x, y = x + flow[..., 0], y + flow[..., 1]
+    edge = np.minimum(2 * np.abs(flow).max(-1), _EDGE)
+    inside = (x >= edge) & (y >= edge) & (x <= width - 1 - edge) & (y <= height - 1 - edge)
+    slopes = cv2.spatialGradient(luma)
+    texture = np.square(cv2.blur(np.hypot(*(slope.astype(np.float32) for slope in slopes)) / 8, (7, 7)))
+    doubt = cv2.dilate(miss * texture / (texture + _EVEN**2), np.ones((3, 3), np.uint8))
+    expected = _moved(before, (x, y), cv2.INTER_LINEAR)
+    unlike = cv2.blur(cv2.absdiff(_blurred(now, 1), _blurred(expected, 1)).max(-1), (3, 3))
+    believed = inside * (2 - unlike / np.float32(_UNLIKE)).clip(0, 1) / (1 + doubt / np.float32(_MISS))
+    change = np.abs(np.subtract(cv2.mean(now), cv2.mean(expected))).max()
+    return (x, y), _blurred(believed.astype(np.float32), 1) * inside, float(change)
 
 
 def _flow(image: Pixels, other: Pixels) -> Pixels:
     """Where each pixel of one grey picture is in another, H×W×2 in pixels. Each time by a new object: it changes its own
     settings by the sizes that it has met."""
     dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    dis.setPatchSize(10)
+    dis.setPatchStride(5)
+    dis.setVariationalRefinementIterations(10)
     flow: Pixels = dis.calc(image, other, None)
     return flow
-
-
-def _half_flow(image: Pixels, other: Pixels) -> Pixels:
-    """The same, computed at half the size."""
-    height, width = image.shape
-    half = (width + 1) // 2, (height + 1) // 2
-    flow = _flow(*(cv2.resize(each, half, interpolation=cv2.INTER_AREA) for each in (image, other)))
-    flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
-    return flow * np.array([width / half[0], height / half[1]], np.float32)
 
 
 def _levels(pixels: Pixels) -> Pixels:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from support.clips import make_clip, pictures
 
 from stylebatch import Steadier, StylebatchError, VideoOptions, stylize_video
 from stylebatch.frame import Pixels
+from stylebatch.options import STEADY
 
 HEIGHT, WIDTH = 96, 128
 #: Of a pan: how far each frame is from the one before, in pixels.
@@ -60,7 +63,7 @@ def sharpness(frames: list[Pixels]) -> float:
     return float(np.mean([cv2.Laplacian(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.CV_32F).var() for frame in frames]))
 
 
-def run(frames: list[Pixels], paintings: list[Pixels], share: float = 0.9) -> list[Pixels]:
+def run(frames: list[Pixels], paintings: list[Pixels], share: float = STEADY) -> list[Pixels]:
     steadier = Steadier(share)
     return [steadier(*pair) for pair in zip(frames, paintings, strict=True)]
 
@@ -81,9 +84,9 @@ def test_the_share_goes_from_nothing_to_all() -> None:
     assert all(np.array_equal(*pair) for pair in zip(run(frames, alone, 0), alone, strict=True))
     less, more, all_ = (unsteadiness(run(frames, alone, share)) for share in (0.3, 0.6, 1))
     assert unsteadiness(alone) > less > more > all_
-    with pytest.raises(StylebatchError, match=r"steady 1\.1: must be from 0"):
+    with pytest.raises(StylebatchError, match=r"steady 1\.1: must be from 0 to 1"):
         Steadier(1.1)
-    with pytest.raises(StylebatchError, match=r"steady -1: must be from 0"):
+    with pytest.raises(StylebatchError, match=r"steady -1: must be from 0 to 1"):
         VideoOptions(steady=-1)
 
 
@@ -101,6 +104,44 @@ def test_nothing_goes_over_a_cut_or_into_another_size() -> None:
     steadier = Steadier()
     steadier(frames[0], alone[0])
     assert np.array_equal(steadier(frames[1][:64], alone[1][:64]), alone[1][:64])
+
+
+def test_a_fade_is_followed() -> None:
+    """Paint darkens with the film."""
+    frames = [(frame * (1 - number / 12)).astype(np.uint8) for number, frame in enumerate(pan(12))]
+    alone = painted(frames)
+    steadied = run(frames, alone)
+    behind = [float(ours.mean()) - float(own.mean()) for ours, own in zip(steadied, alone, strict=True)]
+    assert np.abs(behind).max() < 2.5
+    assert flicker_of(steadied) < 0.7 * flicker_of(alone)
+
+
+def test_a_flash_is_not_carried_on() -> None:
+    frames = pan(6)
+    frames[3] = cv2.addWeighted(frames[3], 0.2, frames[3], 0, 200)
+    alone = painted(frames)
+    steadied = run(frames, alone)
+    assert np.array_equal(steadied[3], alone[3])
+    assert np.array_equal(steadied[4], alone[4])
+
+
+def test_text_that_stands_still_stays_sharp() -> None:
+    """Over a scene that moves on."""
+    frames = pan(12)
+    for frame in frames:
+        cv2.putText(frame, "Film", (24, 60), cv2.FONT_HERSHEY_SIMPLEX, 1, (255, 255, 255), 5)
+    text = np.zeros((HEIGHT, WIDTH), np.uint8)
+    cv2.putText(text, "Film", (24, 60), cv2.FONT_HERSHEY_SIMPLEX, 1, 255, 3)
+    inside, around = text > 0, cv2.dilate(text, np.ones((11, 11), np.uint8)) > 0
+    alone = painted(frames)
+    steadied = run(frames, alone)
+    moving = [np.square(b.astype(float) - a)[inside].mean() for film in (alone, steadied) for a, b in pairwise(film)]
+    assert np.mean(moving[:11]) > 4 * np.mean(moving[11:])
+
+    def contrast(film: list[Pixels]) -> float:
+        return float(np.mean([frame[inside].mean() - frame[around & ~inside].mean() for frame in film[4:]]))
+
+    assert contrast(steadied) > 0.9 * contrast(alone)
 
 
 def test_what_is_uncovered_has_its_own_paint() -> None:
@@ -144,16 +185,42 @@ def test_frames_of_every_size(size: tuple[int, int]) -> None:
         assert steadier(frame, 255 - frame).shape == frame.shape
 
 
-def flicker(path: Path) -> float:
-    frames = [frame.astype(float) for frame in pictures(path)]
-    return float(np.mean([np.square(b - a).mean() for a, b in pairwise(frames)]))
+def flicker_of(frames: list[Pixels]) -> float:
+    return float(np.mean([np.square(b.astype(float) - a.astype(float)).mean() for a, b in pairwise(frames)]))
 
 
-def test_films_are_steadied_unless_told_not_to(checkpoint: Path, tmp_path: Path) -> None:
-    clip = make_clip(tmp_path / "a.mp4", frames=8)
-    for name, options in (("steady.mkv", {}), ("alone.mkv", {"steady": 0})):
-        stylize_video(clip, tmp_path / name, style=checkpoint, options=VideoOptions(codec="ffv1", **options), device="cpu")
-    assert flicker(tmp_path / "steady.mkv") < flicker(tmp_path / "alone.mkv")
+FILMS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("a.mp4", {}, {}),
+    ("a.mp4", {"pix_fmt": "yuv420p10le"}, {}),
+    ("a.mkv", {"times": [0, 1, 3, 4, 9, 10, 12, 13]}, {}),
+    ("a.mp4", {}, {"side_by_side": True}),
+    ("a.mp4", {}, {"size": 48, "keep_work_size": True}),
+    ("a.mp4", {}, {"size": 48}),
+    ("a.mp4", {}, {"fps": 50}),
+]
+
+
+@pytest.mark.parametrize(("name", "made", "asked"), FILMS, ids=str)
+def test_films_are_steadied_unless_told_not_to(
+    name: str, made: dict[str, Any], asked: dict[str, Any], checkpoint: Path, tmp_path: Path
+) -> None:
+    clip = make_clip(tmp_path / name, frames=8, **made)
+    films = {}
+    for steady in (STEADY, 0):
+        path = tmp_path / f"{steady}.mkv"
+        options = VideoOptions(codec="ffv1", steady=steady, **asked)
+        stylize_video(clip, path, style=checkpoint, options=options, device="cpu")
+        films[steady] = pictures(path)
+    assert flicker_of(films[STEADY]) < flicker_of(films[0])
+
+
+def test_animated_pictures_are_steadied(checkpoint: Path, tmp_path: Path) -> None:
+    frames = [Image.fromarray(frame) for frame in pan(6)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=40, loop=0)
+    for steady in (STEADY, 0):
+        options = VideoOptions(steady=steady)
+        stylize_video(tmp_path / "a.gif", tmp_path / f"{steady}.gif", checkpoint, options=options, device="cpu")
+    assert flicker_of(pictures(tmp_path / f"{STEADY}.gif")) < flicker_of(pictures(tmp_path / "0.gif"))
 
 
 @pytest.mark.slow

@@ -621,7 +621,10 @@ def bad_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (("a.mp4", "folder.mp4/../a.mp4"), "output and input are the same file"),
         (("a.mp4", "text.mp4", "-o", "b.mp4"), "b.mp4: several clips need a folder as the output"),
         (("a.mp4", "folder.mp4/a.mp4", "new/"), "folder.mp4/a.mp4: would be written to new/a_plain.mp4, as a.mp4 is"),
-        (("a.mp4", "a.mpg", "new", "--every", "2"), "a.mpg: would be written to new, as a.mp4 is; give them a folder each"),
+        (
+            ("a.mp4", "a.mpg", "new", "--every", "2"),
+            "a.mpg: would be written to new/a_%06d.png, as a.mp4 is; give them a folder each",
+        ),
         (("a.mp4", "b.wmv"), "b.wmv: none that is written; choose from .mp4"),
         (("a.mp4", "b.mp4", "c.mp4"), "several clips need a folder as the last argument"),
         (("a.mp4", "--style", "nobody"), "style 'nobody': unknown"),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from stylebatch.errors import StylebatchError
-from stylebatch.options import STEADY, Options, option
+from stylebatch.options import STEADINESS, STEADY, Options, option
 
 #: What films are encoded in; `encoding.CODECS` says how.
 CODECS = ("h264", "h265", "av1", "vp9", "prores", "ffv1", "h264_nvenc", "h265_nvenc", "av1_nvenc")
@@ -59,7 +59,7 @@ class VideoOptions(Options):
         unset="each frame at its own time; pictures 24", above=0, most=1000, parse=parse_rate, metavar="RATE")
     preserve_color: bool = option(False, "Brightness from the painting, colours from the film.", later=True)
     side_by_side: bool = option(False, "Original | stylized in one film.")
-    steady: float = option(STEADY, "How still paint holds: 0, each frame alone, to 1.", least=0, most=1, unit="%")
+    steady: float = field(default=STEADY, metadata={"option": STEADINESS})
     every: int | None = option(
         None, "No film but each Nth picture of it, a PNG in CLIP_STYLE_frames or the folder OUT.", least=1)
     max_megapixels: int = option(60, "Refuse larger frames, which take about 75 MB a megapixel.", least=1, result=False)

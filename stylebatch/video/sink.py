@@ -31,7 +31,7 @@ from stylebatch.video.work import Segment, Work
 from stylebatch.video.yuv import FromRGB
 
 #: Raised when the same film, style and options give other frames than before.
-_FORMAT = 2
+_FORMAT = 3
 #: Stylized frames that may wait for the encoder.
 _WAITING = 4
 
