@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import sys
@@ -34,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60, help="of previews for the measure of memory")
     seconds = parser.parse_args().seconds
+    os.environ["OMP_NUM_THREADS"] = str(os.cpu_count())  # as a person has it
     with tempfile.TemporaryDirectory() as data, page(SAMPLES, Path(data)) as server:
         passed = [slider(server), memory(server, seconds)]
     sys.exit(not all(passed))
@@ -47,7 +49,8 @@ def slider(server: Server) -> bool:
         tab = browser.new_page(viewport={"width": 1280, "height": 900})
         tab.goto(server.address)
         tab.locator("html[data-ready]").wait_for()
-        tab.evaluate("() => { window.took = []; addEventListener('draft-shown', (e) => window.took.push(e.detail)); }")
+        tab.evaluate("() => { window.took = []; }")
+        tab.evaluate("() => document.addEventListener('draft-shown', (event) => window.took.push(event.detail))")
         for sample in ("astronaut", "cat", "flower", "palace"):
             _move(tab, sample)
         took = sorted(tab.evaluate("window.took"))

@@ -82,7 +82,7 @@ class Server:
 @contextmanager
 def page(root: Path, data: Path, *options: str) -> Iterator[Server]:
     """A server of `root` that keeps what it has to in `data`."""
-    environment = {**os.environ, "XDG_DATA_HOME": str(data), "OMP_NUM_THREADS": "1"}
+    environment = {"OMP_NUM_THREADS": "1", **os.environ, "XDG_DATA_HOME": str(data)}
     process = subprocess.Popen(
         [sys.executable, "-m", "stylebatch", "page", "--no-browser", "--port", "0", "--root", str(root), *options],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,

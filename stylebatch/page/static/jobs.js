@@ -4,7 +4,7 @@ import { address, get, send, upload } from "./api.js";
 import { browse } from "./browser.js";
 import { optionField, setValue, valuesOf } from "./forms.js";
 import { loadStyles } from "./look.js";
-import { $, duration, element, percent, spoken, toast, told } from "./page.js";
+import { $, duration, element, mixed, percent, spoken, toast, told } from "./page.js";
 import { openResults, refreshResults } from "./results.js";
 
 const STATES = { waiting: "waiting", running: "running", paused: "paused", done: "done", failed: "failed", cancelled: "ended" };
@@ -86,9 +86,7 @@ function useLook(chosen) {
   if (!look) return;
   $("job-strength").value = look.strength * 100;
   showStrength();
-  const parts = look.style.split(",").map((part) => part.split(":"));
-  const text = parts.map(([name, share]) => (share ? `${spoken(name)} ${percent(Number(share))}` : spoken(name))).join(" + ");
-  $("job-look").replaceChildren(element("span", {}, text), element("button", { type: "button", class: "link", onclick: () => useLook(null) }, "choose another"));
+  $("job-look").replaceChildren(element("span", {}, mixed(look.style)), element("button", { type: "button", class: "link", onclick: () => useLook(null) }, "choose another"));
 }
 
 // Photographs, or a film, that were dropped: they are sent, and painted into the root.
@@ -250,7 +248,7 @@ function fill(item, entry) {
       "header",
       {},
       element("h3", {}, entry.title),
-      element("span", { class: "way" }, `${entry.shown.source} → ${entry.shown.output}, ${spoken(entry.shown.style ?? "")}`),
+      element("span", { class: "way" }, `${entry.shown.source} → ${entry.shown.output}, ${mixed(entry.shown.style ?? "")}`),
       element("span", { class: "state" }, STATES[state]),
     ),
     ...(["waiting", "cancelled"].includes(state) && share === null

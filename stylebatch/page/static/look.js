@@ -2,12 +2,11 @@
 
 import { address, ask, get, send, upload } from "./api.js";
 import { browse } from "./browser.js";
-import { $, element, percent, show, spoken, toast, told } from "./page.js";
+import { $, CLIENT, element, percent, show, spoken, toast, told } from "./page.js";
 import { Viewer } from "./viewer.js";
 
 // The long sides at which every card is painted, one after the other.
 const ROUNDS = [112, 288, 640];
-export const CLIENT = crypto.randomUUID();
 
 let styles = [];
 let photo = null;

@@ -2,6 +2,9 @@
 
 export const $ = (id) => document.getElementById(id);
 
+// Who asks for previews: this tab. (`crypto.randomUUID` is missing where the address is another machine's.)
+export const CLIENT = [...crypto.getRandomValues(new Uint32Array(4))].join("-");
+
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -58,6 +61,14 @@ export function duration(seconds) {
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, "0")} s`;
   return `${Math.floor(whole / 3600)} h ${String(Math.floor((whole % 3600) / 60)).padStart(2, "0")} min`;
 }
+
+// A mix as people read it: "hosi:0.6,wave:0.4" is hosi 60 % + wave 40 %.
+export const mixed = (style) =>
+  style
+    .split(",")
+    .map((part) => part.split(":"))
+    .map(([name, share]) => (share ? `${spoken(name)} ${percent(Number(share))}` : spoken(name)))
+    .join(" + ");
 
 // A name that a person typed or a file has, as it is called on the page: la_muse is la muse.
 export const spoken = (name) => name.replaceAll("_", " ");

@@ -1,12 +1,11 @@
 // One photograph in one style: before and after, zoom and pan, the sliders.
 
 import { address, ask } from "./api.js";
-import { $, element, percent, saveBlob, show, spoken, told } from "./page.js";
+import { $, CLIENT, element, percent, saveBlob, show, spoken, told } from "./page.js";
 
 const STROKES = [undefined, 1.5, 2, 3, 4, 6, 8, 12, 16];
 const LARGEST = 3200;
 const REST = 180; // ms without a movement until the picture is painted larger
-const CLIENT = crypto.randomUUID();
 
 export class Viewer {
   constructor(leave) {
@@ -61,10 +60,6 @@ export class Viewer {
 
   pick(style, rough) {
     this.style = style;
-    const known = (text) => text && text !== "unknown";
-    $("style-name").textContent = spoken(style.name);
-    $("artwork").textContent = [style.artwork, style.artist, style.year].filter(known).join(", ");
-    $("rights").textContent = known(style.rights) ? `The painting: ${style.rights}` : "";
     const second = $("second").value;
     const others = this.styles.filter((each) => each.name !== style.name && each.family && each.family === style.family);
     $("second").replaceChildren(
@@ -112,6 +107,14 @@ export class Viewer {
     $("strokes-shown").textContent = this.look().strokes ? `${this.look().strokes} × as wide` : "as learned";
     $("share-row").hidden = !$("second").value;
     $("share-shown").textContent = percent(Number($("share").value) / 100);
+    const second = this.styles.find((each) => each.name === $("second").value);
+    $("style-name").textContent = [this.style, second].filter(Boolean).map((each) => spoken(each.name)).join(" + ");
+    const known = (text) => text && text !== "unknown";
+    const paintings = [this.style, second].filter(Boolean);
+    $("artwork").replaceChildren(
+      ...paintings.map((each) => element("span", {}, [each.artwork, each.artist, each.year].filter(known).join(", "))),
+    );
+    $("rights").textContent = `Rights in the painting${second ? "s" : ""}: ${[...new Set(paintings.map((each) => each.rights))].join("; ")}`;
     clearTimeout(this.resting);
     this.refining?.abort();
     this.wanted = this.query();
