@@ -9,6 +9,8 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,6 +122,30 @@ def test_what_is_no_picture_is_refused(server: Server) -> None:
         assert server.ask(path, "POST", headers={"Content-Length": str(10**10)}, body=b"").status == 413
     assert server.ask("/api/photos", "POST", query={"path": "../../etc/passwd"}).status == 400
     assert server.ask("/api/photos", "POST", query={"path": "notes.txt"}).status == 415
+
+
+def test_a_stream_of_previews_shows_pictures_all_the_time(server: Server, photo: str) -> None:
+    statuses: list[int] = []
+
+    def ask(number: int) -> None:
+        query = {"photo": photo, "strength": number % 30 / 20, "client": "stream"}
+        statuses.append(server.ask("/api/preview", query=query).status)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(60)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.02)
+    for thread in threads:
+        thread.join()
+    assert set(statuses) <= {200, 409}
+    assert statuses.count(200) > 3
+
+
+def test_half_a_picture_is_told_by_its_name_alone(server: Server) -> None:
+    whole = server.ask("/api/samples/cat").body
+    answer = server.ask("/api/image", "POST", query={"name": "cat.jpg"}, body=whole[: len(whole) // 2])
+    assert answer.status == 400
+    assert answer.json["error"].startswith("cat.jpg: broken")
 
 
 def test_no_token_no_answer(server: Server) -> None:
