@@ -93,6 +93,7 @@ def test_a_preview_in_wide_strokes_keeps_the_photographs_colours(server: Server,
         ({"size": "99999"}, 400, "size '99999'"),
         ({"photo": "nothing"}, 404, "no such photograph"),
         ({"stile": "hosi"}, 400, "stile: no such option"),
+        ({"style": "x" * 5000 + ".pth"}, 400, "not a path"),
     ],
 )
 def test_a_wrong_wish_is_told_in_a_line(server: Server, photo: str, query: dict[str, str], status: int, told: str) -> None:

@@ -84,7 +84,13 @@ def open_viewer(tab: Page, style: str = "hosi", sample: str = "cat") -> None:
     tab.get_by_role("button", name=f"Sample: {sample}").click()
     tab.locator(f"[data-style={style}] img:not([hidden])").wait_for()
     tab.locator(f".card[data-style={style}]").click()
-    expect(tab.locator("#view-status")).to_contain_text("Painted at", timeout=WAIT)
+    painted(tab)
+
+
+def painted(tab: Page) -> None:
+    """Wait until the picture is there in full."""
+    expect(tab.locator("#stage")).not_to_have_attribute("aria-busy", "true", timeout=WAIT)
+    expect(tab.locator("#view-status")).to_contain_text("Painted at")
 
 
 def pixels_of(tab: Page, element: str) -> np.ndarray:
@@ -134,20 +140,20 @@ def test_sliders_and_a_second_style_change_the_picture(tab: Page) -> None:
     open_viewer(tab)
     tab.get_by_role("button", name="Painting", exact=True).click()
     seen = [pixels_of(tab, "#stage")]
-    for label, key in (("Strength", "Home"), ("Strength", "End")):
-        tab.get_by_label(label).press(key)
-        expect(tab.locator("#view-status")).to_contain_text("Painted at", timeout=WAIT)
+    for label, key in (("#strength", "Home"), ("#strength", "End")):
+        tab.locator(label).press(key)
+        painted(tab)
         seen.append(pixels_of(tab, "#stage"))
     tab.get_by_label("Mix in").select_option("wave")
     expect(tab.locator("#share-shown")).to_have_text("50 %")
-    expect(tab.locator("#view-status")).to_contain_text("Painted at", timeout=WAIT)
+    painted(tab)
     seen.append(pixels_of(tab, "#stage"))
     tab.get_by_label("Keep the photograph’s colours").check()
-    expect(tab.locator("#view-status")).to_contain_text("Painted at", timeout=WAIT)
+    painted(tab)
     seen.append(pixels_of(tab, "#stage"))
     tab.get_by_label("Width of strokes").press("End")
     expect(tab.locator("#strokes-shown")).to_have_text("16 × as wide")
-    expect(tab.locator("#view-status")).to_contain_text("Painted at", timeout=WAIT)
+    painted(tab)
     seen.append(pixels_of(tab, "#stage"))
     differences = [np.abs(a - b).mean() for a, b in itertools.pairwise(seen)]
     assert min(differences) > 3
@@ -216,7 +222,7 @@ def test_a_folder_is_painted_while_the_page_is_loaded_anew(tab: Page, server: Se
     tab.get_by_role("dialog").get_by_role("button", name="many", exact=True).click()
     tab.get_by_role("button", name="Take this folder").click()
     expect(tab.get_by_label("From")).to_have_value("many")
-    tab.get_by_label("Style").select_option("wave")
+    tab.get_by_label("Style", exact=True).select_option("wave")
     tab.get_by_role("button", name="Start", exact=True).click()
     job = tab.locator(".job").filter(has_text="many → many_wave")
     expect(job.locator(".figures")).to_contain_text(re.compile(r"[1-9]\d* of 13 photographs"), timeout=WAIT)

@@ -26,8 +26,9 @@ def under(root: Path, path: str) -> Path:
     """
     try:
         real = Path(os.path.realpath(root / path))
+        real.exists()
     except (OSError, ValueError):  # a name that no file can have
-        raise StylebatchError(f"{path!r}: not a path") from None
+        raise StylebatchError(f"{path!r:.80}: not a path") from None
     if not real.is_relative_to(root):
         raise StylebatchError(f"{path}: outside of {root}; `stylebatch page --root DIR` opens another folder")
     return real
@@ -56,7 +57,7 @@ def listing(root: Path, path: str) -> dict[str, Any]:
     """
     folder = under(root, path)
     if not folder.is_dir():
-        raise StylebatchError(f"{path}: no such folder")
+        raise StylebatchError(f"{path or root}: no such folder")
     folders: list[str] = []
     films: list[str] = []
     photos: list[str] = []

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
+from stylebatch.errors import StylebatchError
 from stylebatch.images.options import ImageOptions
 from stylebatch.jobs import stylize_image
 from stylebatch.jobs.job import StylizerOptions
@@ -26,7 +27,7 @@ from stylebatch.page.photos import MAX_BYTES, SAMPLES, Photo
 from stylebatch.page.previews import LARGEST, Look, jpeg
 from stylebatch.page.replies import body_into
 from stylebatch.page.shared import Page, in_thread, number_in, query_of
-from stylebatch.styles import added_folder, named_styles
+from stylebatch.styles import added_folder, find_style, named_styles, parse_mix
 from stylebatch.stylizer import Stylizer
 
 _PREVIEW = ("style", "strength", "strokes", "photo", "preserve_color", "size", "client", "view")
@@ -131,7 +132,7 @@ class LookEndpoints:
         check_names(query, StylizerOptions, ImageOptions, further=_IMAGE)
         paint, options = read(StylizerOptions, query), read(ImageOptions, query)
         style = await in_thread(self._page.style, paint.style)
-        folder = Path(tempfile.mkdtemp(dir=self._page.folder))
+        folder = Path(tempfile.mkdtemp(dir=self._page.scratch))
         try:
             if "photo" in query:
                 source = (await in_thread(self._page.photos.find, query["photo"])).path
@@ -142,7 +143,12 @@ class LookEndpoints:
                 source = photo.path
 
             def painted(_given_up: object) -> Path:
-                return stylize_image(source, f"{folder}/", _stylizer(replace(paint, style=style)), options=options)
+                stamps = tuple(find_style(each).stat().st_mtime_ns for each in parse_mix(style))
+                stylizer = _stylizer(replace(paint, style=style), stamps)
+                try:
+                    return stylize_image(source, f"{folder}/", stylizer, options=options)
+                except StylebatchError as error:
+                    raise StylebatchError(str(error).replace(str(source), source.name)) from None
 
             result = await self._page.heavy.do(request, painted)
         except BaseException:
@@ -159,7 +165,8 @@ class LookEndpoints:
 
 
 @lru_cache(2)
-def _stylizer(options: StylizerOptions) -> Stylizer:
+def _stylizer(options: StylizerOptions, _stamps: tuple[int, ...]) -> Stylizer:
+    """One of a style whose files have these times: another training may take their names."""
     return Stylizer(**options.stylizer)
 
 

@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 
 from stylebatch.errors import OutputError
 from stylebatch.files import atomic_write
+from stylebatch.page.replies import log_fault
 
 #: What a job can be. `paused` and `failed` ones can go on, `waiting` and `running` ones be paused, all be cancelled.
 WAITING, RUNNING, PAUSED, DONE, FAILED, CANCELLED = "waiting", "running", "paused", "done", "failed", "cancelled"
@@ -154,12 +155,9 @@ class Queue:
             if entry:
                 try:
                     await self._do(entry)
-                except Exception:  # the queue goes on with the others
-                    _log.exception("job %s", entry.id)
-                    entry.state, entry.error = (
-                        FAILED,
-                        "a fault of the program; the terminal of `stylebatch page --debug` shows it",
-                    )
+                except Exception as error:  # the queue goes on with the others
+                    log_fault(f"job {entry.id}", error)
+                    entry.state, entry.error = FAILED, "a fault of the program; its terminal shows which"
                     await self._changed(entry)
 
     async def close(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ _MOST_JSON = 1_000_000
 
 def answering(endpoint: Endpoint) -> Endpoint:
     """Errors as JSON, `{"error": "…"}`: 400 what was asked for is wrong, 507 an output that cannot be written, 500 a
-    fault of the program, whose traceback goes to the log alone."""
+    fault of the program, which the log alone names."""
 
     async def answer(request: Request) -> Response:
         try:
@@ -35,13 +37,19 @@ def answering(endpoint: Endpoint) -> Endpoint:
             return failure("the client has gone", 499)
         except MemoryError as error:
             return failure(str(error) or "not enough memory", 507)
-        except Exception:
-            _log.exception("%s %s", request.method, request.url.path)
-            return failure("a fault of the program; the terminal of `stylebatch page --debug` shows it", 500)
+        except Exception as error:
+            log_fault(f"{request.method} {request.url.path}", error)
+            return failure("a fault of the program; its terminal shows which", 500)
 
     answer.__doc__ = endpoint.__doc__
     answer.__name__ = endpoint.__name__
     return answer
+
+
+def log_fault(where: str, error: Exception) -> None:
+    """A line for whoever looks after the program, with the place in it where it failed."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    _log.error("%s: %r at %s:%d", where, error, place.filename, place.lineno or 0)
 
 
 def failure(text: str, status: int) -> JSONResponse:
@@ -63,8 +71,6 @@ async def json_of(request: Request) -> dict[str, Any]:
         body += chunk
         if len(body) > _MOST_JSON:
             raise HTTPException(413, "the body is too long")
-    import json
-
     try:
         told = json.loads(body)
     except (ValueError, RecursionError):

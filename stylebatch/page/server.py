@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -120,7 +121,7 @@ def serve(root: Path, folder: Path, host: str, port: int, ready: Callable[[str],
         StylebatchError: no such folder, the port is taken, or another server has the folder.
     """
     if not root.is_dir():
-        raise StylebatchError(f"{root}: no such folder; `root` is the one that the page may see")
+        raise StylebatchError(f"{root}: no such folder; --root is the one that the page may see")
     try:
         lock = Log(folder / ".lock")
     except BusyError:
@@ -159,12 +160,8 @@ def _listen(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65535:  # the system would take the rest of a division
         raise StylebatchError(f"port {port}: must be from 0 to 65535")
     try:
-        (family, kind, _, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        listening = socket.socket(family, kind)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(128)
+        (family, _, _, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return socket.create_server(address[:2], family=family, backlog=128)
     except OSError as error:
-        told = error.strerror or str(error)
-        raise StylebatchError(f"{host} port {port}: {told}; `port` 0 takes any that is free") from None
-    return listening
+        told = error.strerror if error.errno is None or error.errno < 0 else os.strerror(error.errno)
+        raise StylebatchError(f"{host} port {port}: {told}; --port 0 takes any that is free") from None

@@ -27,13 +27,14 @@ class Page:
 
     Attributes:
         root: the folder that may be seen, with all links followed.
-        folder: where what is kept between requests lies.
+        folder: where what is kept between requests lies; in `scratch`, what is kept for one.
         drafts: for pictures that take a moment.
         heavy: for larger ones, one at a time.
     """
 
     root: Path
     folder: Path
+    scratch: Path = field(init=False)
     photos: Photos = field(init=False)
     previews: Previews = field(init=False)
     queue: Queue = field(init=False)
@@ -41,6 +42,9 @@ class Page:
     heavy: Lane = field(default_factory=lambda: Lane(16))
 
     def __post_init__(self) -> None:
+        self.scratch = self.folder / "scratch"
+        shutil.rmtree(self.scratch, ignore_errors=True)  # what a server that was killed has left
+        self.scratch.mkdir(parents=True)
         self.photos = Photos(self.folder / "photos")
         self.previews = Previews(self.photos)
         self.queue = Queue(self.folder / "jobs")

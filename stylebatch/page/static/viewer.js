@@ -118,6 +118,7 @@ export class Viewer {
     clearTimeout(this.resting);
     this.refining?.abort();
     this.wanted = this.query();
+    $("stage").setAttribute("aria-busy", "true"); // until it is painted in full
     this.draft();
   }
 
@@ -139,7 +140,10 @@ export class Viewer {
       }
       this.resting = setTimeout(() => this.refine(), REST);
     } catch (error) {
-      if (error.status !== 409) $("view-status").textContent = error.message;
+      if (error.status !== 409) {
+        $("view-status").textContent = error.message;
+        $("stage").removeAttribute("aria-busy");
+      }
     } finally {
       this.drafting = false;
     }
@@ -161,8 +165,11 @@ export class Viewer {
       const note = size < whole ? "; strokes may be finer in full size" : "";
       $("view-status").textContent = `Painted at ${width} × ${height}${note}`;
       this.refined = size;
+      $("stage").removeAttribute("aria-busy");
     } catch (error) {
-      if (error.name !== "AbortError" && error.status !== 409) $("view-status").textContent = error.message;
+      if (error.name === "AbortError" || error.status === 409) return;
+      $("view-status").textContent = error.message;
+      $("stage").removeAttribute("aria-busy");
     }
   }
 
