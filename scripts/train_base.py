@@ -70,7 +70,7 @@ def main(
 ) -> None:
     torch.manual_seed(0)
     device = pick_device()
-    precision = pick_precision("auto", device)
+    precision = pick_precision("auto", device, training=True)
     network = TransNet("reflect", width).to(memory_format=torch.channels_last)
     vgg = VGG16().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate)

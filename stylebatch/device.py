@@ -56,15 +56,16 @@ def pick_devices(name: str) -> list[torch.device]:
     return devices
 
 
-def pick_precision(name: str, device: torch.device) -> Precision:
-    """Turn "auto" into fp16 on CUDA, bf16 on CPUs that multiply it faster than fp32, fp32 elsewhere.
+def pick_precision(name: str, device: torch.device, *, training: bool = False) -> Precision:
+    """Turn "auto" into fp16 on CUDA, bf16 on CPUs that multiply it faster than fp32, fp32 elsewhere. For `training`, into
+    bf16 on GPUs that have it, whose range no gradient leaves.
 
     Raises:
         StylebatchError: the name means nothing.
     """
     if name == "auto":
         if device.type == "cuda":
-            return "fp16"
+            return "bf16" if training and torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
         return "bf16" if device.type == "cpu" and _cpu_has_fast_bf16() else "fp32"
     if name not in DTYPES:
         raise StylebatchError(f"precision {name!r}: use auto, {', '.join(DTYPES)}")

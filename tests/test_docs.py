@@ -25,6 +25,7 @@ NOT_RUN = {
     "scripts/quickstart": "installs",
     "scripts/test": "installs, and runs this test",
     "scripts/bench.py": "measures for minutes",
+    "scripts/check_gpu": "needs a GPU",
     "scripts/soak_films.py": "paints for many minutes",
     "scripts/soak_kill.py": "runs for half an hour",
     "scripts/measure_style.py": "wants photographs and a painting that are not here",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import csv
 import math
 from collections.abc import Callable
@@ -15,15 +16,18 @@ from stylebatch.checkpoint import load_checkpoint, save_pth
 from stylebatch.errors import StylebatchError
 from stylebatch.styles import base_of, shipped_styles
 from stylebatch.styles import load_style as load_network
+from stylebatch.transnet import TransNet
 from trainer.config import FitConfig
 from trainer.content import PACKAGED, load_middles, load_photograph, load_style
 from trainer.fit import fit
 from trainer.losses import content_loss, gram, spike_loss, style_loss, tv_loss
 from trainer.objective import Objective
+from trainer.replay import Replay
 from trainer.report import to_image
 from trainer.schedule import COOLING, POWER
 from trainer.stability import stability_error
-from trainer.step import bounded_features
+from trainer.state import State
+from trainer.step import Draws, bounded_features, draw, paint
 from trainer.vgg import VGG16
 
 #: The style at the photograph's height, the photograph, the result, as `settings` makes them.
@@ -343,6 +347,106 @@ def test_bf16_trains_like_fp32(settings: dict[str, Any], tmp_path: Path) -> None
     fit(FitConfig(**{**settings, "out": tmp_path / "half", "precision": "bf16"}))
     full, half = (losses(out / "paint_losses.csv") for out in (settings["out"], tmp_path / "half"))
     assert [row["total"] for row in half] == pytest.approx([row["total"] for row in full], rel=0.05)
+
+
+@pytest.mark.slow
+def test_losses_that_are_read_together_are_those_of_each_step(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: checkpoints, validations and stops come at the same steps, with the same bytes."""
+    more = {**settings, "steps": 11, "checkpoint_steps": 4, "patience": 50}
+    fit(FitConfig(**more))
+    monkeypatch.setattr("trainer.fit.steps_at_once", lambda _: 3)
+    told: list[Any] = []
+    fit(FitConfig(**{**more, "out": tmp_path / "together"}), progress=told.append)
+    assert [progress.step for progress in told if not progress.stage] == list(range(1, 12))
+    names = sorted(path.name for path in settings["out"].iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "together").iterdir())
+    for name in names:
+        if name.endswith(".pth"):
+            assert same(settings["out"] / name, tmp_path / "together" / name)
+    csvs = [losses(folder / "paint_losses.csv") for folder in (settings["out"], tmp_path / "together")]
+    assert str(csvs[0]) == str(csvs[1])
+    told.clear()
+    stopped = fit(
+        FitConfig(**{**more, "out": tmp_path / "stopped"}), stop=lambda: any(progress.step == 3 for progress in told),
+        progress=told.append,
+    )  # fmt: skip
+    assert stopped.interrupted
+    assert len(losses(tmp_path / "stopped" / "paint_losses.csv")) == stopped.step
+    monkeypatch.setattr("trainer.fit.steps_at_once", lambda _: 7)
+    said: list[str] = []
+    with pytest.raises(StylebatchError, match="diverges at any learning rate"):
+        fit(
+            FitConfig(**{**settings, "out": tmp_path / "diverged", "learning_rate": 1e30, "schedule": "constant"}),
+            message=said.append,
+        )
+    assert any("diverged" in line and "back to step 0" in line for line in said)
+
+
+def test_a_step_that_overflows_in_fp16_is_none() -> None:
+    network = TransNet("reflect", 4)
+    state = State(network, torch.optim.SGD(network.parameters()), torch.amp.GradScaler("cpu", init_scale=2.0**126))
+    before = copy.deepcopy(network.state_dict())
+    state.differentiate(network(torch.rand(1, 3, 16, 16)).sum() * 1e6)
+    assert not state.descend(0.1)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in network.state_dict().items())
+    while not state.descend(0.1):
+        assert not state.out_of_scale
+        state.differentiate(network(torch.rand(1, 3, 16, 16)).sum() * 1e6)
+    assert not torch.equal(network.layer[0].weight, before["layer.0.weight"])
+
+
+@requires_cuda
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_precisions_train_alike_on_cuda(settings: dict[str, Any], tmp_path: Path, optimizer: str) -> None:
+    """By graphs, with both sizes of crops and all losses; no step is lost."""
+    more = {
+        **settings,
+        "steps": 40,
+        "device": "cuda",
+        "crop_size": 128,
+        "style_size": 96,
+        "small_crops": 0.5,
+        "init": "base",
+    }
+    more |= {"optimizer": optimizer, "learning_rate": 4e-2 if optimizer == "muon" else 2e-3, "stability_weight": 10.0}
+    totals = {}
+    for precision in ("fp32", "bf16", "fp16"):
+        fit(FitConfig(**{**more, "out": tmp_path / precision, "precision": precision}))
+        rows = losses(tmp_path / precision / "paint_losses.csv")
+        assert [row["step"] for row in rows] == list(range(1, 41))
+        totals[precision] = sum(row["total"] for row in rows[-10:])
+    assert totals["bf16"] == pytest.approx(totals["fp32"], rel=0.05)
+    assert totals["fp16"] == pytest.approx(totals["fp32"], rel=0.05)
+
+
+@requires_cuda
+def test_a_captured_step_gives_the_gradients_of_its_operations(
+    settings: dict[str, Any],
+) -> None:
+    config = FitConfig(**{**settings, "device": "cuda", "stability_weight": 10.0})
+    network = TransNet("reflect", 8).cuda()
+
+    def differentiate(images: torch.Tensor, draws: Draws) -> torch.Tensor:
+        network.zero_grad(set_to_none=True)
+        painted = paint(network, images.float() / 255, draws)
+        loss = painted.judged.square().mean() + painted.difference()
+        loss.backward()
+        return loss.detach()[None]
+
+    replay = Replay(differentiate, list(network.parameters()), torch.device("cuda"))
+    for step in range(8):
+        images = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8).cuda()
+        draws = draw(images.shape, config, step).to(images.device)
+        expected = differentiate(images, draws).clone()
+        gradients = [p.grad.clone() for p in network.parameters() if p.grad is not None]
+        assert_close(replay(images, draws), expected)
+        for p, gradient in zip(network.parameters(), gradients, strict=True):
+            assert p.grad is not None
+            assert_close(p.grad, gradient)
+    assert replay.enabled
+    assert len(replay._captured) == 1
 
 
 @requires_cuda

@@ -26,6 +26,25 @@ def test_singular_values_come_near_one(shape: tuple[int, int]) -> None:
         assert values.max() < 1.3
 
 
+def test_kernels_of_one_shape_step_together_as_they_do_alone() -> None:
+    torch.manual_seed(0)
+    alone, together = TransNet(width=8), TransNet(width=8)
+    together.load_state_dict(alone.state_dict())
+    optimizers = [Muon(network, 1e-2) for network in (alone, together)]
+    for step in range(3):
+        for network in (alone, together):
+            generator = torch.Generator().manual_seed(step)
+            for p in network.parameters():
+                p.grad = torch.randn(p.shape, generator=generator)
+        optimizers[0].step()
+        (hidden,) = (group for group in optimizers[1].param_groups if group["hidden"])
+        for shape in {p.shape for p in hidden["params"]}:
+            optimizers[1]._kernel_steps([p for p in hidden["params"] if p.shape == shape], hidden)
+    for p, q in zip(optimizers[0].param_groups[0]["params"], hidden["params"], strict=True):
+        assert_close(p, q)
+        assert_close(optimizers[0].state[p]["mean"], optimizers[1].state[q]["mean"])
+
+
 def test_pixel_layers_step_as_adamw_does() -> None:
     """Biases and the layers from and to pixels, against PyTorch's AdamW; the other kernels move by another rule."""
     torch.manual_seed(0)

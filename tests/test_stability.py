@@ -14,7 +14,7 @@ def ramp(height: int = 96, width: int = 128) -> torch.Tensor:
 
 
 def test_warp_takes_pixels_from_where_the_grid_says() -> None:
-    motion = Motion.random(ramp(), torch.Generator().manual_seed(3))
+    motion = Motion.random(ramp().shape, torch.Generator().manual_seed(3))
     warped = motion.warp(ramp())
     columns, rows = ((motion.grid[..., i] + 1) * size / 2 - 0.5 for i, size in ((0, 128), (1, 96)))
     inside = motion.inside[:, 0].bool()
@@ -25,7 +25,7 @@ def test_warp_takes_pixels_from_where_the_grid_says() -> None:
 
 
 def test_borders_are_left_out() -> None:
-    inside = Motion.random(ramp(), torch.Generator().manual_seed(0)).inside[0, 0]
+    inside = Motion.random(ramp().shape, torch.Generator().manual_seed(0)).inside[0, 0]
     assert inside.sum() > 0.3 * inside.numel()
     assert not inside[:BORDER].any()
     assert not inside[:, -BORDER:].any()
@@ -34,7 +34,7 @@ def test_borders_are_left_out() -> None:
 def test_difference_is_that_of_the_noise() -> None:
     """A picture against itself moved differs by the camera's noise alone; against the unmoved one by much more."""
     generator = torch.Generator().manual_seed(0)
-    motion = Motion.random(ramp(), generator)
+    motion = Motion.random(ramp().shape, generator)
     noisy = motion.difference(ramp(), with_noise(motion.warp(ramp()), generator))
     assert 0.8 * NOISE**2 < noisy < 1.2 * NOISE**2
     assert motion.difference(ramp(), ramp()) > 2 * noisy

@@ -80,7 +80,8 @@ class FitConfig(Options):
     overwrite: bool = option(
         False, "Train anew in the place of the output folder's training of this name, else refused.", result=False)
     seed: int = option(0, "Fixes the initial weights, the order and the crops: same seed, same weights.", least=0)
-    workers: int = option(2, "Processes that decode photographs.", least=0, result=False)
+    workers: int | None = option(
+        None, "Processes that decode photographs.", unset="2; on a GPU up to 8", least=0, result=False)
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps.", metavar="NAME", result=False)
     precision: str = option(
         "auto", "auto is half where the device is faster in it; fp16 scales the loss, on CUDA.",

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from stylebatch.device import DTYPES, pick_device, pick_precision
 from stylebatch.errors import StylebatchError
 from stylebatch.fork import can_compute
+from stylebatch.system import cores
 from stylebatch.transnet import TransNet
 from trainer.config import FitConfig
 from trainer.content import PACKAGED, Batch, StylePicture, content_loader, find_photographs, load_style, share_out
@@ -24,11 +25,12 @@ from trainer.memory import check_memory, memory_errors_explained
 from trainer.muon import Muon
 from trainer.objective import Objective
 from trainer.output import Output
+from trainer.replay import Replay
 from trainer.results import PREVIEW_AFTER, Results
 from trainer.schedule import Schedule
 from trainer.start import NEAREST, Start, find_start
 from trainer.state import GoodStates, State
-from trainer.step import paint
+from trainer.step import Draws, draw, paint
 from trainer.terms import LOSSES, TOTAL
 from trainer.vgg import VGG16
 
@@ -137,7 +139,7 @@ def fit(
 def _train(config: FitConfig, style: StylePicture, paths: list[Path], output: Output, caller: _Caller) -> FitResult:
     # 1. Where it computes, and how. Half precision has its fast kernels in channels_last; a CPU's fp32 is 13% slower in it.
     device = pick_device(config.device)
-    precision = pick_precision(config.precision, device)
+    precision = pick_precision(config.precision, device, training=True)
     check_memory(config, style.image.shape, device, precision)
     earlier = output.earlier(caller.message) if config.resume else None
     autocast = torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
@@ -169,7 +171,7 @@ def _train(config: FitConfig, style: StylePicture, paths: list[Path], output: Ou
             caller.stage("choosing the nearest network to start from")
         start = Start.of_training(earlier) if earlier else find_start(config, validation_loss)
         network = placed(start.network(config.padding_mode)).train()
-        scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        scaler = torch.amp.GradScaler(device.type, init_scale=objective.gradient_scale, enabled=precision == "fp16")
         state = State(network, OPTIMIZERS[config.optimizer](network, config.learning_rate), scaler)
         if earlier:
             state.resume(earlier, config.out)
@@ -186,10 +188,43 @@ def _train(config: FitConfig, style: StylePicture, paths: list[Path], output: Ou
     due = caller.began + PREVIEW_AFTER
     results = Results(output, schedule, facts, pictures, caller.message, due, config.overwrite)
 
-    # 6. Steps.
+    # 6. Steps. The losses stay where they are computed until so many are looked at: that waits for the device.
+    def differentiate(images: Tensor, draws: Draws) -> Tensor:
+        with autocast:
+            painted = paint(network, images.float() / 255, draws)
+            losses = objective(painted.judged, objective.target(painted.photographs))
+        losses = objective.with_step(losses, painted)
+        state.differentiate(losses[TOTAL])
+        return torch.stack([losses[name].detach() for name in LOSSES])
+
+    compute = Replay(differentiate, list(network.parameters()), device)
+    at_once = steps_at_once(device)
+    taken: list[tuple[float, Tensor]] = []
+
+    def note_steps() -> None:
+        """Look at the losses of the steps that were taken. If they diverge: back to the last good state, at a lower rate.
+        What the network does to photographs that it does not learn from: flat, it is to cool down, and stop."""
+        rows = [(each, dict(zip(LOSSES, values.tolist(), strict=True))) for each, values in taken]
+        first = state.step - len(rows) + 1
+        taken.clear()
+        diverged = next((step for step, (_, values) in enumerate(rows, first) if not math.isfinite(values[TOTAL])), None)
+        if diverged is not None:
+            state.step = diverged - 1
+            caller.message(good.go_back(state))
+            return
+        validation = math.nan
+        if schedule.is_validated(state):
+            validation = validation_loss(network)
+            if line := schedule.judge(state, validation):
+                caller.message(line)
+        for step, (each, values) in enumerate(rows, first):
+            validated = validation if step == state.step else math.nan
+            state.history.append([step, schedule.epoch(step), *values.values(), validated, each])
+            caller.progress(Progress(step, schedule.end(state), schedule.epoch(step), values))
+
     load = partial(
         content_loader, photographs.training, augment=config.augment, batch_size=config.batch_size, seed=config.seed,
-        workers=config.workers, pin=device.type == "cuda", stop=caller.stop,
+        workers=decoders(config, device), pin=device.type == "cuda", stop=caller.stop,
     )  # fmt: skip
     for batch in _batches(load, schedule, state):
         # 6a. Photographs to the device.
@@ -197,33 +232,27 @@ def _train(config: FitConfig, style: StylePicture, paths: list[Path], output: Ou
             caller.skipped(line)
         if not len(batch.images):
             raise StylebatchError(f"{config.content}: every content photograph is broken")
-        images = batch.images.to(device, non_blocking=True, memory_format=layout).float() / 255
+        images = batch.images.to(device, non_blocking=True).contiguous(memory_format=layout)
+        draws = draw(images.shape, config, state.step).to(device)
 
-        # 6b. Stylize; losses.
-        with autocast:
-            painted = paint(network, images, config, state.step)
-            losses = objective(painted.judged, objective.target(painted.photographs))
-        losses = objective.with_step(losses, painted)
-
-        # 6c. One step down. If it diverges: back to the last good state, at a lower rate.
+        # 6b. Stylize; losses; one step down. What overflows in fp16 is no step, and is computed again, scaled to less.
         rate = schedule.rate(state)
-        state.descend(losses[TOTAL], rate)
-        values = dict(zip(LOSSES, torch.stack([losses[name] for name in LOSSES]).tolist(), strict=True))
-        if not math.isfinite(values[TOTAL]):
-            caller.message(good.go_back(state))
-            continue
+        losses = compute(images, draws)
+        while not state.descend(rate) and bool(losses.isfinite().all()):
+            losses = torch.full_like(losses, math.nan) if state.out_of_scale else compute(images, draws)
+        taken.append((rate, losses.clone()))
         state.step += 1
+        measured = schedule.is_validated(state) or schedule.is_saved(state) or state.step == schedule.end(state)
+        if len(taken) < at_once and not measured and not caller.stop():
+            continue
 
-        # 6d. What it does to photographs that it does not learn from. Flat: cool down, and stop.
-        validation = math.nan
-        if schedule.is_validated(state):
-            validation = validation_loss(network)
-            if line := schedule.judge(state, validation):
-                caller.message(line)
-        state.history.append([state.step, schedule.epoch(state.step), *values.values(), validation, rate])
-        caller.progress(Progress(state.step, schedule.end(state), schedule.epoch(state.step), values))
+        # 6c. What came of them; where it has diverged, all that follows is done again.
+        reached = state.step
+        note_steps()
+        if state.step != reached:
+            continue
 
-        # 6e. Checkpoints and previews.
+        # 6d. Checkpoints and previews.
         last = state.step == schedule.end(state) or caller.stop()
         if last or schedule.is_saved(state):
             if not state.is_finite():
@@ -235,11 +264,25 @@ def _train(config: FitConfig, style: StylePicture, paths: list[Path], output: Ou
             results.save(state)
         results.preview_when_due(network)
 
+    if taken:  # asked to stop while it waited for photographs
+        note_steps()
+
     # 7. The last checkpoint, and the style as one file.
     checkpoint = results.save(state) if state.step and state.is_finite() else None
     if checkpoint is None or state.step < schedule.end(state):
         return FitResult(checkpoint, None, state.step, schedule.end(state), interrupted=True)
     return FitResult(checkpoint, results.export(checkpoint), state.step, state.step, interrupted=False)
+
+
+def decoders(config: FitConfig, device: torch.device) -> int:
+    if config.workers is not None:
+        return config.workers
+    return max(2, min(8, cores())) if device.type == "cuda" else 2
+
+
+def steps_at_once(device: torch.device) -> int:
+    """Whose losses are read back, and told: on a GPU that waits for all that is on its way."""
+    return 10 if device.type == "cuda" else 1
 
 
 def _batches(load: Callable[..., Iterator[Batch]], schedule: Schedule, state: State) -> Iterator[Batch]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -95,7 +96,7 @@ def palette(images: Tensor, opacity: Tensor | None = None) -> Tensor:
         if opacity is not None:
             pixels = pixels[:, :, (opacity >= opacity.max() / 2).flatten()]
         every = pixels.shape[2] // _PALETTE_PIXELS | 1
-        return (_AXES.to(pixels) @ pixels[:, :, ::every]).sort(dim=2).values
+        return (_on(pixels.device, pixels.dtype)[0] @ pixels[:, :, ::every]).sort(dim=2).values
 
 
 def palette_loss(images: Tensor, target: Tensor) -> Tensor:
@@ -127,7 +128,7 @@ def shading(images: Tensor) -> Tensor:
         # Antialiased, a ripple of 64 px keeps four fifths of its height, one of 20 px a twentieth. In means over squares of
         # 16 px the latter would keep a quarter.
         small = F.interpolate(_at_least_fp32(images), (height, width), mode="bilinear", antialias=True)
-        luma = torch.einsum("nchw,c->nhw", small, torch.from_numpy(LUMA[0]).to(small))
+        luma = torch.einsum("nchw,c->nhw", small, _on(small.device, small.dtype)[1])
         return luma - luma.mean((1, 2), keepdim=True)
 
 
@@ -178,6 +179,12 @@ def spike_loss(features: Iterable[Tensor]) -> Tensor:
         features: outputs of instance normalisations and what the sigmoid is given, N×C×H×W each.
     """
     return torch.stack([_at_least_fp32(F.softshrink(each, _SPIKE)).square().mean() for each in features]).sum()
+
+
+@cache
+def _on(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The colour axes and luma's weights, brought to a device once: a copy in each step would wait for the steps before."""
+    return _AXES.to(device, dtype), torch.from_numpy(LUMA[0]).to(device, dtype)
 
 
 def _mean_squared(a: Tensor, b: Tensor) -> Tensor:

@@ -41,10 +41,14 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         assert closure is None
         for group in self.param_groups:
+            taken = [p for p in group["params"] if p.grad is not None]
+            if group["hidden"] and any(p.is_cuda for p in taken):
+                for shape in dict.fromkeys(p.shape for p in taken):
+                    self._kernel_steps([p for p in taken if p.shape == shape], group)
+                continue
             step = self._kernel_step if group["hidden"] else self._adam_step
-            for p in group["params"]:
-                if p.grad is not None:
-                    step(p, p.grad, group)
+            for p in taken:
+                step(p, p.grad, group)
 
     def _kernel_step(self, p: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         mean = self.state[p].setdefault("mean", torch.zeros_like(p))
@@ -53,6 +57,21 @@ class Muon(torch.optim.Optimizer):
         step, length = orthogonalised(nesterov).view_as(p), p.norm()
         p.sub_(step * (group["lr"] * length / step.norm().clamp_min(1e-12)))
         p.mul_(length / p.norm().clamp_min(1e-12))
+
+    @torch.no_grad()
+    def _kernel_steps(self, kernels: list[Tensor], group: dict[str, Any]) -> None:
+        """`_kernel_step` of all kernels of one shape at once, for GPUs, which a kernel alone does not fill."""
+        means = [self.state[p].setdefault("mean", torch.zeros_like(p)) for p in kernels]
+        gradients = torch.stack([p.grad.flatten(1) for p in kernels if p.grad is not None])
+        mean = torch.stack([each.flatten(1) for each in means]).lerp_(gradients, 1 - group["momentum"])
+        steps = orthogonalised(gradients.lerp(mean, group["momentum"]))
+        before = torch.stack([p.flatten(1) for p in kernels])
+        length = _norms(before)
+        after = before - steps * (group["lr"] * length / _norms(steps).clamp_min(1e-12))
+        after *= length / _norms(after).clamp_min(1e-12)
+        for p, m, new, new_mean in zip(kernels, means, after, mean, strict=True):
+            p.copy_(new.view_as(p))
+            m.copy_(new_mean.view_as(m))
 
     def _adam_step(self, p: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         """Kingma & Ba 2015, algorithm 1."""
@@ -68,13 +87,20 @@ class Muon(torch.optim.Optimizer):
 def orthogonalised(matrix: Tensor, iterations: int = 5) -> Tensor:
     """The matrix with its singular values brought near 1: between 0.7 and 1.2, unless they are tiny.
 
-    Newton-Schulz iteration with Jordan's quintic coefficients, on the shorter side. M×N in, M×N out, fp32.
+    Newton-Schulz iteration with Jordan's quintic coefficients, on the shorter side. M×N in, or several, K×M×N; the same out,
+    fp32.
     """
     x: Tensor = matrix.float()
-    x = x / (x.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
+    x = x / ((x.norm() if x.ndim == 2 else _norms(x)) + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     for _ in range(iterations):
         a = x @ x.mT
         x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
     return x.mT if tall else x
+
+
+def _norms(matrices: Tensor) -> Tensor:
+    """K×1×1 of K×M×N."""
+    norms: Tensor = torch.linalg.vector_norm(matrices, dim=(1, 2), keepdim=True)
+    return norms

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
@@ -53,6 +54,12 @@ class Objective:
             if term.scaled:
                 self.weights[term.name] *= self.scale
         self._zero = torch.zeros((), device=style.image.device)
+
+    @property
+    def gradient_scale(self) -> float:
+        """What brings a training's first total near 2¹⁶, the largest power of two in fp16: so much are losses multiplied by
+        there before they are differentiated, and no gradient is lost to the format's range."""
+        return float(2.0 ** round(16 - math.log2(max(self.scale * BALANCE, 1e-12))))
 
     def _unstylized(self, photograph: Tensor) -> tuple[float, float]:
         """The variance of the content features over the picture, and the style loss of the picture as it is."""

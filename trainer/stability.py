@@ -31,10 +31,10 @@ class Motion:
     inside: Tensor
 
     @classmethod
-    def random(cls, images: Tensor, generator: torch.Generator) -> Motion:
+    def random(cls, shape: torch.Size, generator: torch.Generator) -> Motion:
         """A motion for each of N×3×H×W images: the compound regulariser's flow and shift (Wang et al. 2020, arXiv
-        2003.09871, section III-C). Drawn on the CPU: the same on every device."""
-        n, _, height, width = images.shape
+        2003.09871, section III-C). On the CPU."""
+        n, _, height, width = shape
         coarse = torch.randn(n, 2, height // FLOW_SCALE + 2, width // FLOW_SCALE + 2, generator=generator) * FLOW
         flow = F.interpolate(coarse, (height, width), mode="bicubic", align_corners=True)
         flow = flow + (torch.rand(n, 2, 1, 1, generator=generator) * 2 - 1) * MAX_SHIFT
@@ -43,7 +43,10 @@ class Motion:
         inside = (x >= BORDER) & (x <= width - 1 - BORDER) & (y >= BORDER) & (y <= height - 1 - BORDER)
         inside[:, :BORDER], inside[:, -BORDER:], inside[..., :BORDER], inside[..., -BORDER:] = False, False, False, False
         grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
-        return cls(grid.to(images.device), inside[:, None].float().to(images.device))
+        return cls(grid, inside[:, None].float())
+
+    def to(self, device: torch.device) -> Motion:
+        return Motion(self.grid.to(device), self.inside.to(device))
 
     def warp(self, images: Tensor) -> Tensor:
         """N×C×H×W as the next frame shows it, the same shape, fp32."""
@@ -56,11 +59,15 @@ class Motion:
         return (squared * self.inside).sum() / self.inside.sum().clamp_min(1)
 
 
+def camera_noise(shape: torch.Size, generator: torch.Generator, clean: float = 0.0) -> Tensor:
+    """What a camera adds to N×3×H×W images in [0,1], nothing to a share `clean` of them. On the CPU."""
+    level = NOISE * (torch.rand(shape[0], 1, 1, 1, generator=generator) >= clean) if clean else NOISE
+    return torch.randn(shape, generator=generator) * level
+
+
 def with_noise(images: Tensor, generator: torch.Generator, clean: float = 0.0) -> Tensor:
-    """N×3×H×W in [0,1] with the noise of a camera, except for a share `clean` of them."""
-    level = NOISE * (torch.rand(len(images), 1, 1, 1, generator=generator) >= clean) if clean else NOISE
-    noise = torch.randn(images.shape, generator=generator) * level
-    return (images + noise.to(images.device)).clamp(0, 1)
+    """N×3×H×W in [0,1] with it."""
+    return (images + camera_noise(images.shape, generator, clean).to(images.device)).clamp(0, 1)
 
 
 @torch.inference_mode()
@@ -73,6 +80,6 @@ def stability_error(network: TransNet, photograph: Tensor, *, motions: int = 4, 
     generator = torch.Generator().manual_seed(seed)
     stylized, errors = network(photograph), []
     for _ in range(motions):
-        motion = Motion.random(photograph, generator)
+        motion = Motion.random(photograph.shape, generator).to(photograph.device)
         errors.append(motion.difference(stylized, network(with_noise(motion.warp(photograph), generator))))
     return float(torch.stack(errors).mean())

@@ -18,6 +18,8 @@ from trainer.report import COLUMNS
 
 #: On divergence the rate is divided by this, so often at most.
 RATE_CUT, MAX_RATE_CUTS = 4.0, 8
+#: Of the loss in fp16, before it counts as diverged.
+LEAST_SCALE = 2.0**-40
 _NUMBERS = ("step", "rate_cuts", "best", "best_step", "cooling_from")
 
 
@@ -43,14 +45,25 @@ class State:
     cooling_from: int | None = None
     history: list[list[float]] = field(default_factory=list)
 
-    def descend(self, loss: Tensor, rate: float) -> None:
-        """Change the weights against the gradient of a scalar."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+    def differentiate(self, loss: Tensor) -> None:
+        """Leave the gradient of a scalar at the weights, in fp16 scaled."""
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def descend(self, rate: float) -> bool:
+        """Change the weights against the gradient. In fp16, where it has overflowed, they stay: the scale becomes smaller,
+        and the answer is False."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        return self.scaler.get_scale() >= scale
+
+    @property
+    def out_of_scale(self) -> bool:
+        """Whether gradients overflow at any scale: it is the loss that diverges."""
+        return self.scaler.get_scale() < LEAST_SCALE
 
     def is_finite(self) -> bool:
         return all(bool(parameter.isfinite().all()) for parameter in self.network.parameters())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -12,10 +12,48 @@ from torch import Tensor, nn
 from stylebatch.transnet import ResBlock, TransNet
 from trainer.config import FitConfig
 from trainer.grain import random_shift, shifted_pass
-from trainer.stability import Motion, with_noise
+from trainer.stability import Motion, camera_noise
 
 #: The share of made-up frames without a camera's noise: a network that never sees an even sky leaves it unpainted.
 CLEAN = 0.5
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What is random in a step.
+
+    Attributes:
+        motion: of each photograph; None where the stability weight is 0.
+        noise: N×3×S×S, the camera's, to be added; None likewise.
+        shift: on the network's grid, of a second pass; None in steps without one.
+    """
+
+    motion: Motion | None
+    noise: Tensor | None
+    shift: tuple[int, int] | None
+
+    def to(self, device: torch.device) -> Draws:
+        """On CUDA without waiting for it."""
+
+        def there(tensor: Tensor) -> Tensor:
+            return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+        return self._each(there)
+
+    def clone(self) -> Draws:
+        return self._each(Tensor.clone)
+
+    def copy_(self, other: Draws) -> None:
+        """Take over the numbers of others of the same shapes."""
+        if self.motion is not None and other.motion is not None:
+            self.motion.grid.copy_(other.motion.grid)
+            self.motion.inside.copy_(other.motion.inside)
+        if self.noise is not None and other.noise is not None:
+            self.noise.copy_(other.noise)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Draws:
+        motion = self.motion and Motion(change(self.motion.grid), change(self.motion.inside))
+        return Draws(motion, None if self.noise is None else change(self.noise), self.shift)
 
 
 @dataclass(frozen=True)
@@ -44,24 +82,33 @@ class Painted:
         return motion.difference(stylized, self.stylized)
 
 
-def paint(network: TransNet, photographs: Tensor, config: FitConfig, step: int) -> Painted:
-    """Stylize N×3×S×S photographs in [0,1]. Randomness comes from the seed and the step alone.
+def draw(shape: torch.Size, config: FitConfig, step: int) -> Draws:
+    """For N×3×S×S photographs, on the CPU, the same for every device: from the seed and the step alone.
 
     Args:
         step: how many were taken before this one.
     """
     generator = torch.Generator().manual_seed((config.seed * 1_000_003 + step) % 2**63)
+    motion = noise = shift = None
+    if config.stability_weight:
+        motion = Motion.random(shape, generator)
+        noise = camera_noise(shape, generator, CLEAN)
+    if config.shift_every and (step + 1) % config.shift_every == 0:
+        shift = random_shift(generator)
+    return Draws(motion, noise, shift)
 
+
+def paint(network: TransNet, photographs: Tensor, draws: Draws) -> Painted:
+    """Stylize N×3×S×S photographs in [0,1], with what is random on their device."""
     # As a film would show the photographs a frame later. Deviation from the compound regulariser (Wang et al. 2020, arXiv
     # 2003.09871): no gradient goes through the frame before, which saves a backward pass, and the next frame is the one that
     # content and style are learned on.
     frame, before = photographs, None
-    if config.stability_weight:
-        motion = Motion.random(photographs, generator)
+    if draws.motion is not None and draws.noise is not None:
         with torch.no_grad():
-            before = network(photographs), motion
-        photographs = motion.warp(photographs)
-        frame = with_noise(photographs, generator, CLEAN)
+            before = network(photographs), draws.motion
+        photographs = draws.motion.warp(photographs)
+        frame = (photographs + draws.noise).clamp(0, 1)
 
     with bounded_features(network) as bounded:
         stylized: Tensor = network(frame)
@@ -69,9 +116,9 @@ def paint(network: TransNet, photographs: Tensor, config: FitConfig, step: int) 
     # In some steps the mean with a second pass is judged, made of the same frame elsewhere on the network's grid, without a
     # gradient: paint that is tied to the grid is lost in it.
     judged = stylized
-    if config.shift_every and (step + 1) % config.shift_every == 0:
+    if draws.shift is not None:
         with torch.no_grad():
-            elsewhere = shifted_pass(network, frame, *random_shift(generator))
+            elsewhere = shifted_pass(network, frame, *draws.shift)
         judged = (stylized + elsewhere) / 2
     return Painted(photographs, stylized, judged, bounded, before)
 

@@ -17,6 +17,7 @@ from stylebatch.frame import Pixels
 from stylebatch.images.deep import encode_png, encode_tiff
 from stylebatch.images.extra import ImageExtra
 from stylebatch.images.metadata import as_saved, into_png, into_tiff
+from stylebatch.images.nvjpeg import NvJpeg
 from stylebatch.images.options import DEFAULTS, ImageOptions
 from stylebatch.pixels import from_srgb, over_white, resized, to_8_bits
 
@@ -51,21 +52,25 @@ def write_frames(
     path: Path,
     options: ImageOptions,
     put: Callable[[Path, Path], None] | None = None,
+    jpeg: NvJpeg | None = None,
 ) -> None:
     """Encode the pixels of a photograph, or of all frames of an animation, in the output's size; atomic, as `atomic_write`.
+    JPEGs by `jpeg`, if there is one and it takes the picture.
 
     Raises:
         OutputError: the file cannot be written.
     """
     with atomic_write(path, put) as file:
-        _encode(frames, extras, options, file)
+        _encode(frames, extras, options, file, jpeg)
         if extras[0].times is not None:
             file.flush()  # a later write would set the time again
             with suppress(OSError):  # refused, or beyond what the file system can tell
                 os.utime(file.name, ns=extras[0].times)
 
 
-def _encode(frames: list[Pixels], extras: list[ImageExtra], options: ImageOptions, file: BinaryIO) -> None:
+def _encode(
+    frames: list[Pixels], extras: list[ImageExtra], options: ImageOptions, file: BinaryIO, jpeg: NvJpeg | None
+) -> None:
     """What takes long lets go of Python's lock, so that threads encode on all cores: of Pillow's encoders that of JPEG does
     into a real file alone, that of TIFF never."""
     extra = extras[0]
@@ -75,7 +80,7 @@ def _encode(frames: list[Pixels], extras: list[ImageExtra], options: ImageOption
         tiff = encode_tiff(_array(frames[0], extra), save["compression"], big_endian)
         file.write(into_tiff(tiff, extra.metadata, extra.profile))
     elif extra.format != "PNG":
-        _save(frames, extras, save, options, file)
+        _save(frames, extras, save, options, file, jpeg)
     elif len(frames) == 1 and frames[0].dtype == np.uint16:
         file.write(into_png(encode_png(_array(frames[0], extra)), extra.metadata, extra.profile))
     else:
@@ -91,9 +96,10 @@ def _array(pixels: Pixels, extra: ImageExtra) -> Pixels:
 
 
 def _save(
-    frames: list[Pixels], extras: list[ImageExtra], save: dict[str, Any], options: ImageOptions, file: BinaryIO
-) -> None:
-    """By Pillow, in 8 bits."""
+    frames: list[Pixels], extras: list[ImageExtra], save: dict[str, Any], options: ImageOptions, file: BinaryIO,
+    jpeg: NvJpeg | None = None,
+) -> None:  # fmt: skip
+    """By Pillow, or `jpeg`, in 8 bits."""
     extra = extras[0]
     if options.quality is not None and "quality" in save and "lossless" not in save:
         save["quality"] = options.quality
@@ -106,7 +112,10 @@ def _save(
             save["disposal"] = 2 if extra.format == "GIF" else 0
         save |= {"save_all": True, "append_images": pictures[1:], "duration": [round(e.duration) for e in extras]}
         save |= {} if extra.loop is None else {"loop": extra.loop}
-    pictures[0].save(file, format=extra.format, **save)
+    if jpeg and extra.format == "JPEG" and (encoded := jpeg(pictures[0], save)):
+        file.write(encoded)
+    else:
+        pictures[0].save(file, format=extra.format, **save)
 
 
 def _picture(pixels: Pixels, extra: ImageExtra) -> Image.Image:

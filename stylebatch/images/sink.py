@@ -20,6 +20,7 @@ from stylebatch.frame import Failure, FrameInfo, Pixels, Saved
 from stylebatch.grid import side_by_side
 from stylebatch.images.encoding import write_frames
 from stylebatch.images.formats import LARGEST, renamed
+from stylebatch.images.nvjpeg import NvJpeg
 from stylebatch.images.options import DEFAULTS, ImageOptions
 from stylebatch.pixels import to_8_bits
 from stylebatch.system import cores, free_memory
@@ -51,6 +52,7 @@ class ImageSink:
         grid: also write original | stylized side by side, as `{name}_grid.jpg`; of an animation its first frame.
         effects: what is done to the stylized pictures; by default what the options say.
         threads: that encode; by default as many as there are cores, and two at least: one of them may wait for the disk.
+        jpeg: encodes JPEGs, if it takes them.
         put: gives a complete file, the result of a source's name, its own name.
     """
 
@@ -62,6 +64,7 @@ class ImageSink:
         grid: bool = False,
         effects: Effects | None = None,
         threads: int | None = None,
+        jpeg: NvJpeg | None = None,
         put: Callable[[str, Path, Path], None] = lambda _, temp, path: replace(temp, path),
     ) -> None:
         self.root = root
@@ -69,6 +72,7 @@ class ImageSink:
         self.grid = grid
         self._effects = effects or effects_of(preserve_color=options.preserve_color)
         self._put = put
+        self._jpeg = jpeg
         threads = threads or max(2, cores())
         self._room = _Room(threads + 2, (free_memory() or _SHARE * _ROOM) // _SHARE)
         self._queue: SimpleQueue[list[_Result] | None] = SimpleQueue()
@@ -143,7 +147,7 @@ class ImageSink:
                 self._effects(seen, stylized, frame.extra.size, frame.extra.original) for frame, seen, stylized in frames
             ]
             put = partial(self._put, info.source)
-            write_frames(results, [frame.extra for frame, _, _ in frames], path, self.options, put)
+            write_frames(results, [frame.extra for frame, _, _ in frames], path, self.options, put, self._jpeg)
             if self.grid:
                 write_grid(path, original, results[0], put)
             count = sum(pixels.shape[0] * pixels.shape[1] for pixels in results)

@@ -12,6 +12,7 @@ from stylebatch.effects import effects_of
 from stylebatch.errors import StylebatchError
 from stylebatch.files import is_within
 from stylebatch.images.formats import EXPORT, told_apart
+from stylebatch.images.nvjpeg import NvJpeg, jpeg_encoder
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.sink import ImageSink
 from stylebatch.images.source import ImageSource, find_images
@@ -88,21 +89,25 @@ def run_folder(
     with closing(storage_of(job.source)) as source, closing(storage_of(job.output)) as output:
         summary, names = found(job, source, output)
         stylizer = stylizer or Stylizer(**job.stylizer)
-        with open_manifest(job, stylizer.settings, source, output) as manifest:
+        jpeg = jpeg_encoder(stylizer.device)
+        settings = {**stylizer.settings, "jpeg": jpeg.name} if jpeg else stylizer.settings
+        with open_manifest(job, settings, source, output) as manifest:
             plan = planned(manifest, names, grid=job.grid, format=job.options.format, stop=stop)
             summary.skipped = plan.done
             summary.failures += plan.failures
             summary.interrupted = stop()
             if summary.interrupted:
                 return summary
-            return stylize_units(job, plan.todo.items(), stylizer, manifest, summary=summary, progress=progress, stop=stop)
+            return stylize_units(
+                job, plan.todo.items(), stylizer, manifest, summary=summary, jpeg=jpeg, progress=progress, stop=stop
+            )
 
 
 def open_manifest(job: FolderJob, stylizer: Mapping[str, str], source: Storage, output: Storage, **options: Any) -> Manifest:
     """The record of what the job has done.
 
     Args:
-        stylizer: the settings of its stylizer.
+        stylizer: the settings of its stylizer, and of its encoder if that is not the cores'.
         options: of the `Manifest`.
     """
     settings = {**stylizer, "options": job.options.as_settings()}
@@ -117,6 +122,7 @@ def stylize_units(
     *,
     summary: Summary,
     pool: Pool | None = None,
+    jpeg: NvJpeg | None = None,
     progress: Callable[[Summary], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
@@ -127,6 +133,7 @@ def stylize_units(
         units: names in the source, with what they hold now.
         summary: what is done and what fails is added to it.
         pool: processes that decode for several such calls, with the job's `pictures_of`.
+        jpeg: encodes JPEGs, if it takes them; the manifest's settings name it.
         progress: as in `stylize_folder`.
         stop: as in `stylize_folder`.
     """
@@ -142,7 +149,7 @@ def stylize_units(
             yield name
 
     effects = effects_of(tone=stylizer.tone, preserve_color=job.options.preserve_color)
-    sink = ImageSink(output.root, options=job.options, grid=job.grid, effects=effects, put=put)
+    sink = ImageSink(output.root, options=job.options, grid=job.grid, effects=effects, jpeg=jpeg, put=put)
     return stylize(
         pictures_of(job, source), source.staged(names(), summary.failures.append), stylizer, sink, summary=summary,
         batch_size=job.batch_size, workers=pool or job.workers, progress=progress, stop=stop,
