@@ -18,7 +18,7 @@ from stylebatch.errors import OutputError
 from stylebatch.files import atomic_write, replace
 from stylebatch.frame import Failure, FrameInfo, Pixels, Saved
 from stylebatch.grid import side_by_side
-from stylebatch.images.encoding import write_frames
+from stylebatch.images.encoding import save_picture, write_frames
 from stylebatch.images.formats import LARGEST, renamed
 from stylebatch.images.nvjpeg import NvJpeg
 from stylebatch.images.options import DEFAULTS, ImageOptions
@@ -202,4 +202,4 @@ def write_grid(output: Path, original: Pixels, stylized: Pixels, put: Callable[[
     width, height = pictures[0].width + pictures[1].width, pictures[0].height
     sheet = side_by_side(pictures, min(height, max(1, height * LARGEST["JPEG"] // width)))
     with atomic_write(grid_path(output), put) as file:
-        sheet.save(file, format="JPEG", quality=90)
+        save_picture(sheet, file, "JPEG", quality=90)

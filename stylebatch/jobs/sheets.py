@@ -14,6 +14,7 @@ from stylebatch.files import atomic_write, create
 from stylebatch.files import replace as put_in_place
 from stylebatch.frame import Failure, Frame, FrameInfo, Pixels, Saved
 from stylebatch.grid import contact_sheet, stacked
+from stylebatch.images.encoding import save_picture
 from stylebatch.images.formats import format_of
 from stylebatch.images.options import DEFAULTS, ImageOptions
 from stylebatch.images.source import ImageSource
@@ -69,7 +70,7 @@ def stylize_grid(
             row.append(picture)
     sheet = contact_sheet(rows, ["original", *(title for title, _, _ in columns)], width=width)
     with atomic_write(output, put_in_place if overwrite else create) as file:
-        sheet.save(file, format=format)
+        save_picture(sheet, file, format)
     return output
 
 
@@ -103,7 +104,7 @@ def style_sheet(
     rows = [titles[first : first + columns] for first in range(0, len(titles), columns)]
     sheet = stacked([contact_sheet([[pictures[name] for name in row]], row, width=width) for row in rows])
     with atomic_write(output, put_in_place if overwrite else create) as file:
-        sheet.save(file, format=format)
+        save_picture(sheet, file, format)
     return output
 
 

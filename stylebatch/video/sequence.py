@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import math
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
@@ -34,6 +32,7 @@ from stylebatch.video.clip import Clip, Timing
 from stylebatch.video.numbered import Numbered, sequence_of
 from stylebatch.video.options import VideoOptions, show_time
 from stylebatch.video.pyav import open_input
+from stylebatch.video.relay import in_order
 from stylebatch.video.source import VideoSource
 from stylebatch.video.times import Times
 from stylebatch.video.yuv import BT709, Colour
@@ -104,18 +103,7 @@ class SequenceSource:
 
     def frames(self, wanted: Callable[[int], bool] = lambda _: True) -> Iterator[Frame]:
         """Go over the pictures. What is not `wanted`, by its place, is not decoded."""
-        pool = ThreadPoolExecutor(self.threads, "decode")
-        waiting: deque[Future[Frame]] = deque()
-        try:
-            for place in range(len(self.numbers)):
-                if wanted(place):
-                    waiting.append(pool.submit(self._frame, place))
-                if len(waiting) > self.threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        return in_order(self._frame, filter(wanted, range(len(self.numbers))), self.threads)
 
     def count(self) -> int:
         """How many frames there are."""

@@ -1,20 +1,21 @@
-"""Frames to a film: encoded by a thread in closed segments, which are joined at the end."""
+"""Frames to a film: in threads through the effects and into its colours, into closed segments, which are joined at the end.
+
+What frames need of those before them is done in order, in one thread; everything else for several frames at once.
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
-from threading import Thread
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import av
 import numpy as np
-from av.codec.context import CodecContext
-from av.packet import Packet
-from av.video.frame import PictureType
 from numpy.typing import ArrayLike
 
 from stylebatch.effects import Effects, effects_of
@@ -22,18 +23,40 @@ from stylebatch.errors import OutputError, StylebatchError
 from stylebatch.frame import Failure, FrameInfo, Pixels, Saved
 from stylebatch.manifest import digest_of
 from stylebatch.pixels import over_white, resized, to_8_bits
+from stylebatch.system import cores
 from stylebatch.video.beat import Beat
 from stylebatch.video.clip import FilmSource, Timing
 from stylebatch.video.encoding import plan
 from stylebatch.video.mux import join
 from stylebatch.video.rehearsal import rehearse
-from stylebatch.video.work import Segment, Work
+from stylebatch.video.relay import Relay
+from stylebatch.video.segments import Segments
+from stylebatch.video.work import Work
 from stylebatch.video.yuv import FromRGB
 
 #: Raised when the same film, style and options give other frames than before.
 _FORMAT = 3
-#: Stylized frames that may wait for the encoder.
+#: Frames that may be on their way between any two of the threads, at least; with more cores half as many as these.
 _WAITING = 4
+
+
+@dataclass(frozen=True)
+class _Painted:
+    """A frame before its effects, or amid them."""
+
+    info: FrameInfo
+    original: Pixels
+    pixels: Pixels
+
+
+@dataclass(frozen=True)
+class _Coded:
+    """A frame in the film's colours; the effects' state after it, if it is a segment's last."""
+
+    info: FrameInfo
+    frame: av.VideoFrame
+    state: bytes
+    flattened: bool
 
 
 class VideoSink:
@@ -53,7 +76,7 @@ class VideoSink:
         done: frames that the next sink need not be given; at first those that another one has left. The next to come has
             this number.
         warnings: what the output cannot hold.
-        waited: seconds that the encoder had nothing to do.
+        waited: seconds that the encoders had nothing to do.
 
     Raises:
         StylebatchError: a container, codec or setting that cannot be.
@@ -85,18 +108,23 @@ class VideoSink:
             [_FORMAT, av.__version__, self.encoding.as_settings(), options.as_settings(), self._effects.settings, settings]
         )
         self._stays = settings is not None
-        self._work = Work(self.output, key, anew=overwrite or not self._stays, stateful=self._effects.is_stateful)
+        self._work = Work(
+            self.output, key, self.encoding.segment, anew=overwrite or not self._stays, stateful=self._effects.is_stateful
+        )
         self._effects.state = self._work.state
-        self.waited = 0.0
         self._from_rgb = FromRGB(self.encoding.colour, self.encoding.pix_fmt, self.encoding.coded)
         self._beat = Beat(self.encoding, source)
-        self._open = _OpenSegment(self)
+        try:
+            self._segments = Segments(self.encoding, self._work, self.output, keeps=self._stays, tag=self._from_rgb.tag)
+        except BaseException:
+            self._work.close()
+            raise
         self._next = self.done
-        self._error: Exception | None = None
         self._outcomes: Queue[Saved | Failure | OutputError] = Queue()
-        self._queue: Queue[tuple[FrameInfo, Pixels, Pixels] | None] = Queue(_WAITING)
-        self._thread: Thread | None = Thread(target=self._encode, name="encode", daemon=True)
-        self._thread.start()
+        ahead = max(_WAITING, cores() // 2)
+        self._pool = ThreadPoolExecutor(cores(), "effects")
+        self._coded = Relay(self._encode, ahead)
+        self._steadied = Relay(self._steady, ahead) if self._effects.is_stateful else None
 
     def __enter__(self) -> VideoSink:
         return self
@@ -119,7 +147,11 @@ class VideoSink:
             raise ValueError(f"frame {info.index} after {self._next - 1}")
         self._next += 1
         self._check()
-        self._queue.put((info, np.asarray(original), np.asarray(stylized)))
+        painted = _Painted(info, np.asarray(original), np.asarray(stylized))
+        if self._steadied:
+            self._steadied.put(self._pool.submit(self._begun, painted))
+        else:
+            self._coded.put(self._pool.submit(lambda: self._finished(self._begun(painted), b"")))
 
     def fail(self, info: FrameInfo, reason: str) -> None:
         raise StylebatchError(f"{self.source.path}: frame {info.index}: {reason}")
@@ -129,8 +161,12 @@ class VideoSink:
         while not self._outcomes.empty():
             yield self._outcomes.get()
 
+    @property
+    def waited(self) -> float:
+        return self._coded.waited
+
     def close(self) -> None:
-        """Encode what has come."""
+        """See what has come through all but its encoder."""
         self._stop()
         self._check()
 
@@ -141,7 +177,7 @@ class VideoSink:
             OutputError: it cannot be written, or does not have each frame once at its time.
         """
         self.close()
-        self._open.close()
+        self._segments.close(self._effects.state)
         if not self._work.frames:
             raise StylebatchError(f"{self.source.path}: no frames in it")
         self.warnings += join(self._work, self.encoding, self.source, self._planned, self.output, self._put)
@@ -150,122 +186,66 @@ class VideoSink:
     def release(self) -> None:
         """Leave an unfinished film to the next sink with the same settings."""
         self._stop()
-        if self._stays:
-            if not self._error:
-                self._work.keep_state(self._effects.state)
-            self._work.close()
-        else:
+        self._segments.stop()
+        if not self._stays:
             self._work.remove()
+            return
+        state = self._effects.state
+        if state and self._work.kept and self.done == self._next:
+            with suppress(OutputError):  # no room: the open segments are made again
+                self._work.keep_state(*divmod(self._next, self.encoding.segment), state)
+        self._work.close()
 
     def _stop(self) -> None:
-        if self._thread:
-            self._queue.put(None)
-            self._thread.join()
-            self._thread = None
+        for relay in (self._steadied, self._coded):
+            if relay:
+                relay.close()
+        self._pool.shutdown()
 
     def _check(self) -> None:
-        if self._error:
-            raise self._error
+        for source in (self._segments, self._coded, self._steadied):
+            if source and source.error:
+                raise source.error
 
-    def _encode(self) -> None:
-        while True:
-            start = time.perf_counter()
-            item = self._queue.get()
-            self.waited += time.perf_counter() - start
-            if item is None:
-                return
-            if self._error:
-                continue  # it is raised when the next frame is added
-            try:
-                self._encode_one(*item)
-            except StylebatchError as error:
-                self._error = error
-            except (av.FFmpegError, ValueError, MemoryError) as error:
-                self._error = OutputError(f"{self.output}: frame {item[0].index} cannot be encoded: {error}")
-            except Exception as error:
-                self._error = error
+    def _begun(self, painted: _Painted) -> _Painted:
+        return _Painted(painted.info, painted.original, self._effects.before(painted.original, painted.pixels))
 
-    def _encode_one(self, info: FrameInfo, original: Pixels, stylized: Pixels) -> None:
-        timing: Timing = info.extra
-        pixels = self._shown(self._effects(original, stylized, self._size, timing.original), timing.alpha)
-        frame = self._from_rgb(pixels)
+    def _steady(self, painted: _Painted) -> None:
+        pixels = self._effects.steadied(painted.original, painted.pixels)
+        last = (painted.info.index + 1) % self.encoding.segment == 0
+        state = self._effects.state if last else b""
+        self._coded.put(self._pool.submit(self._finished, _Painted(painted.info, painted.original, pixels), state))
+
+    def _finished(self, painted: _Painted, state: bytes) -> _Coded:
+        info, timing = painted.info, painted.info.extra
+        assert isinstance(timing, Timing)
+        try:
+            pixels = self._effects.after(painted.original, painted.pixels, self._size, timing.original)
+            pixels, flattened = self._shown(pixels, timing.alpha)
+            frame = self._from_rgb(pixels)
+        except (av.FFmpegError, ValueError, MemoryError) as error:
+            raise OutputError(f"{self.output}: frame {info.index} cannot be encoded: {error}") from error
         frame.pts, frame.duration = self._beat.ticks(timing.pts), self._beat.duration(timing.duration)
         frame.time_base = self.encoding.time_base
-        self._open.add(frame)
-        self._outcomes.put(Saved(info.source, self.output, pixels.shape[0] * pixels.shape[1], 0))
+        return _Coded(info, frame, state, flattened)
 
-    def _shown(self, pixels: Pixels, alpha: Pixels | None) -> Pixels:
-        """With its alpha, H×W in full size, or on white; in the depth to write."""
+    def _encode(self, coded: _Coded) -> None:
+        self._segments.add(coded.frame, coded.state)
+        note = self.encoding.flattened()
+        if coded.flattened and note not in self.warnings:
+            self.warnings.append(note)
+        width, height = self.encoding.picture
+        self._outcomes.put(Saved(coded.info.source, self.output, width * height, 0))
+
+    def _shown(self, pixels: Pixels, alpha: Pixels | None) -> tuple[Pixels, bool]:
+        """With its alpha, H×W in full size, or on white; in the depth to write. And whether white shows."""
+        flattened = False
         if alpha is not None:
             alpha = resized(alpha, self._size)
             alpha = np.tile(alpha, (1, pixels.shape[1] // alpha.shape[1]))  # for each of two pictures side by side
+            flattened = not self.encoding.alpha and bool(alpha.min() < np.iinfo(alpha.dtype).max)
             if self.encoding.alpha:
                 pixels = np.dstack([pixels, alpha])
-            elif alpha.min() < np.iinfo(alpha.dtype).max:
-                flattened = self.encoding.flattened()
-                self.warnings += [flattened] * (flattened not in self.warnings)
+            elif flattened:
                 pixels = over_white(pixels, alpha)
-        return pixels if self.encoding.deep else to_8_bits(pixels)
-
-
-class _OpenSegment:
-    """The segment that is being encoded: its packets so far, in memory.
-
-    No encoder can be stopped and gone on with. So the frames are kept in the work folder, if another run may go on: encoded
-    anew, they make the same packets.
-    """
-
-    def __init__(self, sink: VideoSink) -> None:
-        self._encoding, self._work = sink.encoding, sink._work
-        self._output, self._effects = sink.output, sink._effects
-        self._keeps = False
-        self._start()
-        unpacked = self._raw("r")
-        for pts, duration, data in self._work.left_frames():
-            (frame,) = unpacked.decode(Packet(data))
-            frame.pts, frame.duration, frame.time_base = pts, duration, self._encoding.time_base
-            frame.pict_type = PictureType.NONE
-            sink._from_rgb.tag(frame)
-            self.add(frame)
-        self._keeps = sink._stays
-
-    def _start(self) -> None:
-        self._context = self._encoding.context()
-        self._packed = self._raw("w")
-        self._packets: list[Packet[Any]] = []
-        self._times: list[int] = []
-        self._duration = 0
-
-    def _raw(self, mode: Literal["r", "w"]) -> Any:
-        """Frames to bytes, or back."""
-        context: Any = CodecContext.create("rawvideo", mode)
-        context.width, context.height = self._encoding.coded
-        context.pix_fmt = self._encoding.pix_fmt
-        if mode == "w":
-            context.time_base = self._encoding.time_base
-        return context
-
-    def add(self, frame: av.VideoFrame) -> None:
-        assert frame.pts is not None
-        if self._keeps:
-            for packet in self._packed.encode(frame):
-                self._work.keep(frame.pts, frame.duration, bytes(packet))
-        self._times.append(frame.pts)
-        self._duration = frame.duration
-        self._packets += self._context.encode(frame)
-        if len(self._times) == self._encoding.segment:
-            self.close()
-
-    def close(self) -> None:
-        if not self._times:
-            return
-        self._packets += self._context.encode(None)
-        order = sorted(packet.pts or 0 for packet in self._packets)
-        if order != self._times:
-            raise OutputError(f"{self._output}: {self._encoding.codec} made {len(order)} of {len(self._times)} frames")
-        places = {pts: place for place, pts in enumerate(order)}
-        delay = max(index - places[packet.pts or 0] for index, packet in enumerate(self._packets))
-        extradata = (self._context.extradata or b"").hex()
-        segment = Segment(len(order), order[0], order[-1], self._duration, delay, 0, extradata)
-        self._work.add(segment, self._packets, self._effects.state)
-        self._start()
+        return (pixels if self.encoding.deep else to_8_bits(pixels)), flattened

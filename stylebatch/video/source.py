@@ -17,6 +17,7 @@ from stylebatch.frame import Frame, FrameInfo
 from stylebatch.pixels import fill_transparent, resized
 from stylebatch.storage import Content
 from stylebatch.storage.local import FileContent
+from stylebatch.system import cores
 from stylebatch.video.clip import Clip, Timing
 from stylebatch.video.decoding import decoded
 from stylebatch.video.extent import extent
@@ -24,12 +25,15 @@ from stylebatch.video.filters import equal, frame_base, progressive, resampled, 
 from stylebatch.video.opening import open_film
 from stylebatch.video.options import VideoOptions, show_time
 from stylebatch.video.pyav import fraction, plain
+from stylebatch.video.relay import in_order
 from stylebatch.video.sidedata import not_kept, turn_of, turned
 from stylebatch.video.times import Times, base_of, from_key, times_of
 from stylebatch.video.yuv import ToRGB, chroma_of, colour_of, depth_of, has_alpha, is_rgb
 
 #: Seconds before a cut from which on decoding runs up to it, over streams whose key frames refer across them.
 _RUN_UP = 5.0
+#: Threads that bring frames to RGB, at most.
+_CONVERTING = 4
 #: Of what is damaged so many places are named.
 _NAMED = 20
 _RATE = Fraction(25)
@@ -79,21 +83,26 @@ class VideoSource:
         return self.frames()
 
     def frames(self, wanted: Callable[[int], bool] = lambda _: True) -> Iterator[Frame]:
-        """Go over the film. What is not `wanted`, by number, is decoded, and left out before it costs more."""
-        clip, options = self.clip, self.options
+        """Go over the film. What is not `wanted`, by number, is decoded, and left out before it costs more. Frames are
+        brought to RGB in several threads."""
         to_rgb = ToRGB(deep=self.deep)
-        for index, picture in enumerate(self._pictures()):
-            if not wanted(index):
-                continue
-            pixels, alpha = turned(to_rgb(picture), clip.turn), to_rgb.alpha(picture)
-            if alpha is not None:
-                alpha = turned(alpha, clip.turn)
-                pixels = fill_transparent(pixels, alpha)
-            work = resized(pixels, clip.work_size(options))
-            shows = options.side_by_side or options.preserve_color
-            keep = shows and work is not pixels and not options.keep_work_size
-            timing = Timing(picture.pts or 0, picture.duration or 0, pixels if keep else None, alpha)
-            yield Frame(FrameInfo(index, clip.path.name, timing), work)
+        taken = (
+            (index, picture, picture.pts or 0, picture.duration or 0)  # that shows once more at another time
+            for index, picture in enumerate(self._pictures())
+            if wanted(index)
+        )
+        return in_order(lambda each: self._frame(to_rgb, *each), taken, min(_CONVERTING, cores()))
+
+    def _frame(self, to_rgb: ToRGB, index: int, picture: VideoFrame, pts: int, duration: int) -> Frame:
+        clip, options = self.clip, self.options
+        pixels, alpha = turned(to_rgb(picture), clip.turn), to_rgb.alpha(picture)
+        if alpha is not None:
+            alpha = turned(alpha, clip.turn)
+            pixels = fill_transparent(pixels, alpha)
+        work = resized(pixels, clip.work_size(options))
+        shows = options.side_by_side or options.preserve_color
+        keep = shows and work is not pixels and not options.keep_work_size
+        return Frame(FrameInfo(index, clip.path.name, Timing(pts, duration, pixels if keep else None, alpha)), work)
 
     def count(self) -> int:
         """How many frames there are: all are decoded."""

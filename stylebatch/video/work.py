@@ -1,8 +1,8 @@
-"""The work folder of a film that is being written: its closed segments, a journal of them, and the frames of the open one.
+"""The work folder of a film that is being written: its closed segments, a journal of them, and the frames of the open ones.
 
-It lies hidden beside the output. A segment's file is complete when the journal has its line. The open segment is made again
-from its frames, each with a checksum. Where a frame depends on those before it, that state is kept too, with the number of
-frames of the open segment that came before it.
+It lies hidden beside the output. A segment's file is complete when the journal has its line, and the journal has them in
+order. Open segments are made again from their frames, each with a checksum. Where a frame depends on those before it, that
+state is kept too: of each open segment that before its first frame, and where a run was stopped, that after its last.
 """
 
 from __future__ import annotations
@@ -12,28 +12,27 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from av.packet import Packet
 
 from stylebatch.errors import OutputError
-from stylebatch.files import TEMP_PREFIX, atomic_write, open_own, own_folder, remove_temporaries, sync
+from stylebatch.files import TEMP_PREFIX, atomic_write, open_own, own_folder, remove_temporaries
 from stylebatch.locking import Log
 from stylebatch.manifest import digest_of
+from stylebatch.video.kept import KeptFrames
 from stylebatch.video.pyav import beside
 
 _JOURNAL = "journal.jsonl"
 #: The names that are given in a work folder, beside those of temporary files.
 _OURS = re.compile(r"journal\.jsonl|\d{6,}\.(packets|frames|state)|film\.\w+")
+_Written = TypeVar("_Written")
 _HEAD = struct.Struct("<q?II")
-#: Before each frame of the open segment: its time and duration, how many bytes follow, and their checksum.
-_FRAME_HEAD = struct.Struct("<qqQI")
-#: Before a state: how many frames of the open segment came before it, and the checksum of what follows.
+#: Before a state: how many frames of its segment came before it, and the checksum of what follows.
 _STATE_HEAD = struct.Struct("<II")
 
 
@@ -75,10 +74,11 @@ class Coded(NamedTuple):
 
 
 class Work:
-    """The work folder of one output, locked while it is open.
+    """The work folder of one output, locked while it is open. Threads may share it.
 
     Args:
         output: the film that will be written.
+        length: frames of a segment; the last one may have fewer.
         key: of everything that changes its frames; segments that were made under another are removed.
         anew: remove them all.
         stateful: frames depend on those before them, so that none is gone on from without a state.
@@ -87,21 +87,21 @@ class Work:
         OutputError: another run is at it, or it cannot be written.
     """
 
-    def __init__(self, output: Path, key: str, *, anew: bool = False, stateful: bool = False) -> None:
+    def __init__(self, output: Path, key: str, length: int, *, anew: bool = False, stateful: bool = False) -> None:
         # Its name is short whatever the output's is: names up to the file system's limit work.
         self.folder = output.with_name(f"{TEMP_PREFIX}{digest_of(output.name)[:16]}")
         own_folder(self.folder)
         self._journal = Log(self.folder / _JOURNAL)
         self.segments: list[Segment] = []
-        self.kept = 0  # frames of the open segment
-        self._frames: BinaryIO | None = None
+        self._length = length
+        self._frames = KeptFrames(self.folder, length)
         lines = self._journal.read().split(b"\n")
         goes_on = not anew and lines[0] == json.dumps({"key": key}).encode()
         if goes_on:
             self.segments = list(self._whole(lines[1:]))
-        self._stateful = stateful
         self.state = b""
-        self._after = 0  # frames of the open segment that came before the state
+        self._state_of = len(self.segments)
+        self._left = self._frames.left(len(self.segments)) if goes_on else {}
         if stateful and goes_on:
             goes_on = self._read_state() or not self.segments
             self.segments = self.segments if goes_on else []
@@ -112,61 +112,52 @@ class Work:
         """How many are in closed segments."""
         return sum(segment.frames for segment in self.segments)
 
-    def add(self, segment: Segment, packets: Sequence[Packet[Any]], state: bytes = b"") -> None:
-        """Write a segment's packets, durably, and the state after it, then its line."""
-        try:
-            size = self._write(packets)
-        except OutputError:
-            if not self.kept:
-                raise
-            self._drop_frames()  # they may have taken the room
-            size = self._write(packets)
+    @property
+    def kept(self) -> int:
+        """How many of open segments are kept, up to the first that is not."""
+        return self._frames.count(len(self.segments))
+
+    def add(self, segment: Segment, packets: Sequence[Packet[Any]]) -> None:
+        """Write the next segment's packets, durably, and then its line."""
+        index = len(self.segments)
+        size = self._with_room(lambda: self._write(index, packets))
         segment = Segment(**{**asdict(segment), "size": size})
-        if self._stateful:
-            self._write_state(len(self.segments) + 1, 0, state)
         self._append(asdict(segment))
-        self._drop_frames()
-        self._state_path(len(self.segments)).unlink(missing_ok=True)
+        self._frames.drop(index)
+        self._state_path(index).unlink(missing_ok=True)
         self.segments.append(segment)
 
-    def keep_state(self, state: bytes) -> None:
-        """Note the state after the frames that are kept of the open segment."""
-        if self._stateful and self.kept:
-            with suppress(OutputError):  # no room: the open segment is made again
-                self._write_state(len(self.segments), self.kept, state)
+    def keep_state(self, index: int, after: int, state: bytes) -> None:
+        """Note, durably, the state after so many frames of a segment.
 
-    def _write(self, packets: Sequence[Packet[Any]]) -> int:
-        with atomic_write(self._path(len(self.segments))) as file:
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self._with_room(lambda: self._write_state(index, after, state))
+
+    def _with_room(self, write: Callable[[], _Written]) -> _Written:
+        """What has to be written is, if there is no room even in the place of what only saves time."""
+        try:
+            return write()
+        except OutputError:
+            self._frames.drop()
+            return write()
+
+    def _write(self, index: int, packets: Sequence[Packet[Any]]) -> int:
+        with atomic_write(self._path(index)) as file:
             for packet in packets:
                 data, alpha = bytes(packet), beside(packet)
                 file.write(_HEAD.pack(packet.pts, packet.is_keyframe, len(data), len(alpha)) + data + alpha)
             return file.tell()
 
-    def keep(self, pts: int, duration: int, data: bytes) -> None:
-        """Note a frame of the open segment. Where there is no room for them they are not kept, and nothing else suffers."""
-        try:
-            if self._frames is None:
-                descriptor = open_own(self._frames_path(), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-                self._frames = os.fdopen(descriptor, "ab")
-            head = _FRAME_HEAD.pack(pts, duration, len(data), zlib.crc32(data))
-            self._frames.write(head + data)
-            self._frames.flush()
-            self.kept += 1
-        except (OSError, OutputError):
-            self._drop_frames()
+    def keep(self, number: int, pts: int, duration: int, data: bytes) -> None:
+        """Note a frame of an open segment, by its number in the film, if there is room."""
+        self._frames.add(number, pts, duration, data)
 
     def left_frames(self) -> Iterator[tuple[int, int, bytes]]:
-        """Time, duration and data of the frames that another run has kept of the open segment. To be gone through before
-        any is added: what is behind the last whole one is cut away."""
-        if not self._frames_path().exists():
-            return
-        with os.fdopen(open_own(self._frames_path(), os.O_RDWR), "r+b") as file:
-            end = 0
-            for pts, duration, data in islice(_whole_frames(file), self._after if self._stateful else None):
-                end = file.tell()
-                self.kept += 1
-                yield pts, duration, data
-            file.truncate(end)
+        """Time, duration and data of the frames that another run has kept of open segments. To be gone through before any is
+        added."""
+        return self._frames.take(self._left)
 
     def packets(self, index: int) -> Iterator[Coded]:
         """A segment's packets, in the order of decoding."""
@@ -189,11 +180,7 @@ class Work:
 
     def close(self) -> None:
         """Leave it for the next run."""
-        if self._frames is not None:
-            with suppress(OSError):
-                sync(self._frames.fileno())
-            self._frames.close()
-            self._frames = None
+        self._frames.close()
         self._journal.close()
 
     def remove(self) -> None:
@@ -205,25 +192,20 @@ class Work:
         self.close()
 
     def _read_state(self) -> bool:
-        """The state that was left, if it is whole and so are the frames that came before it."""
-        with (
-            suppress(OSError, OutputError),
-            os.fdopen(open_own(self._state_path(len(self.segments)), os.O_RDONLY), "rb") as file,
-        ):
-            head, state = file.read(_STATE_HEAD.size), file.read()
-            if len(head) == _STATE_HEAD.size:
-                after, total = _STATE_HEAD.unpack(head)
-                if zlib.crc32(state) == total and self._has_frames(after):
-                    self._after, self.state = after, state
+        """The last state that is whole, and has all frames before it; those after it are left out."""
+        first = len(self.segments)
+        for index in reversed(range(first, first + len(self._left) + 1)):
+            with suppress(OSError, OutputError), os.fdopen(open_own(self._state_path(index), os.O_RDONLY), "rb") as file:
+                head, state = file.read(_STATE_HEAD.size), file.read()
+                after, total = _STATE_HEAD.unpack(head) if len(head) == _STATE_HEAD.size else (0, None)
+                before = {each: frames for each, frames in self._left.items() if each < index}
+                has_all = after <= self._left.get(index, 0) and all(frames == self._length for frames in before.values())
+                if zlib.crc32(state) == total and has_all:
+                    self._left = before | ({index: after} if after else {})
+                    self.state, self._state_of = state, index
                     return True
+        self._left = {}
         return False
-
-    def _has_frames(self, count: int) -> bool:
-        """Whether so many of the open segment are kept."""
-        if not count:
-            return True
-        with os.fdopen(open_own(self._frames_path(), os.O_RDONLY), "rb") as file:
-            return sum(1 for _ in islice(_whole_frames(file), count)) == count
 
     def _write_state(self, index: int, after: int, state: bytes) -> None:
         with atomic_write(self._state_path(index)) as file:
@@ -234,17 +216,6 @@ class Work:
 
     def _path(self, index: int) -> Path:
         return self.folder / f"{index:06}.packets"
-
-    def _frames_path(self) -> Path:
-        return self.folder / f"{len(self.segments):06}.frames"
-
-    def _drop_frames(self) -> None:
-        if self._frames is not None:
-            with suppress(OSError):
-                self._frames.close()
-            self._frames = None
-        self._frames_path().unlink(missing_ok=True)
-        self.kept = 0
 
     def _whole(self, lines: list[bytes]) -> Iterator[Segment]:
         for index, line in enumerate(lines):
@@ -260,8 +231,9 @@ class Work:
         """Keep what is proven, drop everything else."""
         try:
             kept = {self._path(index).name for index in range(len(self.segments))} | {_JOURNAL}
+            kept |= {self._frames.path(index).name for index in self._left}
             if goes_on:
-                kept |= {self._frames_path().name, self._state_path(len(self.segments)).name}
+                kept |= {self._state_path(index).name for index in (len(self.segments), self._state_of)}
             self._remove_all_but(kept)
             self._journal.clear()
             for line in [{"key": key}, *map(asdict, self.segments)]:
@@ -280,13 +252,3 @@ class Work:
             self._journal.append(json.dumps(line).encode() + b"\n")
         except OSError as error:
             raise OutputError(f"{self.folder}: cannot be written: {error.strerror or error}", fatal=True) from error
-
-
-def _whole_frames(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
-    """Time, duration and data of each frame that was kept, up to the first that is not whole."""
-    while len(head := file.read(_FRAME_HEAD.size)) == _FRAME_HEAD.size:
-        pts, duration, size, total = _FRAME_HEAD.unpack(head)
-        data = file.read(size)
-        if len(data) < size or zlib.crc32(data) != total:
-            return
-        yield pts, duration, data

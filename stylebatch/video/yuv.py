@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -111,7 +112,7 @@ def chroma_of(format: VideoFormat) -> tuple[int, int]:
 
 
 class ToRGB:
-    """Frames → H×W×3 RGB, full range; uint16 if `deep`, else uint8. Keeps swscale's state from frame to frame.
+    """Frames → H×W×3 RGB, full range; uint16 if `deep`, else uint8. Threads may share it.
 
     Each frame is read by its own tags. swscale only brings chroma to the size of luma; the matrix is applied here, in one
     rounding and for every depth alike. High dynamic range is tone-mapped to BT.709.
@@ -119,7 +120,7 @@ class ToRGB:
 
     def __init__(self, *, deep: bool) -> None:
         self.deep = deep
-        self._scaler = VideoReformatter()
+        self._scaler = _Scaler()
 
     def __call__(self, frame: VideoFrame) -> Pixels:
         depth = depth_of(frame.format)
@@ -170,7 +171,7 @@ class ToRGB:
 
 class FromRGB:
     """RGB, uint8 or uint16, full range → frames of a pixel format, tagged. The inverse of `ToRGB`. Pixels are H×W×3, or
-    H×W×4 with alpha where the format has it.
+    H×W×4 with alpha where the format has it. Threads may share it.
 
     Args:
         size: width and height to write; what the pixels lack of it, an odd edge, repeats their last row and column.
@@ -180,7 +181,7 @@ class FromRGB:
         self.colour = colour
         self.format = VideoFormat(pix_fmt)
         self.size = size
-        self._scaler = VideoReformatter()
+        self._scaler = _Scaler()
 
     def __call__(self, pixels: Pixels) -> VideoFrame:
         height, width = pixels.shape[:2]
@@ -216,7 +217,14 @@ class FromRGB:
         colour.tag(frame)
 
 
-def _scaled(scaler: VideoReformatter, frame: VideoFrame, format: str, full: bool) -> VideoFrame:
+class _Scaler(threading.local):
+    """Keeps swscale's state from frame to frame, for each thread its own."""
+
+    def __init__(self) -> None:
+        self.reformat = VideoReformatter().reformat
+
+
+def _scaled(scaler: _Scaler, frame: VideoFrame, format: str, full: bool) -> VideoFrame:
     """Another pixel format, with the same colours, range and size. One thread: the network needs the others."""
     range_ = ColorRange.JPEG if full else ColorRange.MPEG
     flags = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
@@ -263,10 +271,11 @@ def _plane(frame: VideoFrame, index: int) -> Pixels:
 
 
 def _fill(frame: VideoFrame, index: int, samples: Pixels) -> None:
-    plane = frame.planes[index]
-    lines = np.zeros((plane.buffer_size // plane.line_size, plane.line_size // samples.itemsize), samples.dtype)
+    plane: Any = frame.planes[index]  # as above
+    lines = np.frombuffer(plane, samples.dtype).reshape(-1, plane.line_size // samples.itemsize)
     lines[: samples.shape[0], : samples.shape[1]] = samples
-    plane.update(lines.tobytes())
+    lines[: samples.shape[0], samples.shape[1] :] = 0
+    lines[samples.shape[0] :] = 0
 
 
 def _as_array(frame: VideoFrame) -> Pixels:
