@@ -32,14 +32,15 @@ from stylebatch.images.options import DEFAULTS
 from stylebatch.manifest import Manifest, Standing, digest_of
 from stylebatch.pixels import resized
 from stylebatch.storage import Content
+from stylebatch.system import cores
 from stylebatch.video.clip import FilmSource, Timing
 from stylebatch.video.numbered import Numbered
 from stylebatch.video.sequence import SequenceSource
 
 #: Frames between two states that are kept: what a killed run paints again.
 _KEPT_EVERY = 24
-#: Stylized frames that may wait for the encoders, of which there are so many.
-_WAITING, _THREADS = 4, 2
+#: Stylized frames that may wait for the encoders.
+_WAITING = 4
 #: Before a state: the frame that it is for, and the checksum of what follows.
 _HEAD = struct.Struct("<QI")
 
@@ -97,7 +98,8 @@ class PictureSink:
         self._error: Exception | None = None
         self._outcomes: Queue[Saved | Failure | OutputError] = Queue()
         self._queue: Queue[tuple[FrameInfo, Pixels, Pixels] | None] = Queue(_WAITING)
-        self._pool = ThreadPoolExecutor(_THREADS, "encode")
+        self._threads = max(2, cores())
+        self._pool = ThreadPoolExecutor(self._threads, "encode")
         self._writing: deque[Future[None]] = deque()
         self._thread: Thread | None = Thread(target=self._take, name="effects", daemon=True)
         self._thread.start()
@@ -213,7 +215,7 @@ class PictureSink:
     def _take_one(self, info: FrameInfo, original: Pixels, stylized: Pixels) -> None:
         pixels = self._effects(original, stylized, self._size, info.extra.original)
         if self._is_wanted(info.index):
-            while len(self._writing) >= _THREADS + 1:
+            while len(self._writing) >= self._threads + 1:
                 self._writing.popleft().result()
             self._writing.append(self._pool.submit(self._write, info, pixels))
         if self._effects.is_stateful:
