@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -73,7 +74,7 @@ def jobs(size: tuple[int, int], folder: Path) -> dict[str, tuple[Callable[[], ob
     for name, (write, count) in list(every.items()):
         if count == 1:
             path = Path(str(write())).rename(folder / f"read {name.partition(' ')[0]}{'16' * name.endswith('bits')}")
-            every[name.replace("write", "read")] = (lambda path=path: read_image(path)), 1
+            every[name.replace("write", "read")] = partial(read_image, path), 1
     colour = Colour(BT709, 1, 1, False)
     frame = FromRGB(colour, "yuv420p", size)(pixels)
     every |= {

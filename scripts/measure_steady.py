@@ -48,8 +48,9 @@ def pan(photograph: Path, count: int) -> list[Pixels]:
 
 def flow(frame: Pixels, other: Pixels) -> Pixels:
     """By Farneback's method, which nothing here uses: what steadies films is not judged by its own flow."""
-    greys = [cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in (frame, other)]
-    return cv2.calcOpticalFlowFarneback(*greys, None, 0.5, 5, 15, 5, 7, 1.5, 0)
+    here, there = (cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in (frame, other))
+    empty = np.zeros((*here.shape, 2), np.float32)
+    return cv2.calcOpticalFlowFarneback(here, there, empty, 0.5, 5, 15, 5, 7, 1.5, 0)
 
 
 def moved(image: Pixels, motion: Pixels, interpolation: int = cv2.INTER_CUBIC) -> Pixels:
@@ -66,7 +67,8 @@ def seen(there: Pixels, back: Pixels) -> Pixels:
     x, y = x + there[..., 0], y + there[..., 1]
     inside = (x >= 2) & (y >= 2) & (x <= width - 3) & (y <= height - 3)
     miss = np.square(there + moved(back, there, cv2.INTER_LINEAR)).sum(-1)
-    return inside & (miss < 0.01 * (np.square(there).sum(-1) + np.square(back).sum(-1)) + 0.5)
+    shown: Pixels = inside & (miss < 0.01 * (np.square(there).sum(-1) + np.square(back).sum(-1)) + 0.5)
+    return shown
 
 
 def motions(frames: list[Pixels], *, known: bool) -> list[tuple[Pixels, Pixels]]:

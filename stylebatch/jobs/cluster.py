@@ -308,7 +308,8 @@ def _room(cluster: Cluster) -> int:
 
 def _machines() -> list[dict[str, Any]]:
     """Those of the cluster that are alive."""
-    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    nodes: Callable[[], list[dict[str, Any]]] = ray.nodes
+    return [node for node in nodes() if node["Alive"]]
 
 
 @contextmanager
