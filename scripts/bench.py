@@ -4,11 +4,11 @@
     scripts/bench.py [--images 64] [--repeats 3] [--jobs folder clip] [--json bench.json] [--chart bench.png]
 
 Each measurement is a process of its own, so that none warms the caches or the memory of another, and they take turns.
-Printed are medians, and the medians of the ratios to the article's way: eager fp32, one photograph after another,
-everything in one thread of control. (Its script also kept the autograd graph. That is left out here: it would only run out
-of memory.) ONNX Runtime takes the network as PyTorch exports it, in the same loop; `pip install onnx onnxruntime onnxscript`
-adds it to the table. "of alone" is the rate from files to file against that of the network over the same pictures in memory,
-one after the other.
+Printed are medians, and the medians of the ratios to the article's way: its network, which is twice as wide as those of the
+shipped styles, in eager fp32, one photograph after another, everything in one thread of control. (Its script also kept the
+autograd graph. That is left out here: it would only run out of memory.) ONNX Runtime takes the style's network as PyTorch
+exports it, in the same loop; `pip install onnx onnxruntime onnxscript` adds it to the table. "of alone" is the rate from
+files to files against that of the network over the same pictures in memory, one after the other.
 
 The job "styles" is about precision: how far every shipped style is from plain fp32 on the sample photographs.
 """
@@ -67,14 +67,13 @@ def make_clip(path: Path, seconds: float) -> None:
         out.mux(stream.encode(None))
 
 
-def plain_network(style: str) -> Callable[[Any], Any]:
-    """As the article runs it: N×3×H×W in [0,1] to the same."""
+def article_network() -> Callable[[Any], Any]:
+    """The article's, as it runs it: N×3×H×W in [0,1] to the same. Any weights take the same time."""
     import torch
 
-    from stylebatch.checkpoint import load_checkpoint
-    from stylebatch.styles import find_style
+    from stylebatch.transnet import TransNet
 
-    network = load_checkpoint(find_style(style)).network()
+    network = TransNet("zeros").eval()
 
     def run(x: Any) -> Any:
         with torch.no_grad():
@@ -121,20 +120,27 @@ def network(way: str, side: int, style: str, model: Path) -> dict[str, float]:
     import torch
 
     from stylebatch.benchmark import network_gflop, psnr
+    from stylebatch.checkpoint import load_checkpoint
+    from stylebatch.styles import find_style
     from stylebatch.stylizer import Stylizer
 
     pixels = torch.from_numpy(np.array(photograph(0, (side, side))))[None]
     unit = pixels.permute(0, 3, 1, 2).float() / 255
-    plain = plain_network(style)
-    expected = (plain(unit) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-    if way in ("article", "onnx"):
-        run = plain if way == "article" else onnx_network(style, model)
+    if way == "article":
+        result = measure_network(article_network(), unit)
+        return {**result, "gflops": network_gflop(side) / result["seconds"]}
+    plain = load_checkpoint(find_style(style)).network()
+    with torch.inference_mode():
+        expected = (plain(unit) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    if way == "onnx":
+        run = onnx_network(style, model)
         result, actual = measure_network(run, unit), (run(unit) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
     else:
         backend, _, precision = way.partition("-")
         stylizer = Stylizer(style, backend=backend, precision=precision)
         result, actual = measure_network(stylizer, pixels), stylizer(pixels)
-    return {**result, "gflops": network_gflop(side) / result["seconds"], "psnr": min(99.0, psnr(actual, expected))}
+    gflops = network_gflop(side, plain.width) / result["seconds"]
+    return {**result, "gflops": gflops, "psnr": min(99.0, psnr(actual, expected))}
 
 
 def folder(way: str, source: Path, style: str, model: Path) -> dict[str, float]:
@@ -147,7 +153,7 @@ def folder(way: str, source: Path, style: str, model: Path) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as output:
         if way in ("article", "onnx"):
-            run = plain_network(style) if way == "article" else onnx_network(style, model)
+            run = article_network() if way == "article" else onnx_network(style, model)
             return simple_loop(run, source, Path(output))
         backend, _, precision = way.partition("-")
         summary = stylize_folder(source, output, style, backend=backend, precision=precision)
@@ -167,7 +173,7 @@ def clip(way: str, source: Path, style: str, model: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "out.mp4")
         if way in ("article", "onnx"):
-            run = plain_network(style) if way == "article" else onnx_network(style, model)
+            run = article_network() if way == "article" else onnx_network(style, model)
             return simple_film(run, source, output)
         backend, _, precision = way.partition("-")
         stylizer = Stylizer(style, backend=backend, precision=precision)

@@ -28,14 +28,17 @@ _PRIVATE = ("style", "content", "out", "init", "resume", "workers", "device")
 @click.option("--year", required=True)
 @click.option("--rights", required=True)
 @click.option("--photographs", required=True, help="What the network was trained with.")
+@click.option("--steps-before", default=0, help="Steps that its start had, if that is not shipped.")
 @command
-def main(checkpoint: Path, **artwork: str) -> None:
+def main(checkpoint: Path, steps_before: int, **artwork: str) -> None:
     trained = load_checkpoint(checkpoint)
     config = {key: value for key, value in trained.metadata["config"].items() if key not in _PRIVATE}
     before = shipped_styles().get(trained.metadata["init"])
+    if before and before.header.get("width") == trained.metadata["width"]:
+        steps_before = sum(int(before.header.get(key, 0)) for key in ("step", "steps_before"))
     metadata = {
         **trained.metadata,
-        **({"steps_before": sum(int(before.header.get(key, 0)) for key in ("step", "steps_before"))} if before else {}),
+        **({"steps_before": steps_before} if steps_before else {}),
         **artwork,
         "config": config,
         "loss_network": "VGG-16, original Caffe release (CC BY 4.0)",

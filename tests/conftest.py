@@ -39,7 +39,7 @@ LEVELS, DEEP_LEVELS, CODED_LEVELS = 2.0, 0.6, 4.0
 #: How near the base network comes to the photograph, in dB.
 MIN_BASE_PSNR = 25.0
 #: How far light and dark, in large, may be from the photograph's: trained without a loss for it, styles had 0.01 to 0.03.
-MAX_SHADING = 0.007
+MAX_SHADING = 0.008
 #: At strengths ¼ and ½, how far blocks of 32 px may be from the photograph's, in levels of 255.
 MAX_BLOCK_LEVELS = {0.25: 25, 0.5: 80}
 

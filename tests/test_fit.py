@@ -117,7 +117,7 @@ def test_first_step_is_what_the_losses_say(settings: dict[str, Any]) -> None:
     config = FitConfig(**{**settings, "steps": 1})
     fit(config)
     torch.manual_seed(config.seed)
-    network, vgg = TransNet(), VGG16()
+    network, vgg = TransNet(width=config.width), VGG16()
     photographs, _ = find_photographs(settings["content"])
     loader = content_loader(photographs, size=32, augment=True, batch_size=2, seed=0, start=0, workers=0, pin=False)
     images = next(iter(loader)).images / 255
@@ -125,7 +125,13 @@ def test_first_step_is_what_the_losses_say(settings: dict[str, Any]) -> None:
         targets = {name: gram(f) for name, f in vgg(load_style(config.style, 0).image, STYLE_LAYERS).items()}
         with bounded_features(network) as bounded:
             stylized = network(images)
-        assert [f.shape[1] for f in bounded] == [*[128] * 10, 64, 32, 3]  # of the residual blocks, after them, and logits
+        quarter, half, full = 4 * config.width, 2 * config.width, config.width
+        assert [f.shape[1] for f in bounded] == [
+            *[quarter] * 10,
+            half,
+            full,
+            3,
+        ]  # of the residual blocks, after them, and logits
         features = vgg(stylized, STYLE_LAYERS)
         content = content_loss(features[CONTENT_LAYER], vgg(images, [CONTENT_LAYER])[CONTENT_LAYER])
     row = losses(settings["out"] / "paint_losses.csv")[0]
@@ -194,7 +200,9 @@ def test_resume_of_nothing_starts_and_of_something_else_is_refused(settings: dic
 
 @pytest.mark.slow
 def test_init_starts_from_a_checkpoint(settings: dict[str, Any], checkpoint: Path) -> None:
-    still = fit(FitConfig(**{**settings, "steps": 1, "learning_rate": 1e-12, "init": str(checkpoint)})).checkpoint
+    still = fit(
+        FitConfig(**{**settings, "steps": 1, "learning_rate": 1e-12, "width": 32, "init": str(checkpoint)})
+    ).checkpoint
     for key, tensor in weights(still).items():
         assert_close(tensor, weights(checkpoint)[key])
 
@@ -208,7 +216,7 @@ def test_another_width_starts_from_random_weights_or_its_own(settings: dict[str,
         assert narrow.network()(torch.rand(1, 3, 16, 24)).shape == (1, 3, 16, 24)
     again = {**settings, "out": tmp_path / "again", "steps": 1, "init": str(settings["out"] / "paint.safetensors")}
     assert load_checkpoint(fit(FitConfig(**{**again, "width": 8})).style).width == 8
-    with pytest.raises(StylebatchError, match="is a network of width 8; give a `width` of 8, or a start of width 32"):
+    with pytest.raises(StylebatchError, match="is a network of width 8; give a `width` of 8, or a start of width 16"):
         fit(FitConfig(**{**again, "out": tmp_path / "other"}))
     with pytest.raises(StylebatchError, match=r"there is no base network of width 7, but of .*32; `init` none"):
         fit(FitConfig(**{**again, "out": tmp_path / "other", "width": 7, "init": "nearest"}))
@@ -218,7 +226,7 @@ def test_another_width_starts_from_random_weights_or_its_own(settings: dict[str,
 def test_it_starts_from_the_base_and_says_so(settings: dict[str, Any]) -> None:
     style = fit(FitConfig(**{**settings, "steps": 1, "learning_rate": 1e-12, "init": "base"})).style
     assert style == settings["out"] / "paint.safetensors"
-    base, trained = load_checkpoint(base_of(32)), load_checkpoint(style)
+    base, trained = load_checkpoint(base_of(FitConfig(**settings).width)), load_checkpoint(style)
     assert trained.metadata["base"] == base.digest
     for key, tensor in base.model.items():
         assert_close(trained.model[key], tensor)
@@ -241,7 +249,7 @@ def test_it_starts_from_the_nearest_network_and_remembers_it(settings: dict[str,
     assert "resumed" in said[1]
     metadata = load_checkpoint(result.checkpoint).metadata
     assert metadata["init"] == "wave"
-    assert metadata["base"] == load_checkpoint(base_of(32)).digest
+    assert metadata["base"] == load_checkpoint(base_of(FitConfig(**settings).width)).digest
 
 
 @pytest.mark.slow
@@ -258,6 +266,14 @@ def test_flat_validation_cools_down_and_stops(settings: dict[str, Any], monkeypa
     left = [(34 / (COOLING * 40)) ** POWER * ((6 - step) / 6) ** POWER for step in range(6)]
     assert rates[6:] == pytest.approx([config.learning_rate * share for share in left], rel=1e-4)
     assert load_checkpoint(result.checkpoint).metadata["step"] == result.step
+
+
+@pytest.mark.slow
+def test_patience_begins_after_the_small_crops(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As above, with 10 of 40 steps on small crops: step 14 is the last on the planned way."""
+    monkeypatch.setattr("trainer.schedule.VALIDATE_EVERY", 2)
+    shared = {"steps": 40, "learning_rate": 1e-9, "patience": 4, "checkpoint_steps": 100}
+    assert fit(FitConfig(**{**settings, **shared, "crop_size": 64, "small_crops": 0.25})).steps == 28
 
 
 @pytest.mark.slow
@@ -312,7 +328,7 @@ def test_the_first_steps_have_small_crops(settings: dict[str, Any]) -> None:
     """Total variation is a sum over pixels: of a quarter of them, about a quarter."""
     fit(FitConfig(**{**settings, "learning_rate": 1e-12, "steps": 4, "crop_size": 64, "small_crops": 0.5}))
     tv = [row["tv"] for row in losses(settings["out"] / "paint_losses.csv")]
-    assert tv[0] + tv[1] == pytest.approx((tv[2] + tv[3]) / 4, rel=0.3)
+    assert tv[0] + tv[1] == pytest.approx((tv[2] + tv[3]) / 4, rel=0.5)
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ class FitConfig(Options):
     tv_weight: float = option(1e-6, "Weight of the total variation.", least=0)
     lattice_weight: float = option(2000.0, "Weight of what repeats with the network's grid of 4 px.", least=0)
     shift_every: int = option(
-        0, "In each so many steps, 2 say, judge the mean of two passes, one shifted on the grid. 0: never.", least=0)
+        2, "In each so many steps, judge the mean of two passes, one shifted on the grid. 0: never.", least=0)
     stability_weight: float = option(
         10.0, "Weight of what differs in two frames of a made-up motion: steadies films. 0 saves 1/7 of the time.", least=0)
     vgg: str = option(
@@ -65,7 +65,7 @@ class FitConfig(Options):
     padding_mode: str = option(
         "reflect", "How the network's convolutions pad; zeros is the article's.", choices=("reflect", "zeros"))
     width: int = option(
-        32, "Channels of the network at full size: 32, 16 (three times as fast), or with `init` none any other.",
+        16, "Channels of the network at full size: 16, 32 (the article's, a third as fast), or with `init` none any other.",
         least=1, most=MAX_WIDTH)
     checkpoint_steps: int = option(100, "Steps between checkpoints.", least=1, result=False)
     checkpoint_epochs: int | None = option(
@@ -115,6 +115,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "init": "none", "optimizer": "adamw", "learning_rate": 1e-3, "schedule": "constant", "patience": 0,
         "content_weight": 1.0, "style_weight": 1e5, "palette_weight": 0.0, "shading_weight": 0.0, "spike_weight": 0.0,
         "tv_weight": 0.0, "lattice_weight": 0.0, "shift_every": 0, "stability_weight": 0.0, "vgg_input": "raw",
-        "padding_mode": "zeros", "checkpoint_epochs": 30,
+        "padding_mode": "zeros", "width": 32, "checkpoint_epochs": 30,
     }
 }  # fmt: skip

@@ -20,6 +20,7 @@ class Schedule:
         self.config = config
         self._per_epoch = -(-photographs // config.batch_size)  # a last partial batch is a step
         self.steps = config.epochs * self._per_epoch if config.epochs else config.steps
+        self._small = round(config.small_crops * self.steps)
         epochs = config.checkpoint_epochs
         self._checkpoint_interval = epochs * self._per_epoch if epochs else config.checkpoint_steps
 
@@ -35,8 +36,7 @@ class Schedule:
 
     def crop_side(self, state: State) -> int:
         """Of the next step, in pixels."""
-        small = state.step < round(self.config.small_crops * self.steps)
-        return self.config.crop_size // 2 if small else self.config.crop_size
+        return self.config.crop_size // 2 if state.step < self._small else self.config.crop_size
 
     def rate(self, state: State) -> float:
         """Learning rate of the next step."""
@@ -62,11 +62,13 @@ class Schedule:
         return state.step % self._checkpoint_interval == 0
 
     def judge(self, state: State, validated: float) -> str:
-        """Note whether a validation loss is better than the best one; cool down when none was for `patience` steps. Returns
-        what that changes, in one line, or nothing."""
+        """Note whether a validation loss is better than the best one; cool down when none was for `patience` steps, of which
+        those of small crops do not count: there the rate is near its peak, and the loss goes up and down. Returns what that
+        changes, in one line, or nothing."""
+        waited = state.step - max(state.best_step, self._small)
         if validated < BETTER * state.best:
             state.best, state.best_step = validated, state.step
-        elif state.cooling_from is None and state.step - state.best_step >= self.config.patience:
+        elif state.cooling_from is None and waited >= self.config.patience:
             state.cooling_from = state.step
             return (
                 f"validation loss flat since step {state.best_step}: cooling down, the last step is {self.end(state)} "
