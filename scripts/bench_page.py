@@ -22,8 +22,8 @@ from urllib.request import Request, urlopen
 
 from playwright.sync_api import Page, sync_playwright
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from tests.support.pages import Server, page
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from support.pages import Server, page
 
 SAMPLES = Path(__file__).parent.parent / "trainer" / "photos"
 BAR_MS = 150

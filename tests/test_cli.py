@@ -151,7 +151,7 @@ def test_image_grid_and_styles(photos: Callable[..., Path], checkpoint: Path, tm
         (("stylebatch", "folder", "none", "out"), "Error: none: no such folder of photographs"),
         (("stylebatch", "folder", "empty", "out"), "no photographs in it"),
         (("stylebatch", "folder", "in", "in/out"), "the output lies inside the input"),
-        (("stylebatch", "folder", "in", "out", "--style", "nobody"), "'nobody': unknown; choose from contrast_of_forms"),
+        (("stylebatch", "folder", "in", "out", "--style", "nobody"), "'nobody': unknown; choose from composition_vii"),
         (("stylebatch", "folder", "in", "out", "--batch-size", "0"), "must be at least 1"),
         (("stylebatch", "folder", "in", "out", "--device", "gpu"), "no such device"),
         (("stylebatch", "folder", "in", "out", "--precision", "int8"), "Invalid value"),

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import picture
 from PIL import Image
+from support.pages import Server, page
 
 from stylebatch import Stylizer
-from tests.conftest import picture
-from tests.support.pages import Server, page
 
 pytest.importorskip("starlette", reason="needs the extra `page`")
 pytestmark = pytest.mark.slow

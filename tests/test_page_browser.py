@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from PIL import Image
+from support.clips import make_clip
+from support.pages import Server, page
 
-from tests.support.clips import make_clip
-from tests.support.pages import Server, page
+from stylebatch.styles import shipped_styles
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -100,7 +101,7 @@ def pixels_of(tab: Page, element: str) -> np.ndarray:
 def test_a_dropped_photograph_appears_in_every_style(tab: Page) -> None:
     drop(tab, SAMPLES / "flower.jpg")
     expect(tab.locator("#photo-name")).to_have_text("flower.jpg")
-    expect(tab.locator(".card img:not([hidden])")).to_have_count(9, timeout=WAIT)
+    expect(tab.locator(".card img:not([hidden])")).to_have_count(len(shipped_styles()), timeout=WAIT)
     expect(tab.locator("#gallery-status")).to_contain_text("choose one", timeout=WAIT)
     assert {card.get_attribute("data-painted") for card in tab.locator(".card").all()} == {"640"}
     tab.reload()

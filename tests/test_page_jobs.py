@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import picture
 from PIL import Image
-
-from tests.conftest import picture
-from tests.support.clips import make_clip
-from tests.support.pages import Server, page
+from support.clips import make_clip
+from support.pages import Server, page
 
 pytest.importorskip("starlette", reason="needs the extra `page`")
 pytestmark = pytest.mark.slow

@@ -17,7 +17,8 @@ from stylebatch.manifest import NAME
 COMMAND = "from stylebatch.cli import main; main()"
 IMPORTS = """
 import importlib, importlib.util, pkgutil, stylebatch, trainer
-left_out = ("__main__",) if importlib.util.find_spec("openvino") else ("__main__", "backends.openvino")
+needed = {"backends.openvino": "openvino", "jobs.cluster": "ray"}
+left_out = ("__main__", *(name for name, package in needed.items() if not importlib.util.find_spec(package)))
 for package in (stylebatch, trainer):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         if not module.name.endswith(left_out):

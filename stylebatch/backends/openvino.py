@@ -39,6 +39,13 @@ class OpenVINOBackend:
         self._lock = Lock()
 
     def start(self, pixels: Tensor) -> Result:
+        """Done on return. One by one: a CPU gains nothing from batches, and computes those in another order, by which half
+        precision is rounded otherwise."""
+        results = [self._computed(each[None]) for each in pixels]
+        done = torch.cat([stylized for stylized, _ in results]), all(finite for _, finite in results)
+        return lambda: done
+
+    def _computed(self, pixels: Tensor) -> tuple[Tensor, bool]:
         _, height, width, _ = pixels.shape
         padded = pad_to_multiple(pixels, dims=(1, 2)).contiguous()
         with self._lock:
@@ -51,8 +58,7 @@ class OpenVINOBackend:
             except Exception:
                 del self._requests[pixels.dtype]  # after an error, it and its kernels are of no use
                 raise
-            done = torch.from_numpy(stylized[:, :height, :width].copy()), bool(finite)
-        return lambda: done
+            return torch.from_numpy(stylized[:, :height, :width].copy()), bool(finite)
 
     def _request(self, dtype: torch.dtype) -> ov.InferRequest:
         if dtype not in self._requests:

@@ -69,6 +69,11 @@ def shipped_styles() -> dict[str, StyleInfo]:
     return {path.stem: _info(path) for path in sorted(FOLDER.glob("*.safetensors"))}
 
 
+def is_shipped(path: Path) -> bool:
+    """Whether a style's file came with the package."""
+    return path.parent == FOLDER
+
+
 def named_styles() -> dict[str, StyleInfo]:
     """name → every style that can be called by name here: shipped ones, added ones, those trained here. As `find_style`
     does, later ones hide earlier ones of the same name, and what is no style is passed over with a line in the log."""
@@ -101,7 +106,7 @@ def find_style(name_or_path: str) -> Path:
             continue
         if broken:
             _note(f"passed over: {broken}")
-        if named.parent != FOLDER and (FOLDER / named.name).is_file():
+        if not is_shipped(named) and (FOLDER / named.name).is_file():
             _note(f"style {name_or_path}: taken from {named}, not the shipped one of that name")
         return named
     if broken:
@@ -217,7 +222,7 @@ def from_anywhere(style: str) -> str:
     """The same style or mix for other working folders: files by their whole paths, shipped ones by their names."""
     shares = parse_mix(style)
     paths = {name: find_style(name) for name in shares}
-    if all(path.parent == FOLDER for path in paths.values()):
+    if all(map(is_shipped, paths.values())):
         return style
     if len(paths) == 1:
         return str(paths[style].absolute())

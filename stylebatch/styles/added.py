@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stylebatch.errors import StylebatchError
 from stylebatch.files import create, replace
-from stylebatch.styles import FOLDER, added_folder, find_style
+from stylebatch.styles import added_folder, find_style, is_shipped
 
 
 def add_style(path: Path, *, overwrite: bool = False) -> Path:
@@ -53,7 +53,7 @@ def remove_style(name: str) -> Path:
         added.unlink()
     except FileNotFoundError:
         found = find_style(name)
-        if found.parent == FOLDER:
+        if is_shipped(found):
             raise StylebatchError(f"style {name}: is shipped with stylebatch, which cannot be without it") from None
         if found.parent == added_folder():
             return remove_style(found.stem)
