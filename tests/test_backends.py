@@ -193,7 +193,7 @@ def test_an_error_of_openvino_stays_with_its_batch(checkpoint: Path) -> None:
     (pixels,) = photographs((44, 60))
     before, _ = backend.start(pixels)()
     with pytest.raises(RuntimeError):
-        backend.start(pixels[:0])
+        backend.start(pixels[..., :2])
     assert (backend.start(pixels)()[0] == before).all()
 
 

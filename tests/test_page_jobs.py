@@ -37,7 +37,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "in" / "broken.jpg").write_text("no picture")
     (root / "many").mkdir()
     for number in range(40):
-        picture(500, 400, seed=str(number)).save(root / "many" / f"{number:02}.jpg")
+        picture(1000, 800, seed=str(number)).save(root / "many" / f"{number:02}.jpg")
     return root
 
 

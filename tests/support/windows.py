@@ -86,4 +86,5 @@ for _module, _names in ((os, FUNCTIONS), (signal, SIGNALS)):
 for _name in MODULES:
     sys.modules[_name] = None  # type: ignore[assignment]
 subprocess.CREATE_NEW_PROCESS_GROUP = 0  # type: ignore[attr-defined]
+signal.SIGBREAK = 21  # type: ignore[attr-defined]
 sys.platform = "win32"

@@ -129,11 +129,14 @@ function playFilm(entry, result) {
     time.textContent = `${duration(painted.currentTime)} of ${duration(painted.duration)}`;
     follow();
   };
-  painted.onloadedmetadata = () => painted.ontimeupdate();
   if (original) original.onloadedmetadata = follow;
   seek.oninput = () => {
-    painted.currentTime = Number(seek.value) * painted.duration;
+    if (painted.duration) painted.currentTime = Number(seek.value) * painted.duration;
     follow();
+  };
+  painted.onloadedmetadata = () => {
+    seek.oninput(); // it may have been moved before the film's length was known
+    painted.ontimeupdate();
   };
   const cannot = () => { failed.textContent = "This browser does not play films of this kind; save it, and play it elsewhere."; };
   painted.onerror = cannot;
