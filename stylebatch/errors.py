@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of anybody's says, in one line; its kind, if it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 class StylebatchError(Exception):
     """Bad input, told in one line without a traceback."""
 

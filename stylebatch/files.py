@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from stylebatch import system
-from stylebatch.errors import OutputError
+from stylebatch.errors import OutputError, StylebatchError
 
 TEMP_PREFIX = ".stylebatch-"
 _KINDS = (
@@ -38,6 +38,23 @@ _NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 def irregularity(mode: int) -> str:
     """Why something of this mode cannot be read as a file; empty for a regular file."""
     return next((f"is a {kind}, not a file" for test, kind in _KINDS if test(mode)), "")
+
+
+def check_regular(path: Path, instead: str = "") -> None:
+    """Check that there is a regular file, without opening it.
+
+    Args:
+        instead: what to do about anything else.
+
+    Raises:
+        StylebatchError: there is not.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise StylebatchError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
+    if trouble := irregularity(mode):
+        raise StylebatchError(f"{path}: {trouble}{instead}")
 
 
 def check_name(path: Path) -> None:

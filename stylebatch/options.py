@@ -17,8 +17,6 @@ from stylebatch.errors import StylebatchError
 
 #: The widest network that is trained and read.
 MAX_WIDTH = 128
-#: The widest strokes, in the width that a style has learned: over this, little is left of a photograph.
-MAX_STROKES = 16
 
 _DEVICE = re.compile(r"auto|cpu(:0)?|mps(:0)?|cuda(:\d+)?")
 
@@ -79,6 +77,12 @@ class Option:
 
 
 #: How much of a film's pixel comes from the frame before, and by default.
+STROKES = Option(
+    help="How many times as wide strokes are as the style's own.",
+    unset="1; in proportion on pictures of over 3,000 px",
+    least=1,
+    most=16,
+)
 STEADINESS = Option(help="How still paint holds: 0, each frame alone, to 1.", least=0, most=1, unit="%")
 STEADY = 0.95
 

@@ -6,13 +6,15 @@ Half of what the second pass sees is the photograph itself, so that windows and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from stylebatch.errors import StylebatchError
-from stylebatch.options import MAX_STROKES
+from stylebatch.options import STROKES
 
 #: The long side, in pixels, from which strokes are widened by themselves; to the share that they have of this long side.
 LARGE, MODEL = 3000, 2000
@@ -20,8 +22,8 @@ LARGE, MODEL = 3000, 2000
 
 def check_strokes(strokes: float | None) -> None:
     """Raises StylebatchError for a width that strokes cannot have."""
-    if strokes is not None and not 1 <= strokes <= MAX_STROKES:
-        raise StylebatchError(f"strokes {strokes:g}: must be from 1, as wide as the style has learned, to {MAX_STROKES}")
+    if strokes is not None and (refusal := STROKES.refusal(strokes)):
+        raise StylebatchError(f"strokes {strokes:g}: {refusal}")
 
 
 def widening(strokes: float | None, height: int, width: int) -> float:
@@ -36,17 +38,21 @@ def widening(strokes: float | None, height: int, width: int) -> float:
     return longest / MODEL if longest > LARGE else 1.0
 
 
-def reduced(photographs: Tensor, times: float) -> Tensor:
-    """N×H×W×3 photographs, uint8 or uint16, with sides divided by `times`."""
-    size = tuple(max(1, round(side / times)) for side in (photographs.shape[2], photographs.shape[1]))
-    return torch.from_numpy(np.stack([cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in photographs.numpy()]))
+def underpainted(photographs: Tensor, times: float, paint: Callable[[Tensor], Tensor]) -> Tensor:
+    """What the last pass sees, for strokes `times` as wide: N×H×W×3 photographs, uint8 or uint16, and their paintings at a
+    size that many times smaller, enlarged, a half each. For 1, the photographs.
 
-
-def underpainted(photographs: Tensor, paintings: Tensor) -> Tensor:
-    """What the second pass sees: N×H×W×3 photographs and their smaller paintings, enlarged, a half each."""
-    size = photographs.shape[2], photographs.shape[1]
-    mixed = [
-        cv2.addWeighted(photograph, 0.5, cv2.resize(painting, size, interpolation=cv2.INTER_CUBIC), 0.5, 0)
-        for photograph, painting in zip(photographs.numpy(), paintings.numpy(), strict=True)
-    ]
+    Args:
+        paint: N×H×W×3 → painted. Called with one picture at a time: the last pass would make more than one level of what
+            differs in the last bit in a batch.
+    """
+    if times <= 1:
+        return photographs
+    height, width = photographs.shape[1:3]
+    small = max(1, round(width / times)), max(1, round(height / times))
+    mixed = []
+    for photograph in photographs.numpy():
+        reduced = torch.from_numpy(cv2.resize(photograph, small, interpolation=cv2.INTER_AREA))
+        painting = cv2.resize(paint(reduced[None])[0].numpy(), (width, height), interpolation=cv2.INTER_CUBIC)
+        mixed.append(cv2.addWeighted(photograph, 0.5, painting, 0.5, 0))
     return torch.from_numpy(np.stack(mixed))

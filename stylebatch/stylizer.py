@@ -21,7 +21,7 @@ from stylebatch.frame import BATCH_PIXELS, Pixels
 from stylebatch.kinds import Pictures, as_batch
 from stylebatch.pixels import with_tone_of
 from stylebatch.stages import as_stages
-from stylebatch.strokes import check_strokes, reduced, underpainted, widening
+from stylebatch.strokes import check_strokes, underpainted, widening
 from stylebatch.styles import from_anywhere, load_style
 
 #: Batches of more pixels are computed in bands. A constant, not what memory happens to be free: a picture's result has to be
@@ -182,11 +182,8 @@ class Stylizer:
     def _start(self, pixels: Tensor, precision: Precision) -> Pending:
         if not len(pixels):
             return Pending(pixels.clone)
-        seen = pixels
-        if (times := widening(self._strokes, *pixels.shape[1:3])) > 1:
-            # One by one: the second pass would make more than one level of what differs in the last bit in a batch.
-            small = [self._run(each[None], precision)() for each in reduced(pixels, times)]
-            seen = underpainted(pixels, torch.cat(small))
+        times = widening(self._strokes, *pixels.shape[1:3])
+        seen = underpainted(pixels, times, lambda small: self._run(small, precision)())
         return Pending(self._run(seen, precision))
 
     def _run(self, pixels: Tensor, precision: Precision) -> Callable[[], Tensor]:

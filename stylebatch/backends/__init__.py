@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from stylebatch.device import Precision
-from stylebatch.errors import StylebatchError
+from stylebatch.errors import StylebatchError, first_line
 from stylebatch.stages import Stage
 
 BackendName: TypeAlias = Literal["torch", "openvino", "triton"]
@@ -91,8 +91,7 @@ def load_backend(
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # it lacks a compiler, or its own refuses the GPU, in every way
-            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            raise RefusedError(f"backend triton: it does not compute here: {reason.strip()}") from error
+            raise RefusedError(f"backend triton: it does not compute here: {first_line(error)}") from error
     from stylebatch.backends.pytorch import PyTorchBackend
 
     return PyTorchBackend(stages, device, precision)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from stylebatch.errors import StylebatchError
-from stylebatch.files import irregularity
+from stylebatch.files import check_regular
 from stylebatch.frame import Pixels
 from stylebatch.pixels import resized
 
@@ -146,12 +146,7 @@ def _package() -> ModuleType:
 
 def _opened(exr: ModuleType, path: Path, *, header_only: bool = False) -> Any:
     """A file that is there, and whole as far as its package can tell."""
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise StylebatchError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
-    if trouble := irregularity(mode):
-        raise StylebatchError(f"{path}: {trouble}")
+    check_regular(path)
     try:
         file = exr.File(io.BytesIO(path.read_bytes()), separate_channels=True, header_only=header_only)
     except OSError as error:

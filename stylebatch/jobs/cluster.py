@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from stylebatch.errors import StylebatchError
+from stylebatch.errors import StylebatchError, first_line
 from stylebatch.frame import Failure
 from stylebatch.jobs.folder import found, open_manifest, pictures_of, stylize_units
 from stylebatch.jobs.job import Cluster, FolderJob, Job, VideoJob, job_from_json
@@ -263,14 +263,14 @@ class _Workers:
                 result = ray.get(ended)
             except RayTaskError as error:  # of the worker's own, which lives
                 if batch is None or not isinstance(error.cause, StylebatchError):
-                    raise StylebatchError(f"a worker failed: {_words(error.cause)}") from error
+                    raise StylebatchError(f"a worker failed: {first_line(error.cause)}") from error
                 self._idle.append(actor)
                 again(replace(batch, tries=_TRIES), str(error.cause), True)
             except RayError as error:
                 machine = self._machines.pop(actor, None)
                 if batch is not None:
                     lives = machine in {node["NodeID"] for node in _machines()}
-                    again(batch, f"its worker died {_TRIES} times: {_words(error)}", lives)
+                    again(batch, f"its worker died {_TRIES} times: {first_line(error)}", lives)
                     continue
                 self._failed_starts += 1
                 if "creation task" in str(error) or self._failed_starts >= _TRIES * self._count:
@@ -323,14 +323,10 @@ def _workers(job: Job, cluster: Cluster) -> Iterator[_Workers]:
                 socket.create_connection((host, int(port)), _CONNECT_WITHIN).close()
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (RuntimeError, ValueError, OSError) as error:
-            raise StylebatchError(f"Ray cluster {address or 'here'}: cannot be reached: {_words(error)}") from None
+            raise StylebatchError(f"Ray cluster {address or 'here'}: cannot be reached: {first_line(error)}") from None
     try:
         with closing(_Workers(job, cluster)) as workers:
             yield workers
     finally:
         if ours:
             ray.shutdown()
-
-
-def _words(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

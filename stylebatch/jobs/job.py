@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import MISSING, dataclass, replace
+from dataclasses import MISSING, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from stylebatch.errors import StylebatchError
 from stylebatch.images.options import ImageOptions
-from stylebatch.options import MAX_STROKES, Options, Runtime, option, options_of
+from stylebatch.options import STROKES, Options, Runtime, option, options_of
 from stylebatch.storage import is_url
 from stylebatch.styles import MAX_STRENGTH, from_anywhere
 from stylebatch.video.options import VideoOptions
@@ -30,13 +30,7 @@ class StylizerOptions(Runtime):
         metavar="NAME|PATH|MIX",
     )
     strength: float = option(1.0, "How much paint: 0, none, to 1.5.", least=0, most=MAX_STRENGTH, unit="%")
-    strokes: float | None = option(
-        None,
-        "How many times as wide strokes are as the style's own.",
-        unset="1; in proportion on pictures of over 3,000 px",
-        least=1,
-        most=MAX_STROKES,
-    )
+    strokes: float | None = field(default=None, metadata={"option": STROKES})
 
     @property
     def stylizer(self) -> dict[str, Any]:

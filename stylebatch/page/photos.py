@@ -14,7 +14,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from stylebatch.errors import StylebatchError
+from stylebatch.errors import StylebatchError, first_line
 from stylebatch.frame import Pixels
 from stylebatch.images.decoding import open_image, read_pixels
 from stylebatch.pixels import over_white, resized
@@ -140,7 +140,7 @@ def _reduced(photo: Photo, size: int) -> Pixels:
     try:
         pixels, alpha = read_pixels(photo.path, at_least)
     except (OSError, ValueError, SyntaxError) as error:
-        raise StylebatchError(f"{photo.path.name}: cannot be read: {_first_line(error)}") from None
+        raise StylebatchError(f"{photo.path.name}: cannot be read: {first_line(error)}") from None
     return fitted(pixels if alpha is None else over_white(pixels, alpha), size)
 
 
@@ -155,7 +155,3 @@ def _checked(id: str, path: Path) -> Photo:
     if width * height > MAX_MEGAPIXELS * 1_000_000:
         raise HTTPException(413, f"{path.name}: {width}×{height} pixels, over the limit of {MAX_MEGAPIXELS} megapixels")
     return Photo(id, path, width, height)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

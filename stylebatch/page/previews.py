@@ -29,7 +29,7 @@ from stylebatch.page.lanes import GivenUp
 from stylebatch.page.photos import Photo, Photos
 from stylebatch.pixels import with_tone_of
 from stylebatch.stages import Stage, as_stages
-from stylebatch.strokes import reduced, underpainted, widening
+from stylebatch.strokes import underpainted, widening
 from stylebatch.styles import base_of, check_style, find_style, load_style
 
 #: Seconds that the network of a draft may take: the bar is 150 ms from the slider to the picture, of which the browser and
@@ -97,9 +97,7 @@ class Networks:
             StylebatchError: as `load_style`.
         """
         batch = torch.from_numpy(pixels)[None]
-        seen = batch
-        if widening > 1:
-            seen = underpainted(batch, self._run(reduced(batch, widening), style, strength))
+        seen = underpainted(batch, widening, lambda small: self._run(small, style, strength))
         painted: Pixels = self._run(seen, style, strength)[0].numpy()
         return painted if strength >= 1 else with_tone_of(painted, pixels, 1 - strength)
 

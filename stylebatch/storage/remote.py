@@ -22,7 +22,7 @@ from typing import Any
 
 import fsspec
 
-from stylebatch.errors import OutputError, StylebatchError
+from stylebatch.errors import OutputError, StylebatchError, first_line
 from stylebatch.files import TEMP_PREFIX, file_digest
 from stylebatch.frame import Failure
 from stylebatch.images.formats import is_set_aside
@@ -54,7 +54,7 @@ class RemoteStorage:
         try:
             self._files, self._top = fsspec.core.url_to_fs(self._url, use_listings_cache=False)
         except Exception as error:  # every store has errors of its own
-            raise StylebatchError(f"{url}: cannot be reached: {_words(error)}") from None
+            raise StylebatchError(f"{url}: cannot be reached: {first_line(error)}") from None
         protocols = self._files.protocol
         self._whole = not _WHOLE.isdisjoint([protocols] if isinstance(protocols, str) else protocols)
         self._planning = False
@@ -158,7 +158,7 @@ class RemoteStorage:
                 try:
                     fetched.result()
                 except Exception as error:  # every store has errors of its own
-                    failed(Failure(name, f"cannot be fetched: {_words(error)}"))
+                    failed(Failure(name, f"cannot be fetched: {first_line(error)}"))
                 else:
                     yield name
         finally:
@@ -185,7 +185,7 @@ class RemoteStorage:
         except FileNotFoundError:
             return b""
         except OSError as error:
-            raise OutputError(f"{self.shown(name)}: cannot be read: {_words(error)}") from error
+            raise OutputError(f"{self.shown(name)}: cannot be read: {first_line(error)}") from error
 
     def write(self, name: str, content: bytes) -> None:
         """A small file, whole. Raises OutputError."""
@@ -257,11 +257,11 @@ class RemoteStorage:
         return {name: entry for name, entry in names.items() if name != folder}
 
     def _unreadable(self, error: OSError) -> StylebatchError:
-        return StylebatchError(f"{self}: cannot be read: {_words(error)}")
+        return StylebatchError(f"{self}: cannot be read: {first_line(error)}")
 
     def _unwritable(self, name: str, error: Exception) -> OutputError:
         fatal = isinstance(error, PermissionError | FileNotFoundError)  # no such bucket, or no right to write there
-        return OutputError(f"{self.shown(name)}: cannot be written: {_words(error)}", fatal=fatal)
+        return OutputError(f"{self.shown(name)}: cannot be written: {first_line(error)}", fatal=fatal)
 
 
 @contextmanager
@@ -272,13 +272,9 @@ def _as_system_errors() -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:
-        raise OSError(_words(error)) from error
+        raise OSError(first_line(error)) from error
 
 
 def _is_plain(name: str) -> bool:
     """Whether a folder here can hold it: an object's name is any text, and may lead out of it."""
     return not {"", ".", ".."} & {*name.split("/")} and "\0" not in name and (os.sep == "/" or os.sep not in name)
-
-
-def _words(error: Exception) -> str:
-    return next(filter(None, str(error).splitlines()), type(error).__name__)

@@ -12,7 +12,7 @@ import av
 from av.container import InputContainer
 
 from stylebatch.errors import StylebatchError
-from stylebatch.files import irregularity
+from stylebatch.files import check_regular
 from stylebatch.video.pyav import open_input, plain
 
 #: So many bytes tell whether a file is a list.
@@ -28,12 +28,7 @@ def open_film(path: Path, **looking: Any) -> Iterator[InputContainer]:
     Args:
         looking: how to look for its streams, as of `open_input`.
     """
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise StylebatchError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
-    if trouble := irregularity(mode):
-        raise StylebatchError(f"{path}: {trouble}; give a film")
+    check_regular(path, "; give a film")
     try:
         if refusal := _refusal(path):
             raise StylebatchError(f"{path}: {refusal}")
