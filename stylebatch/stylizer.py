@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, overload
 
@@ -22,7 +20,7 @@ from stylebatch.kinds import Pictures, as_batch
 from stylebatch.pixels import with_tone_of
 from stylebatch.stages import as_stages
 from stylebatch.strokes import check_strokes, underpainted, widening
-from stylebatch.styles import from_anywhere, load_style
+from stylebatch.styles import from_anywhere, load_style, note
 
 #: Batches of more pixels are computed in bands. A constant, not what memory happens to be free: a picture's result has to be
 #: the same tomorrow, to the last bit.
@@ -110,7 +108,7 @@ class Stylizer:
         except RefusedError as refused:
             if backend != "auto":
                 raise
-            _note(f"{refused}; PyTorch computes instead, several times as slowly")
+            note(f"{refused}; PyTorch computes instead, several times as slowly")
             self.backend = "torch"
             self._load()
 
@@ -251,12 +249,6 @@ class Stylizer:
         if key not in self._backends:
             self._backends[key] = load_backend(self.backend, self._stages, device, precision, in_bands=in_bands)
         return self._backends[key]
-
-
-@cache
-def _note(line: str) -> None:
-    """Once in a process."""
-    logging.getLogger("stylebatch").warning(line)
 
 
 def _loaded(arguments: dict[str, Any]) -> Stylizer:

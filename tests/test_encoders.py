@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bench_encoders import waiting
 from conftest import picture
 from PIL import Image
 
@@ -20,20 +20,6 @@ from stylebatch.images.extra import ImageExtra
 from stylebatch.images.formats import EXTENSIONS
 from stylebatch.images.options import DEFAULTS
 from stylebatch.images.sink import ImageSink, write_grid
-
-
-def share_held(work: Callable[[], object]) -> float:
-    """Of the time that some work takes, how much another thread waits for Python, beyond what is usual."""
-    thread = threading.Thread(target=work)
-    waited, start = 0.0, time.perf_counter()
-    last = start
-    thread.start()
-    while thread.is_alive():
-        time.sleep(0.0002)
-        now = time.perf_counter()
-        waited += now - last if now - last > 0.002 else 0
-        last = now
-    return waited / (last - start)
 
 
 def large(seed: int = 0, deep: bool = False, times: int = 1) -> Pixels:
@@ -54,7 +40,7 @@ def test_encoders_hold_no_lock(format: str, deep: bool, count: int, tmp_path: Pa
         frames = [frame[:400, :600] if format in ("AVIF", "GIF") else frame[:1200, :1600] for frame in frames]
     extras = [ImageExtra("", format, frames=count, frame=frame, duration=40) for frame in range(count)]
     path = tmp_path / f"a{EXTENSIONS[format][0]}"
-    assert any(share_held(lambda: write_frames(frames, extras, path, DEFAULTS)) < 0.5 for _ in range(8))
+    assert any(waiting(lambda: write_frames(frames, extras, path, DEFAULTS)) < 0.5 for _ in range(8))
     with Image.open(path) as written:
         assert written.format == format
         assert getattr(written, "n_frames", 1) == count
@@ -67,7 +53,7 @@ def test_what_is_done_beside_encoding_holds_no_lock(tmp_path: Path) -> None:
         lambda: OriginalColours()(pixels, other),
         lambda: write_grid(tmp_path / "a.png", pixels, other),
     ):
-        assert any(share_held(work) < 0.5 for _ in range(8))
+        assert any(waiting(work) < 0.5 for _ in range(8))
 
 
 @pytest.mark.parametrize("deep", [False, True])

@@ -83,7 +83,7 @@ def named_styles() -> dict[str, StyleInfo]:
             try:
                 styles[path.stem] = _info(path)
             except StylebatchError as error:
-                _note(f"passed over: {error}")
+                note(f"passed over: {error}")
     return styles
 
 
@@ -105,9 +105,9 @@ def find_style(name_or_path: str) -> Path:
             broken = broken or error
             continue
         if broken:
-            _note(f"passed over: {broken}")
+            note(f"passed over: {broken}")
         if not is_shipped(named) and (FOLDER / named.name).is_file():
-            _note(f"style {name_or_path}: taken from {named}, not the shipped one of that name")
+            note(f"style {name_or_path}: taken from {named}, not the shipped one of that name")
         return named
     if broken:
         raise broken
@@ -286,8 +286,8 @@ def _shapes(path: Path) -> dict[str, list[int]]:
 
 
 @lru_cache
-def _note(line: str) -> None:
-    """Once each."""
+def note(line: str) -> None:
+    """Tell the log, of each line once in a process."""
     _log.warning(line)
 
 
