@@ -5,6 +5,7 @@ import torch
 from conftest import BF16_ROUNDING, TOLERANCES, assert_close
 from torch.nn.functional import mse_loss
 
+from trainer import losses
 from trainer.losses import content_loss, gram, palette, palette_loss, shading, shading_loss, spike_loss, style_loss, tv_loss
 
 
@@ -138,3 +139,14 @@ def test_float64_stays_float64_and_has_right_gradients() -> None:
     lit = shading(torch.rand(2, 3, 40, 40, dtype=torch.float64))
     image = torch.rand(2, 3, 40, 40, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: shading_loss(x, lit), (image,), fast_mode=True)
+
+
+def test_a_loss_that_was_measured_can_be_learned_from() -> None:
+    losses._on.cache_clear()
+    picture = torch.rand(1, 3, 32, 32)
+    with torch.inference_mode():
+        shading(picture), palette(picture)
+    learned = picture.clone().requires_grad_()
+    (shading(learned).sum() + palette(learned).sum()).backward()
+    assert learned.grad is not None
+    assert learned.grad.count_nonzero()

@@ -184,7 +184,8 @@ def spike_loss(features: Iterable[Tensor]) -> Tensor:
 @cache
 def _on(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """The colour axes and luma's weights, brought to a device once: a copy in each step would wait for the steps before."""
-    return _AXES.to(device, dtype), torch.from_numpy(LUMA[0]).to(device, dtype)
+    with torch.inference_mode(False):  # an evaluation may ask first, and a training must be able to go through them
+        return _AXES.to(device, dtype), torch.from_numpy(LUMA[0]).to(device, dtype)
 
 
 def _mean_squared(a: Tensor, b: Tensor) -> Tensor:
