@@ -115,7 +115,7 @@ class Effects:
             self._stateful.state = state
 
 
-def effects_of(*, tone: float = 0, steady: float = 0, preserve_color: bool = False, side_by_side: bool = False) -> Effects:
+def effects_of(*, tone: float = 0, steady: float = 0, preserve_color: float = 0, side_by_side: bool = False) -> Effects:
     """Those that are asked for, in their order.
 
     Frames are steadied in the size that the network saw, where it costs least. The original's colours come after that, in
@@ -123,7 +123,10 @@ def effects_of(*, tone: float = 0, steady: float = 0, preserve_color: bool = Fal
     """
     return Effects(
         at_work_size=[*([Tone(tone)] if tone else []), *([Steadier(steady)] if steady else [])],
-        at_output_size=[*([OriginalColours()] if preserve_color else []), *([SideBySide()] if side_by_side else [])],
+        at_output_size=[
+            *([OriginalColours(preserve_color)] if preserve_color else []),
+            *([SideBySide()] if side_by_side else []),
+        ],
     )
 
 
@@ -142,14 +145,24 @@ class Tone:
 
 
 class OriginalColours:
-    """Brightness of the painting, YCbCr's chroma of the original."""
+    """Brightness of the painting, YCbCr's chroma of the original, by a share from 0 to 1."""
 
-    settings: Mapping[str, Any] = {"preserve_color": True}
+    def __init__(self, share: float = 1) -> None:
+        self.share = share
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"preserve_color": True if self.share == 1 else self.share}
 
     def __call__(self, original: Pixels, stylized: Pixels) -> Pixels:
         # Equal chroma means equal distances of R, G and B from luma: to move luma alone is to add its difference to each.
         luma = cv2.transform(cv2.subtract(stylized, original, dtype=cv2.CV_32F), LUMA)
-        return cv2.add(original, cv2.merge([luma] * 3), dtype=cv2.CV_8U if original.dtype == np.uint8 else cv2.CV_16U)
+        depth = cv2.CV_8U if original.dtype == np.uint8 else cv2.CV_16U
+        luma = cv2.merge([luma] * 3)
+        if self.share == 1:
+            return cv2.add(original, luma, dtype=depth)
+        coloured = cv2.add(original, luma, dtype=cv2.CV_32F)
+        return cv2.addWeighted(coloured, self.share, stylized, 1 - self.share, 0, dtype=depth)
 
 
 class SideBySide:

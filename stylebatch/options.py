@@ -33,6 +33,8 @@ class Option:
         least, above, most: the range of a number; `above` is not in it.
         unit: what may follow the number where it is typed: "px", or "%" for hundredths.
         parse: what is typed → value; raises ValueError.
+        switch: whether a number may be a switch, too: on, or alone without a number, it is 1, off 0. The settings hold these
+            two as true and false.
         short: one letter for it, such as "-o".
         result: whether another value makes another result; where not, an earlier one counts as done.
         later: it came when there were results already: its default is left out of the settings, so that those count on.
@@ -50,6 +52,7 @@ class Option:
     most: float | None = None
     unit: str = ""
     parse: Callable[[str], Any] | None = None
+    switch: bool = False
     short: str = ""
     result: bool = True
     later: bool = False
@@ -76,7 +79,6 @@ class Option:
         return "" if over and below else f"must be {self.range}"
 
 
-#: How much of a film's pixel comes from the frame before, and by default.
 STROKES = Option(
     help="How many times as wide strokes are as the style's own.",
     unset="1; in proportion on pictures of over 3,000 px",
@@ -84,7 +86,10 @@ STROKES = Option(
     most=16,
 )
 STEADINESS = Option(help="How still paint holds: 0, each frame alone, to 1.", least=0, most=1, unit="%")
+#: How much of a film's pixel comes from the frame before, by default.
 STEADY = 0.95
+#: How far chroma goes back to the original's.
+KEPT_COLOUR: dict[str, Any] = {"least": 0, "most": 1, "unit": "%", "switch": True}
 
 
 def option(default: Any, help: str, **declared: Any) -> Any:
@@ -119,8 +124,10 @@ _CALLED = {
 }
 
 
-def _from_json(where: str, hint: Any, value: Any) -> Any:
+def _from_json(where: str, hint: Any, value: Any, switch: bool = False) -> Any:
     kinds = get_args(hint) or (hint,)
+    if switch and isinstance(value, bool):
+        return float(value)
     if value is None and NoneType in kinds:
         return None
     (kind,) = (each for each in kinds if each is not NoneType)
@@ -164,6 +171,9 @@ class Options:
     def __post_init__(self) -> None:
         for name, declared in options_of(self).items():
             value = getattr(self, name)
+            if declared.switch and isinstance(value, int):
+                value = float(value)
+                object.__setattr__(self, name, value)
             if value is not None and (refusal := declared.refusal(value)):
                 shown = f"{value:g}" if isinstance(value, float) else value
                 raise StylebatchError(f"{name.replace('_', ' ')} {shown}: {refusal}")
@@ -189,7 +199,13 @@ class Options:
         for names, why in ((told.keys() - options_of(cls), "no such field"), (needed - told.keys(), "missing")):
             if names:
                 raise StylebatchError(f"{where}{', '.join(f'`{name}`' for name in sorted(map(str, names)))}: {why}")
-        return cls(**{name: _from_json(f"{where}`{name}`: ", hints[name], value) for name, value in told.items()})
+        declared = options_of(cls)
+        return cls(
+            **{
+                name: _from_json(f"{where}`{name}`: ", hints[name], value, declared[name].switch)
+                for name, value in told.items()
+            }
+        )
 
     def as_settings(self) -> dict[str, Any]:
         """What makes a result another one, as JSON values."""
@@ -197,7 +213,7 @@ class Options:
         for name, declared in options_of(self).items():
             value = getattr(self, name)
             if declared.result and not (declared.later and value == getattr(type(self), name)):
-                settings[name] = plain(value)
+                settings[name] = bool(value) if declared.switch and value in (0, 1) else plain(value)
             elif declared.recorded is not None:
                 settings[name] = declared.recorded
         return settings

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -39,6 +41,16 @@ def test_brightness_is_the_painting_s_and_chroma_the_original_s(deep: bool) -> N
     assert np.abs(y - 120)[unclipped].max() <= 1
     for ours, theirs in zip((cb, cr), picture().convert("YCbCr").split()[1:], strict=True):
         assert np.abs(ours - np.asarray(theirs, dtype=int))[unclipped].max() <= 2
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_half_of_the_colours_is_halfway_to_the_original_s(deep: bool) -> None:
+    seen, paint = original(1, deep=deep), original(2, deep=deep)
+    wholly, half = OriginalColours()(seen, paint), OriginalColours(0.5)(seen, paint)
+    unclipped = ((wholly > 0) & (wholly < np.iinfo(wholly.dtype).max)).all(axis=-1)
+    between = (wholly.astype(float) + paint) / 2
+    assert np.abs(half - between)[unclipped].max() <= 1
+    assert np.array_equal(OriginalColours(0)(seen, paint), paint)
 
 
 def test_the_order() -> None:
@@ -172,3 +184,44 @@ def test_the_command(checkpoint: Path, tmp_path: Path) -> None:
 def test_films_from_before_colours_could_be_kept_are_recognised() -> None:
     assert "preserve_color" not in VideoOptions().as_settings()
     assert VideoOptions(preserve_color=True).as_settings()["preserve_color"] is True
+
+
+def test_what_was_done_when_colours_were_kept_or_not_counts_as_done() -> None:
+    for kind in (ImageOptions, VideoOptions):
+        for switch in (False, True):
+            assert (
+                kind.from_dict({"preserve_color": switch})
+                == kind(preserve_color=switch)
+                == kind(preserve_color=float(switch))
+            )
+    assert json.dumps([ImageOptions(preserve_color=share).as_settings()["preserve_color"] for share in (0, 0.5, 1)]) == (
+        "[false, 0.5, true]"
+    )
+    assert json.dumps(effects_of(preserve_color=1.0).settings) == '[{"preserve_color": true}]'
+    assert effects_of(preserve_color=0.5).settings == [{"preserve_color": 0.5}]
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        (("--preserve-color", "IN", "OUT"), 1),
+        (("IN", "OUT", "--preserve-color"), 1),
+        (("--preserve-color", "--grid", "IN", "OUT"), 1),
+        (("--preserve-color", "50%", "IN", "OUT"), 0.5),
+        (("--preserve-color=0.25", "IN", "OUT"), 0.25),
+        (("--preserve-color", "0", "--", "IN", "OUT"), 0),
+        (("IN", "OUT"), None),
+    ],
+)
+def test_the_amount_of_colour_may_be_left_out(words: tuple[str, ...], kept: float | None) -> None:
+    above = click.Context(stylebatch.cli.main)
+    name, command, rest = stylebatch.cli.main.resolve_command(above, ["folder", *words])
+    assert command
+    read = command.make_context(name, rest, parent=above).params
+    assert (read["source"], read["output"], read["preserve_color"]) == ("IN", "OUT", kept)
+
+
+def test_an_amount_of_colour_out_of_range_is_told() -> None:
+    done = CliRunner().invoke(stylebatch.cli.main, ["folder", "--preserve-color", "2", ".", "out"])
+    assert done.exit_code == 2
+    assert "preserve color 2: must be from 0 to 1" in done.output

@@ -149,9 +149,11 @@ def test_sliders_and_a_second_style_change_the_picture(tab: Page) -> None:
     expect(tab.locator("#share-shown")).to_have_text("50 %")
     painted(tab)
     seen.append(pixels_of(tab, "#stage"))
-    tab.get_by_label("Keep the photograph’s colours").check()
-    painted(tab)
-    seen.append(pixels_of(tab, "#stage"))
+    for key, told in (("End", "100 %"), ("Home", "0 %")):
+        tab.get_by_label("The photograph’s colours").press(key)
+        expect(tab.locator("#colour-shown")).to_have_text(told)
+        painted(tab)
+        seen.append(pixels_of(tab, "#stage"))
     tab.get_by_label("Width of strokes").press("End")
     expect(tab.locator("#strokes-shown")).to_have_text("16 × as wide")
     painted(tab)
@@ -259,7 +261,7 @@ def test_a_job_is_cancelled_and_a_wrong_one_is_told(tab: Page, server: Server) -
 def test_what_was_chosen_by_eye_is_painted(tab: Page, server: Server) -> None:
     open_viewer(tab)
     tab.get_by_label("Mix in").select_option("scream")
-    tab.get_by_label("Keep the photograph’s colours").check()
+    tab.get_by_label("The photograph’s colours").fill("50")
     tab.get_by_role("button", name="Paint a folder or film like this").click()
     expect(tab.locator("#job-look")).to_contain_text("hosi 50 % + scream 50 %")
     start(tab, "in", "by_eye")
@@ -267,7 +269,7 @@ def test_what_was_chosen_by_eye_is_painted(tab: Page, server: Server) -> None:
     expect(job).to_have_attribute("data-state", "done", timeout=WAIT)
     told = next(each for each in server.ask("/api/jobs").json["jobs"] if each["shown"]["output"] == "by_eye")
     assert told["job"]["style"] == "hosi:0.5,scream:0.5"
-    assert told["job"]["options"]["preserve_color"] is True
+    assert told["job"]["options"]["preserve_color"] == 0.5
 
 
 def test_dropped_photographs_become_a_job(tab: Page, server: Server) -> None:

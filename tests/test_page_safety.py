@@ -312,6 +312,7 @@ def test_forms_and_addresses_give_the_commands_options() -> None:
     assert read(VideoOptions, {"start": "1:30", "steady": "50%", "fps": "30000/1001"}) == VideoOptions(
         start=90, steady=0.5, fps=VideoOptions(fps=read(VideoOptions, {"fps": "30000/1001"}).fps).fps
     )
+    assert read(ImageOptions, {"preserve_color": "30%"}) == read(ImageOptions, {"preserve_color": 0.3})
     by_name = {each["name"]: each for each in described(VideoOptions)}
     assert by_name["on_corrupt"]["choices"] == ["fail", "repeat"]
     assert (by_name["crf"]["type"], by_name["crf"]["most"]) == ("integer", 63)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -107,7 +108,8 @@ class Commands(click.Group):
             near = difflib.get_close_matches(args[0].casefold(), self.commands, n=1)
             hint = f"Did you mean {ctx.command_path} {near[0]}?" if near else f"Choose from {', '.join(self.commands)}."
             ctx.fail(f"No such command {args[0]!r}. {hint}")
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command, _with_amounts(command, rest) if command else rest
 
 
 @contextmanager
@@ -118,6 +120,19 @@ def _printable_errors() -> Iterator[None]:
     except click.ClickException as error:
         vars(error)["message"] = printable(as_typed(error.message))
         raise
+
+
+def _with_amounts(command: click.Command, args: list[str]) -> list[str]:
+    """Options that may stand alone, before what is no number: `--preserve-color in out` is `--preserve-color=1 in out`."""
+    alone = {
+        word for each in command.params if isinstance(each, click.Option) and each.flag_value == "1" for word in each.opts
+    }
+    given: list[str] = []
+    for place, (word, following) in enumerate(itertools.pairwise([*args, ""])):
+        if word == "--":
+            return [*given, *args[place:]]
+        given.append(word if word not in alone or following.strip(" %").replace(".", "", 1).isdigit() else f"{word}=1")
+    return given
 
 
 def _takes(command: click.Command, option: str) -> bool:

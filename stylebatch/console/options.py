@@ -52,7 +52,9 @@ def _option(name: str, declared: Option, hint: Any, default: Any) -> Callable[[_
         shown = "on" if default else ""
     text = as_typed(declared.help) + (f"  [default: {shown}]" if shown else "")
     kind, metavar = _type(declared, next((each for each in get_args(hint) if each is not NoneType), hint))
-    settings = {"is_flag": True} if kind is bool else {"type": kind, "metavar": declared.metavar or metavar}
+    settings: dict[str, Any] = {"is_flag": True} if kind is bool else {"type": kind, "metavar": declared.metavar or metavar}
+    if declared.switch:  # click takes what stands alone or before another option for `flag_value`
+        settings |= {"is_flag": False, "flag_value": "1", "metavar": f"[{settings['metavar']}]"}
     return click.option(*filter(None, (declared.short, words)), default=None, help=text, **settings)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from stylebatch.errors import StylebatchError
 from stylebatch.images.formats import CHOICES
-from stylebatch.options import Options, option
+from stylebatch.options import KEPT_COLOUR, Options, option
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class ImageOptions(Options):
     quality: int | None = option(
         None, "1 to 100, for JPEG (always 4:4:4), WebP and AVIF.", unset="95, AVIF 90", least=1, most=100)
     strip_metadata: bool = option(False, "Drop EXIF, XMP, IPTC, texts, resolution and file times; the ICC profile stays.")
-    preserve_color: bool = option(False, "Brightness from the painting, colours from the photograph.")
+    preserve_color: float = option(
+        0.0, "Brightness from the painting, colours from the photograph; 0.5 is halfway there.", **KEPT_COLOUR)
     size: int | None = option(
         None, "Long side to paint at: smaller is larger strokes, less time.", unset="the photograph's", least=16, unit="px")
     keep_work_size: bool = option(False, "Leave the result at `size` instead of the original size.")

@@ -76,6 +76,8 @@ def _value(name: str, declared: Option, kind: type[Any], given: Any) -> Any:
             return declared.parse(str(given))
         if kind is bool:
             return {"true": True, "1": True, "false": False, "0": False}[str(given).lower()]
+        if declared.switch and str(given).lower() in ("true", "false"):
+            return float(str(given).lower() == "true")
         if kind in (int, float):
             if isinstance(given, bool):
                 raise ValueError

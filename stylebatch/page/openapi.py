@@ -23,11 +23,13 @@ _QUERY: dict[str, tuple[list[dict[str, Any]], dict[str, str]]] = {
     ),
     "GET /api/photos/{id}": ([], {"size": "Long side at most."}),
     "GET /api/preview": (
-        described(StylizerOptions, "device", "backend", "precision"),
+        [
+            *described(StylizerOptions, "device", "backend", "precision"),
+            *(each for each in described(ImageOptions) if each["name"] == "preserve_color"),
+        ],
         {
             "photo": "The id of a photograph that is kept.",
             "size": "Long side in pixels, or draft: what is painted at once.",
-            "preserve_color": "true: colours of the photograph.",
             "client": "Any word for who asks: newer requests take the place of older ones.",
             "view": "Any word for the place where the picture is shown, so that one client can have several.",
         },

@@ -57,7 +57,7 @@ class Look:
     style: str
     strength: float = 1.0
     strokes: float | None = None
-    preserve_color: bool = False
+    preserve_color: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class Previews:
         painted = self.networks(original, look.style, look.strength, times)
         self._note_pace(look.style, original, time.perf_counter() - start)
         if look.preserve_color:
-            painted = effects_of(preserve_color=True)(original, painted)
+            painted = effects_of(preserve_color=look.preserve_color)(original, painted)
         return jpeg(painted), (original.shape[1], original.shape[0])
 
     def _note_pace(self, style: str, painted: Pixels, seconds: float) -> None:

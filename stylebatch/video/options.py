@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from stylebatch.errors import StylebatchError
-from stylebatch.options import STEADINESS, STEADY, Options, option
+from stylebatch.options import KEPT_COLOUR, STEADINESS, STEADY, Options, option
 
 #: What films are encoded in; `encoding.CODECS` says how.
 CODECS = ("h264", "h265", "av1", "vp9", "prores", "ffv1", "h264_nvenc", "h265_nvenc", "av1_nvenc")
@@ -57,7 +57,8 @@ class VideoOptions(Options):
     fps: Fraction | None = option(
         None, "Resample to so many frames a second: 25 or 30000/1001. The rate of numbered pictures.",
         unset="each frame at its own time; pictures 24", above=0, most=1000, parse=parse_rate, metavar="RATE")
-    preserve_color: bool = option(False, "Brightness from the painting, colours from the film.", later=True)
+    preserve_color: float = option(
+        0.0, "Brightness from the painting, colours from the film; 0.5 is halfway there.", later=True, **KEPT_COLOUR)
     side_by_side: bool = option(False, "Original | stylized in one film.")
     steady: float = field(default=STEADY, metadata={"option": STEADINESS})
     every: int | None = option(

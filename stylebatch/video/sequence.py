@@ -152,7 +152,7 @@ class SequenceSource:
     def _decoded(self, path: Path, place: int) -> tuple[Pixels, Timing]:
         """What the network is to see of a picture, and what goes around it, in the file's depth."""
         options = self.options
-        shows = (options.side_by_side or options.preserve_color) and not options.keep_work_size
+        shows = bool(options.side_by_side or options.preserve_color) and not options.keep_work_size
         beside: ImageExtra | ExrExtra
         if self.pictures.format == "EXR":
             original, beside, notes = read_exr(path, options.max_pixels)

@@ -35,7 +35,7 @@ export class Viewer {
     $("strokes").max = STROKES.length - 1;
     $("strokes").value = 0;
     $("strength").value = 100;
-    $("colour").checked = false;
+    $("colour").value = 0;
     this.zoom = 1;
     this.x = this.y = 0;
     $("before").src = address(`/api/photos/${photo.id}`, { size: Math.min(LARGEST, Math.max(photo.width, photo.height)) });
@@ -93,7 +93,7 @@ export class Viewer {
     return {
       style: second ? `${this.style.name}:${(1 - share).toFixed(2)},${second}:${share.toFixed(2)}` : this.style.name,
       strength: Number($("strength").value) / 100,
-      preserve_color: $("colour").checked || undefined,
+      preserve_color: Number($("colour").value) / 100 || undefined,
       strokes: STROKES[Number($("strokes").value)],
     };
   }
@@ -104,6 +104,7 @@ export class Viewer {
 
   changed() {
     $("strength-shown").textContent = percent(Number($("strength").value) / 100);
+    $("colour-shown").textContent = percent(Number($("colour").value) / 100);
     $("strokes-shown").textContent = this.look().strokes ? `${this.look().strokes} × as wide` : "as learned";
     $("share-row").hidden = !$("second").value;
     $("share-shown").textContent = percent(Number($("share").value) / 100);
