@@ -8,8 +8,7 @@ import torch
 from conftest import assert_close
 from torch import Tensor, nn
 
-from trainer.grain import FOUR_SHIFTS, lattice_energy, mean_of_shifts, random_shift, shifted_pass
-from trainer.losses import lattice_loss
+from trainer.grain import FOUR_SHIFTS, lattice_energy, lattice_loss, mean_of_shifts, random_shift, shifted_pass
 
 
 def noise(*shape: int) -> Tensor:
@@ -47,17 +46,35 @@ def test_random_shifts_are_all_but_none() -> None:
     assert {random_shift(generator) for _ in range(300)} == {*product(range(4), repeat=2)} - {(0, 0)}
 
 
-def test_lattice_loss_by_hand() -> None:
-    """Of one pixel in sixteen, whose mean is a sixteenth; and of stripes, whose variance is a half, but for other widths."""
-    image = torch.zeros(1, 3, 64, 130)
-    image[..., 1::4, 2::4] = 1.0
-    assert_close(lattice_loss(image), torch.tensor(1 / 16 - 1 / 256))
-    assert_close(lattice_loss(image[..., :24, :20]), torch.tensor(1 / 16 - 1 / 256))
-    four, five = (torch.sin(torch.arange(128) * 2 * torch.pi / width).expand(1, 3, 64, 128) for width in (4, 5))
-    assert_close(lattice_loss(four), torch.tensor(0.5))
-    assert lattice_loss(five) < 5e-3
-    batch = torch.cat([image, torch.zeros_like(image)])
-    assert_close(lattice_loss(batch), lattice_loss(image) / 2)
+def test_lattice_loss_is_of_what_stands_out_at_the_grid_s_frequencies() -> None:
+    """Whatever its contrast; of each picture of a batch by itself; none where a picture has no such grain."""
+    picture = noise(1, 3, 128, 192)
+    grainy = Grain()(picture)
+    loss = lattice_loss(grainy)
+    assert loss > 10 * lattice_loss(picture)
+    assert_close(lattice_loss(grainy / 8), loss)
+    assert_close(lattice_loss(torch.cat([grainy, picture])), (loss + lattice_loss(picture)) / 2)
+    # Grain whose phase turns about slowly is as visible, though its mean over 64 px is nothing.
+    turned = picture + 0.5 * torch.cos(torch.arange(192) * 2 * torch.pi * (1 / 4 + 1 / 64))
+    assert lattice_loss(turned) > 10 * lattice_loss(picture)
+    assert lattice_loss(picture + 0.5 * torch.cos(torch.arange(192) * 2 * torch.pi / 5)) < 2 * lattice_loss(picture)
+    even = torch.full((1, 3, 64, 64), 0.5, requires_grad=True)
+    lattice_loss(even).backward()
+    assert even.grad is not None
+    assert even.grad.isfinite().all()
+    assert lattice_loss(grainy[..., :60]) == 0
+
+
+def test_lattice_loss_learns_from_the_grid_s_frequencies_alone() -> None:
+    picture = Grain()(noise(1, 3, 128, 128)).requires_grad_()
+    lattice_loss(picture).backward()
+    assert picture.grad is not None
+    spectrum = torch.fft.fft2(picture.grad[0].sum(0)).abs().square()
+    near = torch.zeros(128, 128, dtype=torch.bool)
+    for fy, fx in product(range(0, 128, 32), repeat=2):
+        rows, columns = (torch.arange(f - 8, f + 9) % 128 for f in (fy, fx))
+        near[rows[:, None], columns] = True
+    assert spectrum[near].sum() > 0.9 * spectrum.sum()
 
 
 def test_lattice_energy_is_of_the_grid_alone() -> None:

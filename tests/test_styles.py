@@ -210,7 +210,7 @@ def test_a_style_trained_here_comes_before_an_added_one_and_a_shipped_one(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [32, 16])
+@pytest.mark.parametrize("width", [32, 16, 8])
 def test_strength_nothing_is_the_photograph(width: int, tmp_path: Path) -> None:
     """Over photographs that the base was not trained with. The style, noise on the base, has no part in it at 0."""
     base = load_checkpoint(base_of(width))

@@ -53,7 +53,7 @@ class FitConfig(Options):
     spike_weight: float = option(
         6.0, "Weight of what leaves blots in even places: features that outshine all others, black pixels.", least=0)
     tv_weight: float = option(1e-6, "Weight of the total variation.", least=0)
-    lattice_weight: float = option(2000.0, "Weight of what repeats with the network's grid of 4 px.", least=0)
+    lattice_weight: float = option(0.2, "Weight of what repeats with the network's grid of 4 px.", least=0)
     shift_every: int = option(
         2, "In each so many steps, judge the mean of two passes, one shifted on the grid. 0: never.", least=0)
     stability_weight: float = option(
@@ -65,7 +65,7 @@ class FitConfig(Options):
     padding_mode: str = option(
         "reflect", "How the network's convolutions pad; zeros is the article's.", choices=("reflect", "zeros"))
     width: int = option(
-        16, "Channels of the network at full size: 16, 32 (the article's, a third as fast), or with `init` none any other.",
+        16, "Channels of the network at full size: 8, 16, 32 (the article's, a third as fast); with `init` none any.",
         least=1, most=MAX_WIDTH)
     checkpoint_steps: int = option(100, "Steps between checkpoints.", least=1, result=False)
     checkpoint_epochs: int | None = option(

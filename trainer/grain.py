@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,20 @@ from stylebatch.transnet import SIZE_MULTIPLE
 
 #: Four of the sixteen places on the grid, each row and each column once.
 FOUR_SHIFTS = ((0, 0), (1, 2), (2, 3), (3, 1))
-#: Side of the squares whose spectra are taken, in pixels; and how far from a frequency of the grid its own energy, its line
-#: and the surroundings that it is compared with reach.
-_TILE, _OWN, _LINE, _AROUND = 128, 1, 2, 6
+
+
+class _Scale(NamedTuple):
+    """How spectra are looked at: the side of the squares, in pixels, and how far from a frequency of the grid its own
+    energy, its line and the surroundings that it is compared with reach, in steps of 1/side."""
+
+    side: int
+    own: int
+    line: int
+    around: int
+
+
+#: Trainings look at smaller squares, of which a crop has more. Both compare with the same frequencies, to 6/128.
+_MEASURED, _TRAINED = _Scale(128, 1, 2, 6), _Scale(64, 1, 1, 3)
 
 
 def shifted_pass(network: nn.Module, images: Tensor, down: int, right: int) -> Tensor:
@@ -49,31 +61,53 @@ def lattice_energy(pictures: Iterable[Tensor]) -> tuple[float, float]:
     Returns:
         The mean over the fifteen, and the highest; not a number if every picture was too small.
     """
-    spectra = [spectrum for picture in pictures if (spectrum := _spectrum(picture)) is not None]
+    lumas = (torch.einsum("nchw,c->nhw", picture.double(), torch.from_numpy(LUMA[0]).double()) for picture in pictures)
+    spectra = [_spectrum(luma[:, None], _MEASURED.side) for luma in lumas if min(luma.shape[1:]) >= _MEASURED.side]
     if not spectra:
         return float("nan"), float("nan")
-    power = torch.stack(spectra).mean(0)
-    quarters = [_TILE * quarter // SIZE_MULTIPLE for quarter in range(SIZE_MULTIPLE)]
-    ratios = torch.stack([_over_neighbourhood(power, fy, fx) for fy in quarters for fx in quarters if fy or fx])
+    ratios = _over_surroundings(torch.stack(spectra).mean(0), _MEASURED)
     return float(ratios.mean()), float(ratios.max())
 
 
-def _spectrum(picture: Tensor) -> Tensor | None:
-    """The mean power spectrum of half-overlapping tiles, S×S float64; None if the picture is smaller than one."""
-    if min(picture.shape[2:]) < _TILE:
-        return None
-    luma = torch.einsum("chw,c->hw", picture[0].double(), torch.from_numpy(LUMA[0]).double())
-    tiles = luma.unfold(0, _TILE, _TILE // 2).unfold(1, _TILE, _TILE // 2).flatten(0, 1)
-    hann = torch.hann_window(_TILE, periodic=False, dtype=torch.float64)
-    tiles = (tiles - tiles.mean((1, 2), keepdim=True)) * hann * hann[:, None]
-    power: Tensor = torch.fft.fft2(tiles).abs().square().mean(0)
+def lattice_loss(images: Tensor) -> Tensor:
+    """What `lattice_energy` measures, of each image and with all of its colours, as far as it is more than 1. The
+    frequencies around have no gradient, so that it is the grid's that go down. Relative to these, grain of little contrast
+    counts as much as any.
+
+    Args:
+        images: N×C×H×W in [0,1]. Smaller than 64 px a side, they have none.
+
+    Returns:
+        A scalar, averaged over frequencies and the batch.
+    """
+    if min(images.shape[2:]) < _TRAINED.side:
+        return images.new_zeros(())
+    with torch.autocast(images.device.type, enabled=False):
+        power = _spectrum(images if images.dtype == torch.float64 else images.float(), _TRAINED.side)
+        return F.relu(_over_surroundings(power, _TRAINED) - 1).mean()
+
+
+def _spectrum(images: Tensor, side: int) -> Tensor:
+    """The mean power spectrum of half-overlapping tiles of N×C×H×W, N×S×S."""
+    tiles = images.unfold(2, side, side // 2).unfold(3, side, side // 2).flatten(1, 3)
+    hann = torch.hann_window(side, periodic=False, dtype=images.dtype, device=images.device)
+    tiles = (tiles - tiles.mean((2, 3), keepdim=True)) * hann * hann[:, None]
+    spectrum = torch.fft.fft2(tiles)
+    power: Tensor = (spectrum.real.square() + spectrum.imag.square()).mean(1)
     return power
 
 
-def _over_neighbourhood(power: Tensor, fy: int, fx: int) -> Tensor:
-    side = 2 * _AROUND + 1
-    square = power.roll((_AROUND - fy, _AROUND - fx), (0, 1))[:side, :side]
-    far = torch.arange(side).sub(_AROUND).abs()
-    distance = torch.maximum(far, far[:, None])
-    ratio: Tensor = square[distance <= _OWN].mean() / square[distance > _LINE].median()
-    return ratio
+def _over_surroundings(power: Tensor, scale: _Scale) -> Tensor:
+    """Of N×S×S spectra, N×15 ratios. What they are relative to has no gradient."""
+    quarters = [scale.side * quarter // SIZE_MULTIPLE for quarter in range(SIZE_MULTIPLE)]
+    around, rim = scale.around, scale.around - scale.line
+    own = slice(around - scale.own, around + scale.own + 1)
+
+    def ratio(fy: int, fx: int) -> Tensor:
+        square = power.roll((around - fy, around - fx), (1, 2))[:, : 2 * around + 1, : 2 * around + 1]
+        between = square[:, rim:-rim]
+        parts = (square[:, :rim], square[:, -rim:], between[..., :rim], between[..., -rim:])
+        level = torch.cat([part.flatten(1) for part in parts], dim=1).detach().median(1).values
+        return square[:, own, own].mean((1, 2)) / level.clamp_min(1e-12)
+
+    return torch.stack([ratio(fy, fx) for fy in quarters for fx in quarters if fy or fx], dim=1)

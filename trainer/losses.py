@@ -17,8 +17,6 @@ _AXES = torch.cat([torch.eye(3), F.normalize(torch.randn(13, 3, generator=torch.
 _PALETTE_PIXELS = 8192
 #: Shrunk by this factor, a picture shows light and dark but no brush strokes.
 _SHADING_SHRINK = 16
-#: Pixels a side of a cell of the grid that the network's strides make, and cells a side of the windows it is measured in.
-_CELL, _WINDOW = 4, 16
 #: Beyond this, a normalised feature (in standard deviations) or a logit counts as a spike.
 _SPIKE = 4.0
 
@@ -147,24 +145,6 @@ def shading_loss(images: Tensor, target: Tensor) -> Tensor:
         A scalar, averaged over the batch.
     """
     return _mean_squared(shading(images), target)
-
-
-def lattice_loss(images: Tensor) -> Tensor:
-    """What repeats in an image with the grid of the network's strides: over windows of 64 px, the mean of the pixels of each
-    of the 16 places in a cell of 4×4, less the window's mean, squared.
-
-    Args:
-        images: N×C×H×W in [0,1], from 4 px a side; what is beyond the last whole cell and window is not looked at.
-
-    Returns:
-        A scalar, averaged over places, channels, windows and the batch.
-    """
-    with torch.autocast(images.device.type, enabled=False):
-        height, width = (side // _CELL * _CELL for side in images.shape[2:])
-        places = F.pixel_unshuffle(_at_least_fp32(images)[..., :height, :width], _CELL)
-        means = F.avg_pool2d(places, (min(_WINDOW, height // _CELL), min(_WINDOW, width // _CELL)))
-        by_channel = means.view(*images.shape[:2], _CELL**2, -1)
-        return by_channel.var(2, correction=0).mean()
 
 
 def spike_loss(features: Iterable[Tensor]) -> Tensor:

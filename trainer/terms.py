@@ -13,7 +13,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from torch import Tensor
 
 from trainer.config import CONTENT_LAYER
-from trainer.losses import content_loss, lattice_loss, palette_loss, shading_loss, spike_loss, style_loss, tv_loss
+from trainer.grain import lattice_loss
+from trainer.losses import content_loss, palette_loss, shading_loss, spike_loss, style_loss, tv_loss
 from trainer.step import Painted
 
 _Seen = TypeVar("_Seen")
@@ -80,8 +81,8 @@ PICTURE_TERMS: tuple[Term[Judged], ...] = (
 STEP_TERMS: tuple[Term[Painted], ...] = (
     Term("spikes", "spike_weight", "normalised features and logits of the network, beyond ±4",
          lambda painted: spike_loss(painted.bounded), scaled=True, costly=True),
-    Term("lattice", "lattice_weight", "what repeats in the picture every 4 px",
-         lambda painted: lattice_loss(painted.stylized), scaled=True),
+    Term("lattice", "lattice_weight", "energy of the picture that repeats every 4 px, over that around",
+         lambda painted: lattice_loss(painted.stylized), scaled=True, costly=True),
     Term("stability", "stability_weight", "the pictures of two frames of a made-up motion",
          lambda painted: painted.difference(), scaled=True, costly=True),
 )  # fmt: skip
