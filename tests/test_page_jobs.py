@@ -25,7 +25,7 @@ from support.pages import Server, page
 pytest.importorskip("starlette", reason="needs the extra `page`")
 pytestmark = pytest.mark.slow
 
-WAIT = 120
+WAIT = 300
 
 
 @pytest.fixture(scope="module")
@@ -107,14 +107,24 @@ def test_results_are_shown_and_sent(server: Server) -> None:
         ({"kind": "folder", "source": "in", "style": "/etc/passwd.pth"}, "outside of"),
         ({"kind": "folder", "source": "in", "quality": 1000}, "quality 1000: must be from 1 to 100"),
         ({"kind": "folder", "source": "in", "crf": 18}, "crf: no such option"),
-        ({"kind": "video", "source": "in"}, "in: no such film"),
+        ({"kind": "video", "source": "in"}, "in: no films in it"),
+        ({"kind": "video", "source": "in/none.mp4"}, "in/none.mp4: no such film"),
+        ({"kind": "folder", "source": "in", "output": "s3://bucket/out"}, "stylebatch folder takes URLs"),
         ({"kind": "shell", "source": "in"}, "kind: must be folder or video"),
+        ({"kind": ["folder"], "source": "in"}, "kind: must be folder or video"),
     ],
 )
 def test_a_job_that_cannot_be_is_refused(server: Server, told: dict[str, Any], message: str) -> None:
     answer = server.ask("/api/jobs", "POST", sent=told)
     assert answer.status == 400
     assert message in answer.json["error"]
+
+
+def test_a_training_takes_no_network_from_outside(server: Server) -> None:
+    photo = server.ask("/api/photos", "POST", query={"path": "in/0.png"}).json["id"]
+    for options in ({"init": "/etc/passwd"}, {"vgg": "../weights.pth"}):
+        refused = server.ask("/api/trainings", "POST", sent={"photo": photo, "name": "mine", "options": options})
+        assert (refused.status, "outside of" in refused.json["error"]) == (400, True)
 
 
 def test_links_out_of_a_folder_are_not_followed(server: Server, root: Path, tmp_path: Path) -> None:
@@ -174,6 +184,14 @@ def test_dropped_files_are_painted_into_the_root(server: Server, root: Path) -> 
     again = server.ask("/api/uploads", "POST", query={"name": "a.png", "upload": upload}, body=body).json
     assert again == {"upload": upload, "name": "_a.png"}
     assert server.ask("/api/uploads", "POST", query={"name": "a.png", "upload": "../jobs"}, body=body).status == 404
+    for name, content in (
+        ("a.html", b"<html>"),
+        ("a.svg", b"<svg/>"),
+        ("a.txt", b"hello"),
+        ("list.mp4", b"ffconcat version 1.0"),
+    ):
+        refused = server.ask("/api/uploads", "POST", query={"name": name, "upload": upload}, body=content)
+        assert (refused.status, refused.json["error"].partition(":")[0]) == (415, name)
     queued = job(server, kind="folder", upload=upload, output="dropped")
     assert until(server, queued["id"], "done")["told"]["done"] == 2
     assert sorted(path.name for path in (root / "dropped").glob("*.png")) == ["_a.png", "a.png"]
@@ -188,6 +206,47 @@ def test_a_film_is_painted_and_sent_in_parts(server: Server, root: Path) -> None
     assert result["film"]
     part = server.ask(f"/api/jobs/{queued['id']}/result", query={"name": result["name"]}, headers={"Range": "bytes=0-99"})
     assert (part.status, len(part.body), part.headers["content-type"]) == (206, 100, "video/mp4")
+
+
+def test_each_film_of_a_folder_is_a_job(server: Server, root: Path, tmp_path: Path) -> None:
+    (root / "clips" / "deep").mkdir(parents=True)
+    for name in ("a.mp4", "deep/b.mp4"):
+        make_clip(root / "clips" / name, frames=4, size=(64, 48))
+    make_clip(tmp_path / "secret.mp4", frames=4, size=(64, 48))
+    (root / "clips" / "secret.mp4").symlink_to(tmp_path / "secret.mp4")
+    queued = job(server, kind="video", source="clips", style="wave")["jobs"]
+    assert [each["shown"]["source"] for each in queued] == ["clips/a.mp4", "clips/deep/b.mp4"]
+    for each in queued:
+        until(server, each["id"], "done")
+    assert (root / "clips_wave" / "a_wave.mp4").is_file()
+    (result,) = server.ask(f"/api/jobs/{queued[1]['id']}/results").json["results"]
+    assert (result["name"], result["original"]) == ("b_wave.mp4", True)
+    assert sorted(str(path.relative_to(root)) for path in (root / "clips_wave").rglob("*.mp4")) == [
+        "clips_wave/a_wave.mp4",
+        "clips_wave/deep/b_wave.mp4",
+    ]
+    (root / "clips" / "secret.mp4").unlink()
+    command = [sys.executable, "-m", "stylebatch", "video", "clips", "clips_wave", "--style", "wave", "--json"]
+    told = json.loads(subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=WAIT).stdout)
+    assert [each["unchanged"] for each in told["films"]] == [True, True], told
+
+
+@pytest.mark.parametrize("source", ["shot", "shot/%02d.png"], ids=["folder", "pattern"])
+def test_numbered_pictures_are_a_film(server: Server, root: Path, tmp_path: Path, source: str) -> None:
+    (root / "shot").mkdir(exist_ok=True)
+    for number in range(3):
+        picture(64, 48, seed=str(number)).save(root / "shot" / f"{number:02}.png")
+    queued = job(server, kind="video", source=source, output=f"painted{len(source)}")
+    assert until(server, queued["id"], "done")["told"]["done"] == 3
+    listed = server.ask(f"/api/jobs/{queued['id']}/results").json["results"]
+    assert [(each["name"], each["original"], each["film"]) for each in listed] == [
+        (f"{number:02}.png", True, False) for number in range(3)
+    ]
+    picture(64, 48).save(tmp_path / "secret.png")
+    (root / "shot" / "03.png").symlink_to(tmp_path / "secret.png")
+    refused = server.ask("/api/jobs", "POST", sent={"kind": "video", "source": source})
+    (root / "shot" / "03.png").unlink()
+    assert (refused.status, "outside of" in refused.json["error"]) == (400, True)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ended", "killed"])

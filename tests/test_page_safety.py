@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import stat
 import struct
@@ -11,21 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import picture
 
 pytest.importorskip("starlette", reason="needs the extra `page`")
 
+import uvicorn
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from uvicorn.server import ServerState
 
 from stylebatch.errors import StylebatchError
 from stylebatch.images.options import ImageOptions
+from stylebatch.manifest import NAME, written_in
 from stylebatch.page.browse import listing, under
 from stylebatch.page.forms import check_names, described, read
 from stylebatch.page.lanes import Lane
 from stylebatch.page.photos import Photos, plain_name
+from stylebatch.page.queue import Entry
 from stylebatch.page.replies import answering, failure
+from stylebatch.page.results import results_of
 from stylebatch.page.security import Guard, token_in
+from stylebatch.page.server import Connection
 from stylebatch.video.options import VideoOptions
 
 PORT, TOKEN = 8642, "secret"
@@ -228,8 +236,8 @@ def test_so_many_photographs_are_kept_and_no_more(tmp_path: Path) -> None:
             photos.find(dropped)
 
 
-class Connection:
-    """A client's, which can be closed."""
+class Client:
+    """One whose connection can be closed."""
 
     def __init__(self) -> None:
         self.closed = asyncio.Event()
@@ -247,7 +255,7 @@ def test_newer_work_takes_the_place_of_older_and_what_nobody_waits_for_is_not_do
     done: list[str] = []
 
     async def run() -> list[Any]:
-        lane, first, second, third = Lane(), Connection(), Connection(), Connection()
+        lane, first, second, third = Lane(), Client(), Client(), Client()
         begun, go_on = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -282,7 +290,7 @@ def test_a_lane_that_is_full_says_so() -> None:
     async def run() -> None:
         lane = Lane(most=0)
         try:
-            await lane.do(Connection().request, lambda _: None)
+            await lane.do(Client().request, lambda _: None)
         finally:
             lane.close()
 
@@ -318,6 +326,54 @@ def test_forms_and_addresses_give_the_commands_options() -> None:
     assert (by_name["crf"]["type"], by_name["crf"]["most"]) == ("integer", 63)
     with pytest.raises(StylebatchError, match="qualty: no such option"):
         check_names({"qualty": 1}, ImageOptions)
+
+
+@pytest.mark.parametrize(
+    "beginning", [b"", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "], ids=["silent", "letter by letter"]
+)
+def test_a_connection_without_a_request_is_closed(monkeypatch: pytest.MonkeyPatch, beginning: bytes) -> None:
+    monkeypatch.setattr(Connection, "patience", 0.3)
+
+    async def run() -> float:
+        config = uvicorn.Config(PlainTextResponse("answered"), http=Connection, log_config=None, lifespan="off")
+        config.load()
+        loop, state = asyncio.get_running_loop(), ServerState()
+        server = await loop.create_server(lambda: Connection(config, state, {}), "127.0.0.1", 0)
+        async with server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert b"200 OK" in await reader.readline()
+            start = loop.time()
+            writer.write(beginning)
+            dripping = asyncio.create_task(_drip(writer))
+            await asyncio.wait_for(reader.read(), 10)
+            dripping.cancel()
+            writer.close()
+            return loop.time() - start
+
+    assert 0.2 < asyncio.run(run()) < 5
+
+
+async def _drip(writer: asyncio.StreamWriter) -> None:
+    while True:
+        await asyncio.sleep(0.1)
+        writer.write(b"a")
+
+
+def test_results_are_those_that_lie_in_the_output(tmp_path: Path) -> None:
+    """A manifest may have come with a folder, and links lead anywhere."""
+    source, output = tmp_path / "in", tmp_path / "out"
+    for path in (tmp_path / "secret.png", source / "real.png", output / "real.png"):
+        path.parent.mkdir(exist_ok=True)
+        picture(8, 8).save(path)
+    (output / "linked.png").symlink_to(tmp_path / "secret.png")
+    (source / "linked.png").symlink_to(tmp_path / "secret.png")
+    names = ("real.png", "linked.png", "../secret.png", str(tmp_path / "secret.png"))
+    record = {"content": "0", "digest": "0", "input": "in", "key": "0", "size": 1}
+    (output / NAME).write_text("".join(json.dumps({**record, "output": name}) + "\n" for name in names))
+    assert written_in(output) > {"real.png", "linked.png"}
+    entry = Entry("1", "folder", "in", {"source": str(source), "output": str(output)})
+    assert [(each.name, each.original) for each in results_of(entry)] == [("real.png", source / "real.png")]
 
 
 def test_an_error_is_one_line_without_a_trace() -> None:

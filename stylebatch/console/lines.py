@@ -52,11 +52,11 @@ class Driven:
 
 
 def driven(job: Callable[[Driven], dict[str, Any]]) -> None:
-    """Do a job after those who wait at a screen. The last line has its `summary`, or an `error`, and whether that was a
-    `busy` output."""
+    """Do a job, in the time that nobody at a screen needs. The last line has its `summary`, or an `error`, and whether that
+    was a `busy` output."""
     keep_freed_memory()
     if hasattr(os, "nice"):
-        os.nice(5)
+        os.nice(10)
     streams = Driven()
     try:
         streams.tell(summary=job(streams))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from functools import partial
 
+import numpy as np
 from PIL import Image, TiffImagePlugin
-from simplejpeg import decode_jpeg
+from simplejpeg import decode_jpeg, encode_jpeg
 
 from stylebatch.frame import Pixels
 
@@ -32,6 +33,12 @@ def load_jpeg(image: Image.Image, *, allow_damaged: bool) -> Pixels | None:
     data = image.fp.read()  # type: ignore[attr-defined]
     pixels = _decoded(data, _SPACES[image.mode], image.size, allow_damaged)
     return ~pixels if inverted and pixels is not None else pixels
+
+
+def to_jpeg(pixels: Pixels, quality: int) -> bytes:
+    """H×W×3 uint8 → the bytes of a JPEG, without Python's lock, with half of the chroma: to be looked at, not to be kept."""
+    encoded: bytes = encode_jpeg(np.ascontiguousarray(pixels), quality, colorsubsampling="420", fastdct=False)
+    return encoded
 
 
 def check_jpeg_in_tiff(image: Image.Image) -> None:

@@ -7,7 +7,6 @@ stylizer's.
 
 from __future__ import annotations
 
-import io
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,7 +15,6 @@ from pathlib import Path
 from threading import Lock
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from stylebatch.backends import Backend, load_backend
@@ -25,6 +23,7 @@ from stylebatch.device import Precision, pick_devices, pick_precision
 from stylebatch.effects import effects_of
 from stylebatch.errors import StylebatchError
 from stylebatch.frame import Pixels
+from stylebatch.images.jpeg import to_jpeg
 from stylebatch.page.lanes import GivenUp
 from stylebatch.page.photos import Photo, Photos
 from stylebatch.pixels import with_tone_of
@@ -224,6 +223,4 @@ class Previews:
 
 def jpeg(pixels: Pixels) -> bytes:
     """H×W×3 uint8 as a file."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=_QUALITY)
-    return buffer.getvalue()
+    return to_jpeg(pixels, _QUALITY)

@@ -227,7 +227,7 @@ class Queue:
         """Run the process to its end. Gives the last line that it has told."""
         module = "trainer.worker" if entry.kind == "train" else "stylebatch.page.worker"
         process = self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-X", "utf8", "-m", module, cwd=_HOME, start_new_session=True, limit=2**24,
+            sys.executable, "-X", "utf8", "-m", module, cwd=_HOME, process_group=0, limit=2**24,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
             env={**os.environ, "OMP_WAIT_POLICY": "ACTIVE"},
         )  # fmt: skip

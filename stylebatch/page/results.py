@@ -9,13 +9,15 @@ from typing import Any
 
 from stylebatch.frame import Pixels
 from stylebatch.images.decoding import read_pixels
+from stylebatch.images.exr import read_exr
 from stylebatch.images.formats import PICTURE_SUFFIXES
 from stylebatch.images.sink import grid_path
 from stylebatch.manifest import NAME, written_in
 from stylebatch.page.browse import is_sendable
-from stylebatch.page.photos import fitted
+from stylebatch.page.photos import MAX_MEGAPIXELS, fitted
 from stylebatch.page.queue import Entry
-from stylebatch.pixels import over_white
+from stylebatch.pixels import over_white, to_8_bits
+from stylebatch.video.numbered import pattern_of
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,14 @@ def results_of(entry: Entry) -> list[Result]:
     found: list[tuple[float, Result]] = []
     for name in written_in(output) - {NAME}:
         path = output / name
-        if not is_sendable(name) or path.suffix.lower() not in PICTURE_SUFFIXES or not path.is_file():
+        if not is_sendable(name) or path.suffix.lower() not in PICTURE_SUFFIXES or not _is_in(output, path):
             continue
         folder = source / Path(name).parent
         if str(folder) not in originals:
             originals[str(folder)] = _pictures_in(folder)
         inputs = originals[str(folder)]
         original = inputs.get(Path(name).name) or inputs.get(Path(name).stem)
+        original = original if original and _is_in(source, original) else None
         if original is None and grid_path(path.with_name(path.name.replace("_grid", ""))) == path:
             continue
         found.append((path.stat().st_mtime, Result(name, path, original)))
@@ -63,9 +66,20 @@ def results_of(entry: Entry) -> list[Result]:
 def _of_film(entry: Entry) -> list[Result]:
     path, original = Path(entry.told.get("output") or entry.job["output"]), Path(entry.job["source"])
     if path.is_dir():
-        pictures = sorted(path / name for name in written_in(path) - {NAME} if (path / name).is_file())
-        return [Result(each.name, each, None) for each in pictures if is_sendable(each.name)]
+        pictures = sorted(path / name for name in written_in(path) - {NAME} if _is_in(path, path / name))
+        originals = original.parent if pattern_of(original) else None
+        return [
+            Result(each.name, each, originals / each.name if originals and (originals / each.name).is_file() else None)
+            for each in pictures
+            if is_sendable(each.name)
+        ]
     return [Result(path.name, path, original if original.is_file() else None, film=True)] if path.is_file() else []
+
+
+def _is_in(folder: Path, path: Path) -> bool:
+    """Whether it is a file that lies there: a manifest may have been given with the folder, and links lead anywhere."""
+    real = Path(os.path.realpath(path))
+    return real.is_relative_to(os.path.realpath(folder)) and real.is_file()
 
 
 def _pictures_in(folder: Path) -> dict[str, Path]:
@@ -79,5 +93,7 @@ def _pictures_in(folder: Path) -> dict[str, Path]:
 
 def picture(path: Path, size: int) -> Pixels:
     """H×W×3 uint8, its long side at most `size`."""
+    if path.suffix.lower() == ".exr":
+        return to_8_bits(fitted(read_exr(path, MAX_MEGAPIXELS * 1_000_000)[0], size))
     pixels, alpha = read_pixels(path, (size, size) if path.suffix.lower() in (".jpg", ".jpeg") else None)
     return fitted(pixels if alpha is None else over_white(pixels, alpha), size)

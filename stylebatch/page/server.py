@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import h11
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -18,6 +19,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from stylebatch.errors import BusyError, StylebatchError
 from stylebatch.locking import Log
@@ -31,7 +33,30 @@ from stylebatch.page.training import TrainingEndpoints
 from stylebatch.page.work import WorkEndpoints, run_queue
 
 _STATIC = Path(__file__).parent / "static"
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+#: Connections at once; one browser has six and its events.
+_MOST_CONNECTIONS = 200
+
+
+class Connection(H11Protocol):
+    """One that is closed if no whole request arrives on it for a while: whoever opens many and sends nothing, or a header
+    letter by letter, holds none."""
+
+    patience = 10.0  # seconds
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._wait()
+
+    def _wait(self) -> None:
+        self.loop.call_later(self.patience, self._close_if_idle, self.cycle)
+
+    def _close_if_idle(self, last: object) -> None:
+        if self.cycle is last and self.conn.our_state is h11.IDLE:
+            self.transport.close()
 
 
 def routes_of(page: Page) -> list[Route]:
@@ -138,7 +163,7 @@ def _serve(page: Page, host: str, port: int, ready: Callable[[str], None]) -> No
     token = token_in(page.folder / "token")
     config = uvicorn.Config(
         application(page, token, port, host), log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=2, ws="none",
+        timeout_graceful_shutdown=2, ws="none", http=Connection, limit_concurrency=_MOST_CONNECTIONS,
     )  # fmt: skip
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host

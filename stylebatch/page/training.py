@@ -23,6 +23,8 @@ from stylebatch.styles import SUFFIXES, named_styles
 from stylebatch.styles.added import add_style
 
 _OWN = {"style", "out", "resume", "overwrite", "content"}
+#: Options that may be files.
+_NETWORKS = {"init", "vgg"}
 
 
 class TrainingEndpoints:
@@ -52,6 +54,9 @@ class TrainingEndpoints:
         photographs = under(self._page.root, str(content)) if content else None
         if photographs and not photographs.is_dir():
             raise StylebatchError(f"{content}: no such folder")
+        for each in _NETWORKS & set(options):
+            if not re.fullmatch(r"[\w-]*", str(options[each])):  # a name is none of a file
+                options[each] = str(under(self._page.root, str(options[each])))
         folder = self._page.folder / "trainings" / os.urandom(8).hex()
         folder.mkdir(parents=True)
         copy = folder / f"{name}{painting.suffix.lower()}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import mimetypes
+import os
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +17,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
+from stylebatch.cli.inputs import films_of
 from stylebatch.errors import StylebatchError
+from stylebatch.images.decoding import open_image
 from stylebatch.images.options import ImageOptions
 from stylebatch.jobs.job import FolderJob, Job, VideoJob
 from stylebatch.options import Options, options_of
@@ -28,11 +32,16 @@ from stylebatch.page.queue import Entry
 from stylebatch.page.replies import body_into, json_of
 from stylebatch.page.results import Result, picture, results_of
 from stylebatch.page.shared import Page, in_thread, number_in, query_of
-from stylebatch.video.encoding import CONTAINERS
+from stylebatch.storage import is_url
+from stylebatch.video.numbered import Numbered, pattern_of, sequence_of
+from stylebatch.video.opening import open_film
 from stylebatch.video.options import VideoOptions
+from stylebatch.video.outputs import output_of, output_paths
 
 #: Of a file that is dropped for a job: films are large.
 MAX_BYTES = 8_000_000_000
+#: Of a folder, each of which is a job.
+_MOST_FILMS = 100
 _KINDS: dict[str, tuple[type[Job], type[ImageOptions] | type[VideoOptions]]] = {
     "folder": (FolderJob, ImageOptions),
     "video": (VideoJob, VideoOptions),
@@ -60,62 +69,87 @@ class WorkEndpoints:
 
     async def add_job(self, request: Request) -> Response:
         """Queue a job. Body: JSON with `kind`, folder or video; `source` and `output`, paths under the root, or `upload`
-        instead of `source`; and any option of the command. Without an output it is beside the source, named by the style."""
+        instead of `source`; and any option of the command. Without an output it is beside the source, named by the style.
+        A film may be numbered pictures, `shot/%05d.png`; of a folder of films each is a job, and the answer is `jobs`."""
         told = await json_of(request)
-        entry = await self._add(*await in_thread(self._asked, told))
-        return JSONResponse(entry.as_dict(), 201)
+        asked = await in_thread(self._asked, told)
+        add = self._page.queue.add
+        queued = [(await add(told["kind"], facts["title"], job.as_dict(), facts)).as_dict() for job, facts in asked]
+        return JSONResponse(queued[0] if len(queued) == 1 else {"jobs": queued}, 201)
 
-    async def _add(self, job: Job, facts: dict[str, Any]) -> Entry:
-        return await self._page.queue.add(str(job.as_dict()["kind"]), facts["title"], job.as_dict(), facts)
-
-    def _asked(self, told: dict[str, Any]) -> tuple[Job, dict[str, Any]]:
-        """A job with whole paths, and what people see of it."""
+    def _asked(self, told: dict[str, Any]) -> list[tuple[Job, dict[str, Any]]]:
+        """Jobs with whole paths, and what people see of them."""
         kind = told.get("kind")
-        if kind not in _KINDS:
+        if kind not in tuple(_KINDS):
             raise StylebatchError(f"kind: must be {' or '.join(_KINDS)}, not {kind!r}")
         job_kind, options_kind = _KINDS[kind]
         check_names(told, job_kind, options_kind, further=("kind", "upload"))
         for name in ("source", "output", "upload", "style"):
             if not isinstance(told.get(name, ""), str):
                 raise StylebatchError(f"{name}: must be text")
+            if is_url(told.get(name, "")):
+                raise StylebatchError(f"{told[name]}: the page stays in its folder; stylebatch folder takes URLs")
         if told.get("follow_links") in (True, "true"):
             raise StylebatchError("follow links: the page does not leave its folder")
         source = self._source(kind, told)
         options = read(options_kind, told)
         style = self._page.style(told.get("style") or "hosi")
-        output = under(self._page.root, told.get("output") or self._beside(kind, source, style, options))
         own = {name: told[name] for name in options_of(job_kind) if name in told and name not in _OWN}
-        job = read(job_kind, {**own, "style": style}, source=str(source), output=str(output), options=options)
-        facts = {
-            "title": source.name or str(source),
-            "source": self._called(source),
-            "output": self._called(output),
-            "style": told.get("style") or style,
-        }
-        return job, facts
+        jobs = []
+        for each, into in self._parts(source, told.get("output", ""), style, options):
+            output = under(self._page.root, into)
+            ending = os.sep if into.endswith(("/", os.sep)) else ""
+            job = read(job_kind, {**own, "style": style}, source=str(each), output=f"{output}{ending}", options=options)
+            facts = {
+                "title": each.name or str(each),
+                "source": self._called(each),
+                "output": self._called(output),
+                "style": told.get("style") or style,
+            }
+            jobs.append((job, facts))
+        return jobs
 
     def _source(self, kind: str, told: dict[str, Any]) -> Path:
         if told.get("upload"):
             source = self._uploads(told["upload"])
-            return source if kind == "folder" else min(source.iterdir())
+            files = list(source.iterdir())
+            return files[0] if kind == "video" and len(files) == 1 else source
         if not told.get("source"):
             raise StylebatchError("source: is missing, the folder or film to paint")
         source = under(self._page.root, told["source"])
-        if not (source.is_dir() if kind == "folder" else source.is_file()):
+        if not (source.is_dir() or (kind == "video" and (source.is_file() or pattern_of(source)))):
             raise StylebatchError(f"{self._called(source)}: no such {'folder' if kind == 'folder' else 'film'}")
         return source
 
-    def _beside(self, kind: str, source: Path, style: str, options: Options) -> str:
-        """Where results go by default: beside the source, or in the root if that was dropped."""
+    def _parts(self, source: Path, output: str, style: str, options: Options) -> list[tuple[Path, str]]:
+        """What is a job each, with where its results go: by default beside it, or in the root if it was dropped."""
         label = Path(style).stem if len(style) < 60 else "mix"
         label = "".join(each if each.isalnum() or each in "._+-" else "_" for each in label)
         beside = source if source.is_relative_to(self._page.root) else self._page.root / source.name
-        if kind == "folder":
-            return str(beside.with_name(f"{beside.name}_{label}"))
-        ending = source.suffix if source.suffix.lower() in CONTAINERS else ".mp4"
-        preview = "_preview" if getattr(options, "preview", None) else ""
-        frames = "_frames" if getattr(options, "every", None) else ""
-        return str(beside.with_name(f"{beside.stem}_{label}{preview}{frames or ending}"))
+        if not isinstance(options, VideoOptions):
+            return [(source, output or str(beside.with_name(f"{beside.name}_{label}")))]
+        if source.is_dir():
+            into = under(self._page.root, output or str(beside.with_name(f"{beside.name}_{label}")))
+            films = [(film, str(folder)) for film, folder in films_of([source], str(into)) if film != source]
+            real = {film: Path(os.path.realpath(film)) for film, _ in films}
+            seen = (self._page.root, source)
+            films = [(film, folder) for film, folder in films if any(map(real[film].is_relative_to, seen))]
+            if len(films) > _MOST_FILMS:
+                raise StylebatchError(f"{self._called(source)}: over {_MOST_FILMS} films; take its folders, one by one")
+            if films:
+                output_paths(films, label, options)
+                return films
+            sequence = sequence_of(source)
+            if sequence is None:
+                raise StylebatchError(f"{self._called(source)}: no films in it, and no numbered pictures")
+            source, output = sequence.path, output or str(into)
+        if sequence := pattern_of(source):
+            for number in sequence.numbers():
+                under(self._page.root, str(sequence.picture(number)))
+        if not output:
+            made = output_of(beside if source.is_file() else source, None, label, options)
+            output = str(made.folder if isinstance(made, Numbered) else made)
+        return [(source, output)]
 
     def _called(self, path: Path) -> str:
         return shown(self._page.root, path) if path.is_relative_to(self._page.root) else path.name
@@ -135,7 +169,9 @@ class WorkEndpoints:
             target = folder / name
         try:
             await body_into(request, target, MAX_BYTES)
+            await in_thread(_check_medium, target)
         except BaseException:
+            target.unlink(missing_ok=True)
             if not any(folder.iterdir()):
                 folder.rmdir()
             raise
@@ -233,6 +269,21 @@ class WorkEndpoints:
         return StreamingResponse(
             zipped([(each.name, each.path) for each in reversed(found)]), media_type="application/zip", headers=headers
         )
+
+
+def _check_medium(path: Path) -> None:
+    """By its content, whatever its name says."""
+    told = "neither a photograph nor a film that can be read"
+    try:
+        open_image(path).close()
+        return
+    except StylebatchError as error:
+        told = str(error)
+    except Exception:  # Pillow's plugins fail in every way on what is no picture
+        with suppress(StylebatchError), open_film(path, decode=False) as film:
+            if film.streams.video:
+                return
+    raise HTTPException(415, f"{path.name}: {told}")
 
 
 async def run_queue(page: Page) -> None:

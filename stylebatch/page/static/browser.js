@@ -3,10 +3,12 @@
 import { address, get } from "./api.js";
 import { $, element, toast } from "./page.js";
 
+const counted = (number, word) => `${number} ${word}${number === 1 ? "" : "s"}`;
 const ends = (path, name) => (path ? `${path}/${name}` : name);
 
-// pick: "photo", "film", "folder" or "work": a folder or a film. Gives the path, or null.
-export function browse({ pick, title, start = "" }) {
+// pick: "photo", "folder" or "work": a folder or a film. Gives the path, or null. kind: told which of both a
+// folder has, if it has one alone.
+export function browse({ pick, title, start = "", kind = () => {} }) {
   const dialog = $("browser");
   return new Promise((resolve) => {
     let chosen = null;
@@ -25,7 +27,7 @@ export function browse({ pick, title, start = "" }) {
         else dialog.close();
         return;
       }
-      const files = [...(pick === "photo" ? told.photos : []), ...(["film", "work"].includes(pick) ? told.films : [])];
+      const files = [...(pick === "photo" ? told.photos : []), ...(pick === "work" ? told.films : [])];
       const row = (label, kind, action) =>
         element("li", {}, element("button", { type: "button", class: "bare entry", onclick: action }, element("span", { class: `kind ${kind}`, "aria-hidden": "true" }), label));
       const rows = [
@@ -33,22 +35,26 @@ export function browse({ pick, title, start = "" }) {
         ...told.folders.map((name) => row(name, "folder", () => open(ends(told.path, name)))),
         ...files.map((name) => row(name, "file", () => finish(ends(told.path, name)))),
       ];
-      const counted = [
-        told.photos.length && `${told.photos.length} photographs`,
-        told.films.length && `${told.films.length} films`,
+      const held = [
+        told.photos.length && counted(told.photos.length, "photograph"),
+        told.films.length && counted(told.films.length, "film"),
         told.left_out && `${told.left_out} entries not shown`,
       ].filter(Boolean);
       const takes = ["folder", "work"].includes(pick);
+      const take = () => {
+        if (Boolean(told.films.length) !== Boolean(told.photos.length)) kind(told.films.length ? "video" : "folder");
+        finish(told.path || ".");
+      };
       dialog.replaceChildren(
         element("header", {}, element("h2", { id: "browser-title" }, title), element("p", { class: "quiet path" }, ends(told.root, told.path))),
         element("ul", { class: "entries" }, rows, !rows.some(Boolean) && element("li", { class: "quiet" }, "Nothing here to choose.")),
         element(
           "footer",
           {},
-          element("p", { class: "quiet" }, counted.join(", ") || "no photographs or films in this folder itself"),
+          element("p", { class: "quiet" }, held.join(", ") || "no photographs or films in this folder itself"),
           element("span", { class: "actions" },
             element("button", { type: "button", onclick: () => dialog.close() }, "Cancel"),
-            takes && element("button", { type: "button", class: "primary", onclick: () => finish(told.path || ".") }, "Take this folder")),
+            takes && element("button", { type: "button", class: "primary", onclick: take }, "Take this folder")),
         ),
       );
       dialog.querySelector(".entries button")?.focus();

@@ -1,6 +1,6 @@
 // Forms of options, made of their declarations: the commands' own.
 
-import { element } from "./page.js";
+import { element, percent } from "./page.js";
 
 const readable = (name) => {
   const words = name.replaceAll("_", " ");
@@ -19,8 +19,14 @@ export function optionField(option, prefix) {
   const id = `${prefix}-${option.name}`;
   const shared = { id, name: option.name, "aria-describedby": `${id}-help` };
   const flag = option.type === "boolean";
+  const share = option.unit === "%" && option.least === 0 && option.most === 1;
   let input;
-  if (flag) {
+  let output = null;
+  if (share) {
+    input = element("input", { ...shared, type: "range", min: 0, max: 100, step: 5, value: option.default * 100 });
+    output = element("output", { for: id }, percent(option.default));
+    input.oninput = () => { output.textContent = percent(input.value / 100); };
+  } else if (flag) {
     input = element("input", { ...shared, type: "checkbox", class: "switch", checked: option.default === true });
   } else if (option.choices.length) {
     const unset = option.default === null ? element("option", { value: "" }, option.unset || "default") : null;
@@ -34,12 +40,13 @@ export function optionField(option, prefix) {
     const placeholder = option.default === null ? option.unset : String(option.default);
     input = element("input", { ...shared, type: "text", inputmode: option.type === "string" ? "text" : "decimal", placeholder, autocomplete: "off" });
   }
-  const limits = flag ? "" : range(option);
+  const limits = flag || share ? "" : range(option);
   const help = [option.help, limits && `(${limits}${option.unit === "px" ? " px" : ""})`].filter(Boolean).join(" ");
   return element(
     "div",
-    { class: flag ? "option flag" : "option" },
+    { class: flag ? "option flag" : share ? "option control" : "option" },
     element("label", { for: id }, readable(option.name)),
+    output,
     input,
     element("p", { class: "quiet", id: `${id}-help` }, help),
   );
@@ -51,7 +58,7 @@ export function valuesOf(form, options, prefix) {
   for (const option of options) {
     const input = form.querySelector(`#${prefix}-${option.name}`);
     if (!input) continue;
-    const value = input.type === "checkbox" ? input.checked : input.value.trim();
+    const value = input.type === "checkbox" ? input.checked : input.type === "range" ? input.value / 100 : input.value.trim();
     if (value !== "" && value !== option.default) values[option.name] = value;
   }
   return values;
@@ -61,5 +68,8 @@ export function setValue(form, prefix, name, value) {
   const input = form.querySelector(`#${prefix}-${name}`);
   if (!input) return;
   if (input.type === "checkbox") input.checked = Boolean(value);
-  else input.value = value ?? "";
+  else if (input.type === "range") {
+    input.value = (value ?? 0) * 100;
+    input.oninput();
+  } else input.value = value ?? "";
 }

@@ -14,7 +14,7 @@ const OWN = ["style", "strength"]; // which have a place of their own in the for
 let options = { folder: [], video: [] };
 let dropped = null; // what was dropped: {upload, names, kind}
 let look = null; // what was chosen by eye: style, strength and more
-const jobs = new Map();
+const jobs = new Map(); // by their ids
 const watchers = new Set();
 
 export const onJobs = (watch) => watchers.add(watch);
@@ -29,7 +29,7 @@ export async function startJobs() {
   $("job-strength").oninput = showStrength;
   showStrength();
   $("browse-source").onclick = told(async () => {
-    const path = await browse({ pick: "work", title: "What is to be painted" });
+    const path = await browse({ pick: "work", title: "What is to be painted", kind: showKind });
     if (path) setSource(path);
   });
   $("browse-output").onclick = told(async () => {
@@ -46,6 +46,9 @@ export async function startJobs() {
   $("preview").onclick = told(() => start({ preview: "10" }));
   $("job-style").onchange = () => useLook(null);
   document.addEventListener("use-look", (event) => useLook(event.detail));
+  $("running").onclick = () => {
+    setTimeout(() => document.querySelector(".job[data-state=running]")?.scrollIntoView({ behavior: "smooth", block: "center" }), 50);
+  };
   listen();
 }
 
@@ -66,13 +69,14 @@ function showKind(kind) {
 }
 
 export const isFilm = (file) => FILM.test(file.name);
-const kindOf = (path) => (FILM.test(path) ? "video" : "folder");
+const NUMBERED = /(%\d*d|#+)[^/]*\.\w+$/; // shot/%05d.png
+const shownKind = () => document.querySelector("[data-kind][aria-pressed=true]").dataset.kind;
 
 function setSource(path, write = true) {
   if (write) $("source").value = path;
   dropped = null;
   $("dropped").hidden = true;
-  showKind(kindOf(path));
+  if (FILM.test(path) || NUMBERED.test(path)) showKind("video");
 }
 
 function useLook(chosen) {
@@ -92,25 +96,34 @@ function useLook(chosen) {
 // Photographs, or a film, that were dropped: they are sent, and painted into the root.
 export const dropFiles = told(async (files) => {
   if (!files.length) return;
-  const film = files.find((file) => FILM.test(file.name));
-  const taken = film ? [film] : files;
+  const films = files.filter(isFilm);
+  const taken = films.length ? films : files;
   $("dropped").hidden = false;
   $("source").value = "";
   dropped = null;
   $("start").disabled = true;
   let id;
+  const refused = [];
   try {
     for (const [number, file] of taken.entries()) {
       const tell = (share) => {
         $("dropped").textContent = `Taking ${file.name} (${number + 1} of ${taken.length}): ${percent(share)}`;
       };
       tell(0);
-      id = (await upload(address("/api/uploads", { name: file.name, upload: id }), file, tell)).upload;
+      try {
+        id = (await upload(address("/api/uploads", { name: file.name, upload: id }), file, tell)).upload;
+      } catch (error) {
+        if (error.status !== 415) throw error;
+        refused.push(error);
+      }
     }
-    dropped = { upload: id, kind: film ? "video" : "folder" };
-    $("dropped").textContent = film ? film.name : `${taken.length} dropped ${taken.length === 1 ? "file" : "files"}`;
-    if (!$("output").value && !film) $("output").value = "painted";
-    showKind(dropped.kind);
+    if (!id) throw refused[0];
+    const count = taken.length - refused.length;
+    if (refused.length) toast(`${refused[0].message}${refused.length > 1 ? `, and ${refused.length - 1} more` : ""}; left out`);
+    dropped = { upload: id };
+    $("dropped").textContent = taken.length === 1 ? taken[0].name : `${count} dropped ${count === 1 ? "file" : "files"}`;
+    if (!$("output").value && !(films.length === 1)) $("output").value = "painted";
+    showKind(films.length ? "video" : "folder");
   } catch (error) {
     $("dropped").hidden = true;
     throw error;
@@ -126,7 +139,7 @@ async function start(further) {
     toast("Choose a folder or a film first.");
     return;
   }
-  const kind = dropped?.kind ?? kindOf(source);
+  const kind = shownKind();
   const asked = {
     kind,
     ...(dropped ? { upload: dropped.upload } : { source }),
@@ -138,8 +151,8 @@ async function start(further) {
   };
   $("start").disabled = true;
   try {
-    const { id } = await send("/api/jobs", asked);
-    toast(`Job ${id} is queued.`, true);
+    const { title, jobs: several } = await send("/api/jobs", asked);
+    toast(several ? `${several.length} films are queued.` : `${title} is queued.`, true);
   } finally {
     $("start").disabled = false;
   }

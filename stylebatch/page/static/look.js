@@ -2,7 +2,7 @@
 
 import { address, ask, get, send, upload } from "./api.js";
 import { browse } from "./browser.js";
-import { $, CLIENT, element, percent, show, spoken, toast, told } from "./page.js";
+import { $, CLIENT, element, known, percent, show, spoken, toast, told } from "./page.js";
 import { Viewer } from "./viewer.js";
 
 // The long sides at which every card is painted, one after the other.
@@ -114,7 +114,7 @@ function card(style) {
   const shape = photo.width / photo.height;
   const picture = element("img", { alt: "", hidden: true });
   const frame = element("div", { class: "picture waiting" }, picture);
-  const about = [style.artist, style.year].filter((each) => each && each !== "unknown").join(", ");
+  const about = [style.artist, style.year].filter(known).join(", ");
   const button = element(
     "button",
     { type: "button", class: "card", "data-style": style.name, "aria-label": `${spoken(style.name)}, ${style.artwork}, ${about}` },

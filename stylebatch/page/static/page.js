@@ -72,3 +72,6 @@ export const mixed = (style) =>
 
 // A name that a person typed or a file has, as it is called on the page: la_muse is la muse.
 export const spoken = (name) => name.replaceAll("_", " ");
+
+// Whether a painting's artist or year is one.
+export const known = (text) => Boolean(text) && !/\bunknown\b/.test(text);

@@ -1,7 +1,8 @@
-// One photograph in one style: before and after, zoom and pan, the sliders.
+// One photograph in one style: before and after, and the sliders.
 
 import { address, ask } from "./api.js";
-import { $, CLIENT, element, percent, saveBlob, show, spoken, told } from "./page.js";
+import { $, CLIENT, element, known, percent, saveBlob, show, spoken, told } from "./page.js";
+import { Stage } from "./stage.js";
 
 const STROKES = [undefined, 1.5, 2, 3, 4, 6, 8, 12, 16];
 const LARGEST = 3200;
@@ -9,24 +10,18 @@ const REST = 180; // ms without a movement until the picture is painted larger
 
 export class Viewer {
   constructor(leave) {
-    this.zoom = 1;
-    this.x = this.y = 0;
-    this.cut = 0.5;
-    this.pointers = new Map();
+    const picture = (id, alt) => element("img", { id, alt, draggable: "false" });
+    this.after = picture("after", "The painting");
+    this.stage = new Stage(picture("before", "The photograph"), this.after, { id: "stage", label: "Photograph and painting", larger: () => this.larger() });
     $("back").onclick = leave;
+    $("back").after(...this.stage.tools());
+    $("strip").before(this.stage.element);
     for (const id of ["strength", "strokes", "colour", "second", "share"]) $(id).oninput = () => this.changed();
-    for (const button of document.querySelectorAll("[data-mode]:not(.stage)")) button.onclick = () => this.mode(button.dataset.mode);
-    $("zoom-in").onclick = () => this.zoomTo(this.zoom * 1.5);
-    $("zoom-out").onclick = () => this.zoomTo(this.zoom / 1.5);
-    $("zoom-fit").onclick = () => this.zoomTo(1);
-    $("zoom-full").onclick = () => this.zoomTo(this.full());
     $("save").onclick = told(() => this.save());
     $("use").onclick = () => {
       document.dispatchEvent(new CustomEvent("use-look", { detail: this.look() }));
       location.hash = "jobs";
     };
-    this.listenOnStage();
-    new ResizeObserver(() => this.place()).observe($("stage"));
   }
 
   open(photo, styles, style, thumbs) {
@@ -36,10 +31,16 @@ export class Viewer {
     $("strokes").value = 0;
     $("strength").value = 100;
     $("colour").value = 0;
-    this.zoom = 1;
-    this.x = this.y = 0;
+    this.stage.reset();
+    this.refined = 0;
     $("before").src = address(`/api/photos/${photo.id}`, { size: Math.min(LARGEST, Math.max(photo.width, photo.height)) });
-    $("before").onload = () => this.place();
+    $("before").onload = () => {
+      // What is shown is upright, whichever way the file lies.
+      const { naturalWidth, naturalHeight } = $("before");
+      const sides = [photo.width, photo.height].sort((a, b) => a - b);
+      this.stage.size = naturalWidth > naturalHeight ? sides.reverse() : sides;
+      this.stage.place();
+    };
     $("strip").replaceChildren(
       ...styles.map((each) =>
         element(
@@ -110,7 +111,6 @@ export class Viewer {
     $("share-shown").textContent = percent(Number($("share").value) / 100);
     const second = this.styles.find((each) => each.name === $("second").value);
     $("style-name").textContent = [this.style, second].filter(Boolean).map((each) => spoken(each.name)).join(" + ");
-    const known = (text) => text && text !== "unknown";
     const paintings = [this.style, second].filter(Boolean);
     $("artwork").replaceChildren(
       ...paintings.map((each) => element("span", {}, [each.artwork, each.artist, each.year].filter(known).join(", "))),
@@ -155,7 +155,7 @@ export class Viewer {
     const whole = Math.max(this.photo.width, this.photo.height);
     const stage = $("stage").getBoundingClientRect();
     const fits = Math.max(stage.width, stage.height) * devicePixelRatio;
-    const size = Math.round(Math.min(LARGEST, whole, this.zoom > 1 ? whole : Math.max(640, fits)));
+    const size = Math.round(Math.min(LARGEST, whole, this.stage.zoom > 1 ? whole : Math.max(640, fits)));
     this.refining = new AbortController();
     const { signal } = this.refining;
     $("view-status").textContent += "; sharpening";
@@ -178,7 +178,12 @@ export class Viewer {
     if (this.borrowed) $("after").removeAttribute("src"); // the card's picture is still the card's
     this.borrowed = false;
     await show($("after"), blob);
-    this.place();
+  }
+
+  // What is zoomed into is painted as large as it can be.
+  larger() {
+    const whole = Math.min(LARGEST, Math.max(this.photo.width, this.photo.height));
+    if (this.refined < whole && !this.drafting) this.refine();
   }
 
   async save() {
@@ -193,142 +198,5 @@ export class Viewer {
       $("save").disabled = false;
       $("save").textContent = "Save in full size";
     }
-  }
-
-  mode(mode) {
-    $("stage").dataset.mode = mode;
-    for (const button of document.querySelectorAll("[data-mode]:not(.stage)")) {
-      button.setAttribute("aria-pressed", String(button.dataset.mode === mode));
-    }
-    this.place();
-  }
-
-  // --- where the pictures lie ---
-
-  pane() {
-    return $("pane-after").getBoundingClientRect();
-  }
-
-  // Width and height of the picture where it fits the pane.
-  fitted() {
-    const { width, height } = this.pane();
-    const before = $("before");
-    const shape = before.naturalWidth ? before.naturalWidth / before.naturalHeight : this.photo.width / this.photo.height;
-    return width / height > shape ? [height * shape, height] : [width, width / shape];
-  }
-
-  // The zoom at which a pixel of the photograph is one of the screen.
-  full() {
-    return Math.max(1, Math.max(this.photo.width, this.photo.height) / Math.max(...this.fitted()) / devicePixelRatio);
-  }
-
-  place() {
-    if (!this.photo) return;
-    const { width, height } = this.pane();
-    const [w, h] = this.fitted();
-    const slackX = Math.max(0, (w * this.zoom - width) / 2);
-    const slackY = Math.max(0, (h * this.zoom - height) / 2);
-    this.x = Math.min(slackX, Math.max(-slackX, this.x));
-    this.y = Math.min(slackY, Math.max(-slackY, this.y));
-    const left = (width - w * this.zoom) / 2 + this.x;
-    const top = (height - h * this.zoom) / 2 + this.y;
-    for (const id of ["before", "after"]) {
-      const { style } = $(id);
-      style.width = `${w}px`;
-      style.height = `${h}px`;
-      style.transform = `translate(${left}px, ${top}px) scale(${this.zoom})`;
-    }
-    $("stage").classList.toggle("zoomed", this.zoom > 1);
-    $("stage").classList.toggle("pixels", this.zoom > this.full() * 2);
-    $("pane-after").style.clipPath = `inset(0 0 0 ${this.cut * 100}%)`;
-    $("divider").style.left = `${this.cut * 100}%`;
-    $("divider").setAttribute("aria-valuenow", String(Math.round(this.cut * 100)));
-    $("divider").setAttribute("aria-valuetext", `${Math.round(this.cut * 100)} % photograph`);
-  }
-
-  zoomTo(zoom, at) {
-    const pane = this.pane();
-    const wanted = Math.min(Math.max(1, zoom), Math.max(8, this.full() * 4));
-    const from = at ?? { x: pane.width / 2, y: pane.height / 2 };
-    const scale = wanted / this.zoom;
-    this.x = (from.x - pane.width / 2) * (1 - scale) + this.x * scale;
-    this.y = (from.y - pane.height / 2) * (1 - scale) + this.y * scale;
-    const larger = this.zoom === 1 && wanted > 1;
-    this.zoom = wanted;
-    this.place();
-    const whole = Math.min(LARGEST, Math.max(this.photo.width, this.photo.height));
-    if (larger && (this.refined ?? 0) < whole && !this.drafting) this.refine();
-  }
-
-  moveDivider(clientX) {
-    const stage = $("stage").getBoundingClientRect();
-    this.cut = Math.min(1, Math.max(0, (clientX - stage.left) / stage.width));
-    this.place();
-  }
-
-  listenOnStage() {
-    const stage = $("stage");
-    const at = (event) => {
-      const pane = this.pane();
-      return { x: event.clientX - pane.left, y: event.clientY - pane.top };
-    };
-    stage.onpointerdown = (event) => {
-      if (event.button) return;
-      stage.setPointerCapture(event.pointerId);
-      this.pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
-      const free = this.zoom === 1 && stage.dataset.mode === "divider";
-      this.dividing = this.pointers.size === 1 && (event.target.id === "divider" || free);
-      if (this.dividing) this.moveDivider(event.clientX);
-    };
-    stage.onpointermove = (event) => {
-      const last = this.pointers.get(event.pointerId);
-      if (!last) return;
-      const now = { x: event.clientX, y: event.clientY };
-      const other = [...this.pointers].find(([id]) => id !== event.pointerId)?.[1];
-      this.pointers.set(event.pointerId, now);
-      if (other) {
-        this.dividing = false;
-        const spread = (point) => Math.hypot(point.x - other.x, point.y - other.y);
-        this.zoomTo((this.zoom * spread(now)) / Math.max(1, spread(last)), at(event));
-      } else if (this.dividing) {
-        this.moveDivider(event.clientX);
-      } else {
-        this.x += now.x - last.x;
-        this.y += now.y - last.y;
-        this.place();
-      }
-    };
-    stage.onpointerup = stage.onpointercancel = (event) => this.pointers.delete(event.pointerId);
-    stage.ondblclick = (event) => this.zoomTo(this.zoom > 1 ? 1 : Math.max(2, this.full()), at(event));
-    stage.addEventListener(
-      "wheel",
-      (event) => {
-        event.preventDefault();
-        this.zoomTo(this.zoom * Math.exp(-event.deltaY / 300), at(event));
-      },
-      { passive: false },
-    );
-    stage.onkeydown = (event) => {
-      if (event.target.id === "divider") return;
-      const moves = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] };
-      if (event.key === "+" || event.key === "=") this.zoomTo(this.zoom * 1.5);
-      else if (event.key === "-") this.zoomTo(this.zoom / 1.5);
-      else if (event.key === "0") this.zoomTo(1);
-      else if (event.key === "1") this.zoomTo(this.full());
-      else if (moves[event.key]) {
-        this.x += moves[event.key][0];
-        this.y += moves[event.key][1];
-        this.place();
-      } else return;
-      event.preventDefault();
-    };
-    $("divider").onkeydown = (event) => {
-      const step = event.shiftKey ? 0.1 : 0.02;
-      const to = { ArrowLeft: this.cut - step, ArrowRight: this.cut + step, Home: 0, End: 1, PageDown: this.cut - 0.2, PageUp: this.cut + 0.2 };
-      if (!(event.key in to)) return;
-      event.preventDefault();
-      this.cut = Math.min(1, Math.max(0, to[event.key]));
-      this.place();
-    };
   }
 }
