@@ -50,7 +50,7 @@ class OpenVINOBackend:
         padded = pad_to_multiple(pixels, dims=(1, 2)).contiguous()
         with self._lock:
             request = self._request(pixels.dtype)
-            levels = levels_to_subtract(padded, self._stages[0])
+            levels = levels_to_subtract(padded, self._stages[0]).permute(0, 3, 1, 2)
             try:
                 stylized, finite = request.infer(
                     [padded.numpy(), levels.numpy()], share_inputs=True, share_outputs=True
@@ -68,30 +68,43 @@ class OpenVINOBackend:
 
 
 def _model(stages: list[Stage], dtype: torch.dtype, precision: Precision) -> ov.Model:
-    """From N×H×W×3 integers, and the levels to subtract, to integers of that shape, and whether every value was finite."""
+    """From N×H×W×3 integers, and N×3×1×1 levels to subtract, to integers of that shape, and whether every value was finite.
+
+    The order is what CPUs are fast at: pixels are padded while they are integers and lie as a convolution reads them, levels
+    are subtracted from whole planes, and the last convolution makes whole levels before pixels are laid out, which the
+    runtime does in that convolution's own pass.
+    """
     top = np.float32(torch.iinfo(dtype).max)
     integer = {torch.uint8: ov.Type.u8, torch.uint16: ov.Type.u16}[dtype]
     pixels = op.parameter(ov.PartialShape([-1, -1, -1, 3]), integer)
-    levels = op.parameter(ov.PartialShape([-1, 1, 1, 3]), ov.Type.f32)
-    x = op.multiply(op.subtract(op.convert(pixels, "f32"), levels), np.float32(PIXEL_SCALE / top))
-    x = before = op.transpose(x, np.array([0, 3, 1, 2]))
+    levels = op.parameter(ov.PartialShape([-1, 3, 1, 1]), ov.Type.f32)
+    x = before = op.transpose(_padded(stages[0], pixels, (1, 2), integer), np.array([0, 3, 1, 2]))
+    x = op.multiply(op.subtract(op.convert(x, "f32"), levels), np.float32(PIXEL_SCALE / top))
     finite = op.constant(True)
-    for stage in stages:
-        y = _convolution(stage, x)
+    for number, stage in enumerate(stages):
+        y = _convolution(stage, _padded(stage, x, (2, 3), ov.Type.f32) if number else x)
         if precision == "fp16":  # CPUs that compute in it saturate, or lose a NaN in the next ReLU: the end may look fine
             finite = op.logical_and(finite, op.less(op.reduce_max(op.abs(y), _ALL), np.float32(_FP16_MAX)))
+        if stage.last:
+            y = op.round(op.multiply(op.sigmoid(y), top), "half_to_even")
+            finite = op.logical_and(finite, op.is_finite(op.reduce_sum(y, _ALL)))
+        y = _laid_out(stage, y)
         x, before = y if stage.last else _activation(stage, y, before), x
-    finite = op.logical_and(finite, op.reduce_logical_and(op.is_finite(x), _ALL))
-    y = op.round(op.multiply(op.transpose(op.sigmoid(x), np.array([0, 2, 3, 1])), top), "half_to_even")
-    return ov.Model([op.convert(y, integer), finite], [pixels, levels], "transnet")
+    return ov.Model([op.convert(op.transpose(x, np.array([0, 2, 3, 1])), integer), finite], [pixels, levels], "transnet")
+
+
+def _padded(stage: Stage, x: ov.Node, sides: tuple[int, int], dtype: ov.Type) -> ov.Node:
+    """`sides`: which dimensions are height and width."""
+    pads = np.array([stage.padding if side in sides else 0 for side in range(4)])
+    return op.pad(x, pads, pads, _PAD_MODES[stage.padding_mode], op.constant(0, dtype))
 
 
 def _convolution(stage: Stage, x: ov.Node) -> ov.Node:
-    pads = np.array([0, 0, stage.padding, stage.padding])
-    y = op.pad(x, pads, pads, _PAD_MODES[stage.padding_mode], np.float32(0))
-    y = op.convolution(y, stage.kernel.contiguous().numpy(), [stage.stride] * 2, [0, 0], [0, 0], [1, 1])
-    if stage.bias is not None:
-        y = op.add(y, stage.bias.view(1, -1, 1, 1).numpy())
+    y = op.convolution(x, stage.kernel.contiguous().numpy(), [stage.stride] * 2, [0, 0], [0, 0], [1, 1])
+    return y if stage.bias is None else op.add(y, stage.bias.view(1, -1, 1, 1).numpy())
+
+
+def _laid_out(stage: Stage, y: ov.Node) -> ov.Node:
     if stage.shuffle:
         y = op.depth_to_space(y, "blocks_first", 2)
     if stage.crop:
