@@ -33,7 +33,8 @@ _SampleOut = TypeVar("_SampleOut", covariant=True)
 
 
 class Decodes(Protocol[_KeyIn, _SampleOut]):
-    """Gives samples by key. It, its keys and its samples can be pickled: other processes ask it."""
+    """Gives samples by key. It, its keys and its samples can be pickled: other processes ask it. If it has a method
+    `finish`, that makes samples, in this process, of what it gives in another one."""
 
     def __getitem__(self, key: _KeyIn, /) -> _SampleOut: ...
 
@@ -117,6 +118,7 @@ class Pool:
     def __init__(self, source: Decodes[Any, Any], workers: int) -> None:
         self.size = workers
         self._source = source
+        self._finish: Callable[[Any], Any] = getattr(source, "finish", lambda sample: sample)
         self._tasks: SimpleQueue[tuple[Any, Future[Any]] | None] = SimpleQueue()
         self._processes: set[Process] = set()
         self._lock = threading.Lock()
@@ -151,7 +153,7 @@ class Pool:
                 self._end(process)
                 process, sample, error = None, None, _LostError(_why(failed))
             if error is None:
-                future.set_result(sample)
+                future.set_result(self._finish(sample))
             else:
                 future.set_exception(error)
             del sample, future, task

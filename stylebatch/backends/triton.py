@@ -130,6 +130,7 @@ class TritonBackend:
         for step in self._steps:
             y = self._convolved(x, step.stage)
             added, skip = skip, x if step.following.residual else None
+            del x
             x = self._activated(y, step, added, finite)
             del y, added
         y = self._convolved(x, self._last)

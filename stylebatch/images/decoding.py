@@ -14,7 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from stylebatch.colour.h273 import HDR
-from stylebatch.colour.icc import SRGB
+from stylebatch.colour.icc import SRGB, is_srgb
 from stylebatch.colour.stated import stated_colour
 from stylebatch.errors import StylebatchError
 from stylebatch.files import irregularity
@@ -24,7 +24,7 @@ from stylebatch.images.deep import TIFF_COMPRESSIONS, depth_of_png, load_deep, t
 from stylebatch.images.exif import Result
 from stylebatch.images.extra import ImageExtra
 from stylebatch.images.formats import EXPORT, FORMATS, LARGEST, RAW, output_name, unread_kind, written_by_name
-from stylebatch.images.jpeg import check_jpeg_in_tiff, load_jpeg
+from stylebatch.images.jpeg import CodedJpeg, check_jpeg_in_tiff, is_plain, is_whole, load_jpeg
 from stylebatch.images.metadata import Metadata, made_true, orientation, read_metadata
 from stylebatch.images.options import DEFAULTS, ImageOptions
 from stylebatch.images.tiff import beginning_at, pages_of
@@ -64,6 +64,27 @@ def read_frames(
         StylebatchError: too large, or not a regular file. Pillow's and the system's errors: missing, broken, no image.
     """
     return _read(path, name or path.name, options, output, still=False)
+
+
+def read_coded(path: Path, name: str, options: ImageOptions = DEFAULTS, output: str | None = None) -> CodedJpeg | None:
+    """A JPEG for another decoder, if it is a whole one whose levels are the same by any, and if `read_frames` would do
+    nothing to its pixels: turn, scale or convert them. Else None.
+
+    Raises:
+        As `read_frames`.
+    """
+    with _decoding(options), open_image(path) as image:
+        width, height = image.size
+        if options.allow_truncated or not is_plain(image) or options.work_size(width, height) != image.size:
+            return None
+        profile, hdr = stated_colour(image, path)
+        if hdr or not (profile is None or is_srgb(profile)) or orientation(read_metadata(image)) != 1:
+            return None
+        image.fp.seek(0)  # type: ignore[attr-defined]
+        data = image.fp.read()  # type: ignore[attr-defined]
+    nothing = np.broadcast_to(np.uint8(0), (height, width, 3))
+    info = _read(path, name, options, output, still=False, pixels=nothing)[0].info
+    return CodedJpeg(info, data) if is_whole(data) else None
 
 
 def read_pixels(path: Path, at_least: tuple[int, int] | None = None) -> tuple[Pixels, Pixels | None]:
@@ -147,7 +168,10 @@ def _first_page(image: Image.Image) -> Image.Image:
         return Image.open(io.BytesIO(beginning_at(file.read(), first.offset)), formats=["TIFF"])
 
 
-def _read(path: Path, name: str, options: ImageOptions, output: str | None, *, still: bool) -> list[Frame]:
+def _read(
+    path: Path, name: str, options: ImageOptions, output: str | None, *, still: bool, pixels: Pixels | None = None
+) -> list[Frame]:
+    """`pixels`: what takes the place of those that would be decoded."""
     with _decoding(options), open_image(path) as image:
         source_format = str(image.format)
         moving = is_moving(image)
@@ -177,8 +201,8 @@ def _read(path: Path, name: str, options: ImageOptions, output: str | None, *, s
         for number in range(first, last):
             if number:
                 image.seek(number)
-            pixels, extra = _decode(image, path, (width, height), options, {**shared, "frame": number - first})
-            decoded.append(Frame(FrameInfo(0, name, extra), pixels))
+            seen, extra = _decode(image, path, (width, height), options, {**shared, "frame": number - first}, pixels)
+            decoded.append(Frame(FrameInfo(0, name, extra), seen))
     return decoded
 
 
@@ -209,14 +233,20 @@ def _further_in_mpo(image: Image.Image) -> int:
 
 
 def _decode(
-    image: Image.Image, path: Path, full: tuple[int, int], options: ImageOptions, shared: dict[str, Any]
+    image: Image.Image,
+    path: Path,
+    full: tuple[int, int],
+    options: ImageOptions,
+    shared: dict[str, Any],
+    instead: Pixels | None = None,
 ) -> tuple[Pixels, ImageExtra]:
-    """The frame at which an opened picture stands, as the network is to see it. `full` is its size before any draft."""
+    """The frame at which an opened picture stands, as the network is to see it. `full` is its size before any draft,
+    `instead` what is taken for its pixels."""
     drafted = image.size != full
     profile, hdr = stated_colour(image, path)  # before a TIFF is loaded, which closes it
     # A TIFF is closed by loading, which turns those of 8 bits upright; of others, not all is known before.
     before = read_metadata(image) if image.format == "TIFF" else None
-    loaded, alpha = _loaded(image, path, options.allow_truncated)
+    loaded, alpha = _loaded(image, path, options.allow_truncated) if instead is None else (instead, None)
     metadata = before or read_metadata(image, further=shared.get("frame", 0) > 0)
     lies = image.getexif().get(ExifTags.Base.Orientation, 1) if before else orientation(metadata)
     colours, profile, convert_back = to_srgb(loaded, profile) if hdr is None else (from_hdr(loaded, *hdr), SRGB, False)

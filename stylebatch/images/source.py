@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from PIL import ExifTags, UnidentifiedImageError
 
 from stylebatch.errors import StylebatchError
-from stylebatch.frame import Failure, Frame
-from stylebatch.images.decoding import READABLE, open_image, read_frames
+from stylebatch.frame import Failure, Frame, Pixels
+from stylebatch.images.decoding import READABLE, open_image, read_coded, read_frames
 from stylebatch.images.formats import EXTENSIONS, PICTURE_SUFFIXES
+from stylebatch.images.jpeg import CodedJpeg
 from stylebatch.images.options import DEFAULTS, ImageOptions
 from stylebatch.storage import IS_OUTPUT, Storage, storage_of
 
 #: Bytes that have a picture's header.
 _HEADER = 1 << 16
+_NO_MEMORY = "not enough memory to decode it"
 #: How Pillow, and what it decodes with, put it that a file ends too early, and that its data make no sense.
 _BREAKS_OFF = re.compile(r"^image file is truncated|^Truncated File Read|^unexpected end of")
 _DAMAGED = re.compile(
@@ -32,6 +35,8 @@ class ImageSource:
         outputs: where the results of some names go, relative to the folder of all results; of others, by default, to their
             own names with the extension of the format that is written.
         passing: the files are there for this alone: each is removed when it has been read.
+        jpeg: makes H×W×3 uint8 of a JPEG's bytes, the same levels as libjpeg, or None if it cannot. Processes that decode
+            hand it what it may take.
     """
 
     def __init__(
@@ -41,11 +46,18 @@ class ImageSource:
         outputs: Mapping[str, str] | None = None,
         *,
         passing: bool = False,
+        jpeg: Callable[[bytes], Pixels | None] | None = None,
     ) -> None:
         self.root = root
         self.passing = passing
         self.options = options
         self.outputs = outputs or {}
+        self._jpeg = jpeg
+        self._hands_over = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which loads no decoder."""
+        return {**vars(self), "_jpeg": None, "_hands_over": self._jpeg is not None}
 
     def size(self, name: str) -> tuple[int, int] | None:
         try:
@@ -57,9 +69,23 @@ class ImageSource:
         except Exception:  # decoding tells why
             return None
 
-    def __getitem__(self, name: str) -> Frame | Failure | list[Frame]:
-        """A picture, or all frames of an animation."""
+    def finish(self, sample: Frame | Failure | list[Frame] | CodedJpeg) -> Frame | Failure | list[Frame]:
+        """What another process has handed over, decoded."""
+        if not isinstance(sample, CodedJpeg):
+            return sample
         try:
+            pixels = self._jpeg(sample.data) if self._jpeg else None
+            return Frame(sample.info, sample.decoded() if pixels is None else pixels)
+        except MemoryError:
+            return Failure(sample.info.source, _NO_MEMORY)
+        except Exception as error:
+            return Failure(sample.info.source, _in_words(error))
+
+    def __getitem__(self, name: str) -> Frame | Failure | list[Frame]:
+        """A picture, or all frames of an animation. In another process it may be what `finish` makes one of."""
+        try:
+            if self._hands_over and (coded := read_coded(self.root / name, name, self.options, self.outputs.get(name))):
+                return coded  # type: ignore[return-value]
             frames = read_frames(self.root / name, name, self.options, self.outputs.get(name))
             return frames if len(frames) > 1 else frames[0]
         except StylebatchError as error:
@@ -72,7 +98,7 @@ class ImageSource:
             needs_heif = "HEIF" not in READABLE and PurePosixPath(name).suffix.lower() in EXTENSIONS["HEIF"]
             return Failure(name, "needs pillow-heif to be read" if needs_heif else "not an image that can be read")
         except MemoryError:
-            return Failure(name, "not enough memory to decode it")
+            return Failure(name, _NO_MEMORY)
         except Exception as error:  # Pillow's plug-ins fail in every way on broken files
             return Failure(name, _in_words(error))
         finally:

@@ -12,7 +12,7 @@ from stylebatch.effects import effects_of
 from stylebatch.errors import StylebatchError
 from stylebatch.files import is_within
 from stylebatch.images.formats import EXPORT, told_apart
-from stylebatch.images.nvjpeg import NvJpeg, jpeg_encoder
+from stylebatch.images.nvjpeg import NvJpeg, NvJpegDecoder, jpeg_decoder, jpeg_encoder
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.sink import ImageSink
 from stylebatch.images.source import ImageSource, find_images
@@ -150,15 +150,16 @@ def stylize_units(
 
     effects = effects_of(tone=stylizer.tone, preserve_color=job.options.preserve_color)
     sink = ImageSink(output.root, options=job.options, grid=job.grid, effects=effects, jpeg=jpeg, put=put)
+    pictures = pictures_of(job, source, jpeg_decoder(stylizer.device))
     return stylize(
-        pictures_of(job, source), source.staged(names(), summary.failures.append), stylizer, sink, summary=summary,
+        pictures, source.staged(names(), summary.failures.append), stylizer, sink, summary=summary,
         batch_size=job.batch_size, workers=pool or job.workers, progress=progress, stop=stop,
     )  # fmt: skip
 
 
-def pictures_of(job: FolderJob, source: Storage) -> ImageSource:
+def pictures_of(job: FolderJob, source: Storage, jpeg: NvJpegDecoder | None = None) -> ImageSource:
     """The photographs of a job, by their names, when they lie under the storage's root."""
-    return ImageSource(source.root, job.options, passing=source.real is None)
+    return ImageSource(source.root, job.options, passing=source.real is None, jpeg=jpeg)
 
 
 def found(job: FolderJob, source: Storage, output: Storage) -> tuple[Summary, list[str]]:
