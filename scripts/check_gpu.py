@@ -4,9 +4,9 @@
     scripts/check_gpu [--device cuda:0] [--only right fast] [--json check_gpu.json]
     scripts/check_gpu --device cpu --quick      # without one: the same on small pictures; nothing is timed against a bar
 
-It needs this checkout and PyTorch with CUDA; what else is missing, such as PyAV for films, leaves out what needs it, with
-the reason. Each line is printed as it is measured, with the bar that it has to pass, and is in the JSON file beside it.
-Exit status: 0 if every bar was passed, 1 if not.
+It needs this checkout, PyTorch with CUDA, OpenCV and safetensors; what else is missing, such as PyAV for films, leaves out
+what needs it, with the reason. Each line is printed as it is measured, with the bar that it has to pass, and is in the JSON
+file beside it. Exit status: 0 if every bar was passed, 1 if not.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ import argparse
 import json
 import math
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from torch.nn import functional as F  # noqa: E402
 
 from stylebatch.backends import load_backend  # noqa: E402
 from stylebatch.benchmark import network_gflop, psnr  # noqa: E402
+from stylebatch.checkpoint import Checkpoint, save_pth  # noqa: E402
 from stylebatch.frame import Batch, FrameInfo, Saved  # noqa: E402
 from stylebatch.loader import Load  # noqa: E402
 from stylebatch.pipeline import Summary, run  # noqa: E402
@@ -43,9 +46,12 @@ from stylebatch.stages import as_stages  # noqa: E402
 from stylebatch.styles import load_style, shipped_styles  # noqa: E402
 from stylebatch.stylizer import VALUES_PER_CHANNEL, Stylizer  # noqa: E402
 from stylebatch.system import cores  # noqa: E402
+from stylebatch.transnet import WIDTH, TransNet  # noqa: E402
 
 #: After so many seconds no further section is begun, and its lines have failed.
-SECONDS = 210
+SECONDS = 200
+#: A folder and a film are stopped after so many: a rate is known by then.
+AT_MOST = 25
 
 
 @dataclass(frozen=True)
@@ -181,25 +187,34 @@ def right(check: Check) -> None:
 
 
 def fast(check: Check) -> None:
-    """The network by itself, as frames of 1080p, with the copies to the GPU and back."""
+    """The network by itself, as frames of 1080p, with the copies to the GPU and back: a shipped style, and one of the
+    article's width, whose convolutions are large enough to be measured against the matrix product."""
     count, (width, height), times = (2, (64, 48), 2) if check.quick else (8, (1920, 1080), 12)
     pixels = check.pictures(count, width, height)
-    gflop = network_gflop(256) / 256**2 * width * height * count
     start = time.perf_counter()
-    stylizers = {"auto": Stylizer("hosi", device=check.name)}
-    stylizers["auto"](check.pictures(1, 40, 32))
+    shipped = Stylizer("hosi", device=check.name)
+    shipped(check.pictures(1, 40, 32))
     check.speed("first picture, kernels compiled or found", time.perf_counter() - start, "s", most=40)
-    check.line("computes by", 1, note=f"{stylizers['auto'].backend}, {stylizers['auto'].precision}")
-    stylizers["torch"] = Stylizer("hosi", device=check.name, backend="torch")
-    for name, stylizer in stylizers.items():
-        seconds = _in_flight(stylizer, pixels, times)
-        check.speed(
-            f"frames of 1080p, {stylizer.backend}", count / seconds, "a second", least=400 if name == "auto" else None
-        )
-        share = gflop / seconds / 1e3 / check.matrix * 100
-        check.speed(f"of the matrix rate, {stylizer.backend}", share, "%", least=45 if name == "auto" else None)
+    fused = {"triton": 1} if check.gpu else {"torch": 1, "openvino": 1}
+    check.line(
+        "computes by its own backend", fused.get(shipped.backend, 0), least=1, note=f"{shipped.backend}, {shipped.precision}"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        wide = Path(folder, "wide.pth")
+        torch.manual_seed(0)
+        save_pth(Checkpoint(TransNet(width=WIDTH).state_dict(), {"style": "wide", "padding_mode": "reflect"}), wide)
+        for style, least_rate, least_share in (("hosi", 800, None), (str(wide), None, 45)):
+            for backend in ("auto", "torch"):
+                stylizer = Stylizer(style, device=check.name, backend=backend)
+                seconds = _in_flight(stylizer, pixels, times)
+                name = f"width {stylizer.width}, {stylizer.backend}"
+                bars = (least_rate, least_share) if backend == "auto" else (None, None)
+                check.speed(f"frames of 1080p, {name}", count / seconds, "a second", least=bars[0])
+                gflop = network_gflop(256, stylizer.width) / 256**2 * width * height * count
+                share = gflop / seconds / 1e3 / check.matrix * 100
+                check.speed(f"of the matrix rate, {name}", share, "%", least=bars[1])
     small = check.pictures(1, 320, 240)
-    check.speed("single pictures of 320×240", 1 / _in_flight(stylizers["auto"], small, 4 * times), "a second", least=800)
+    check.speed("single pictures of 320×240", 1 / _in_flight(shipped, small, 4 * times), "a second", least=800)
 
 
 def _in_flight(stylizer: Stylizer, pixels: Tensor, times: int) -> float:
@@ -235,25 +250,92 @@ def _busy(check: Check) -> Iterator[list[float]]:
     share.append(busy / 1e6 / elapsed * 100)
 
 
+def jpeg(check: Check) -> None:
+    """nvJPEG against Pillow, and the levels that it decodes to."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    from stylebatch.images.nvjpeg import NvJpegDecoder, jpeg_decoder, jpeg_encoder
+
+    if not check.gpu:
+        check.left_out["jpeg"] = "a GPU's own"
+        return
+    picture = Image.fromarray(check.pictures(1, 1920, 1080)[0].numpy())
+    encoder, decoder = jpeg_encoder(check.device), jpeg_decoder(check.device)
+    check.line("encodes as Pillow does", encoder is not None, least=1)
+    check.line("decodes 4:4:4 to libjpeg's levels", decoder is not None, least=1)
+    if encoder:
+        save = {"quality": 95, "subsampling": "4:4:4"}
+        check.speed("encoded", 1e3 * check.seconds(lambda: encoder(picture, save), 20), "ms", most=5)
+    for sampling in ("4:4:4", "4:2:0"):
+        file = io.BytesIO()
+        picture.save(file, format="JPEG", quality=92, subsampling=sampling)
+        decode = partial(NvJpegDecoder(check.device), file.getvalue())
+        pixels = decode()
+        with Image.open(file) as image:
+            far = math.nan if pixels is None else np.abs(pixels.astype(int) - np.asarray(image)).max()
+        check.line(f"{sampling} decoded, against libjpeg", far, "levels", most=0 if sampling == "4:4:4" else None)
+        check.speed(f"{sampling} decoded", 1e3 * check.seconds(decode, 20), "ms")
+
+
+class _Rate:
+    """Of what a job has done, once its processes have started; and ends it in time.
+
+    Attributes:
+        rate: a second, from the first results on.
+    """
+
+    def __init__(self) -> None:
+        self._end = time.monotonic() + AT_MOST
+        self._first: tuple[float, int] | None = None
+        self.rate = math.nan
+
+    def progress(self, summary: Summary) -> None:
+        now = time.monotonic()
+        if self._first is None and summary.done:
+            self._first = now, summary.done
+        elif self._first and now > self._first[0]:
+            self.rate = (summary.done - self._first[1]) / (now - self._first[0])
+
+    def stop(self) -> bool:
+        return time.monotonic() > self._end
+
+
+def _in_memory(bytes_needed: int) -> str | None:
+    """A folder that is no disk's, if there is one with so much room."""
+    shared = Path("/dev/shm")
+    return str(shared) if shared.is_dir() and shutil.disk_usage(shared).free > bytes_needed else None
+
+
 def folder(check: Check) -> None:
     """JPEGs of 1080p into JPEGs."""
+    import io
+
     from PIL import Image
 
     from stylebatch import stylize_folder
 
-    count, size = (3, (64, 48)) if check.quick else (320, (1920, 1080))
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as temp:
+    count, size = (3, (64, 48)) if check.quick else (2000, (1920, 1080))
+    coded = []
+    for pixels in check.pictures(min(count, 16), *size).numpy():
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, format="JPEG", quality=92)
+        coded.append(file.getvalue())
+    with tempfile.TemporaryDirectory(dir=_in_memory(6 * count * max(map(len, coded)))) as temp:
         photos = Path(temp, "photos")
         photos.mkdir()
-        for index, pixels in enumerate(check.pictures(min(count, 16), *size).numpy()):
-            for copy in range(index, count, 16):  # names differ, and so does what is decoded
-                Image.fromarray(pixels).save(photos / f"{copy:04}.jpg", quality=92)
-        before = os.times()
+        for index in range(count):
+            (photos / f"{index:04}.jpg").write_bytes(coded[index % len(coded)])
+        before, rate = os.times(), _Rate()
         with _busy(check) as share:
-            summary = stylize_folder(photos, Path(temp, "out"), device=check.name)
+            summary = stylize_folder(photos, Path(temp, "out"), device=check.name, progress=rate.progress, stop=rate.stop)
         after = os.times()
     check.line("photographs that failed", len(summary.failures), most=0)
-    check.speed("photographs of 1080p", summary.done / summary.seconds, "a second", least=300)
+    check.line("photographs done", summary.done, least=min(count, 50))
+    check.speed("photographs of 1080p", rate.rate, "a second", least=300)
+    check.line("the same, from the first moment on", summary.done / summary.seconds, "a second")
     worked = sum(after[:4]) - sum(before[:4])
     cores_busy = 100 * worked / summary.seconds / cores()
     busiest = max(cores_busy, share[0] if check.gpu else 0)
@@ -264,12 +346,13 @@ def folder(check: Check) -> None:
 
 
 def film(check: Check) -> None:
-    """H.264 of 1080p into the same."""
+    """H.264 of 1080p into the same: painted alone, which the GPU and the encoders can keep up with, and steadied, which one
+    core does."""
     import av
 
-    from stylebatch import stylize_video
+    from stylebatch import VideoOptions, stylize_video
 
-    count, (width, height) = (4, (64, 48)) if check.quick else (240, (1920, 1080))
+    count, (width, height) = (4, (64, 48)) if check.quick else (480, (1920, 1080))
     with tempfile.TemporaryDirectory() as temp:
         clip = Path(temp, "clip.mp4")
         frames = check.pictures(8, width, height).numpy()
@@ -279,13 +362,18 @@ def film(check: Check) -> None:
             for index in range(count):
                 out.mux(stream.encode(av.VideoFrame.from_ndarray(frames[index % 8], format="rgb24")))
             out.mux(stream.encode(None))
-        with _busy(check) as share:
-            summary = stylize_video(clip, Path(temp, "out.mp4"), device=check.name)
-    check.line("frames done", summary.done, least=count)
-    check.speed("frames of 1080p", summary.done / summary.seconds, "a second", least=60)
-    check.line("the GPU busy", share[0], "%")
-    for stage, seconds in summary.waits.items():
-        check.line(f"the loop waited for {stage}", 100 * seconds / summary.seconds, "%")
+        for name, options, least in (("", VideoOptions(steady=0), 60), (", steadied", VideoOptions(), None)):
+            rate = _Rate()
+            with _busy(check) as share:
+                summary = stylize_video(
+                    clip, Path(temp, f"out{bool(name)}.mp4"), options=options, device=check.name, progress=rate.progress,
+                    stop=rate.stop,
+                )  # fmt: skip
+            check.line(f"frames done{name}", summary.done, least=min(count, 50))
+            check.speed(f"frames of 1080p{name}", rate.rate, "a second", least=least)
+            check.line(f"the GPU busy{name}", share[0], "%")
+            for stage, seconds in summary.waits.items():
+                check.line(f"the loop waited for {stage}{name}", 100 * seconds / summary.seconds, "%")
 
 
 class _Kept:
@@ -325,7 +413,8 @@ def memory(check: Check) -> None:
         del stylizer
     stylizer = Stylizer("hosi", device=check.name)
     expected = stylizer(pixels)
-    for count, (width, height), spare in ((8, (1920, 1080), 1 << 30), (1, (6000, 4500), 3 << 29)):
+    for count, (width, height) in ((8, (1920, 1080)), (1, (6000, 4500))):
+        spare = int(0.6 * taken * count * width * height)
         batch = pixels if count > 1 else check.pictures(1, width, height)
         want = expected if count > 1 else Stylizer("hosi", device=check.name)(batch)
         narrow, sink = Stylizer("hosi", device=check.name), _Kept()
@@ -360,7 +449,7 @@ def training(check: Check) -> None:
             if progress.step:
                 told.append((time.perf_counter(), progress))
 
-        with tempfile.TemporaryDirectory() as temp:
+        with tempfile.TemporaryDirectory() as temp, suppress(ImportError):  # curves are drawn at the end, by matplotlib
             fit(
                 FitConfig(
                     style=ROOT / "trainer/paintings/great_wave.jpg", out=Path(temp), steps=steps, crop_size=side, patience=0,
@@ -369,6 +458,8 @@ def training(check: Check) -> None:
                 ),
                 progress=note,
             )  # fmt: skip
+        if not told:
+            raise ImportError("what `trainer fit` needs beside PyTorch is missing; it tells what")
         half = len(told) // 2
         milliseconds = 1e3 * (told[-1][0] - told[half][0]) / max(1, told[-1][1].step - told[half][1].step)
         check.speed(f"a step in {precision}", milliseconds, "ms", most=15 if precision == "bf16" else None)
@@ -390,7 +481,7 @@ def tests(check: Check) -> None:
         str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("tests/test_*.py")) if "requires_cuda" in path.read_text()
     ]
     result = subprocess.run(
-        [*command[:-1], *files], cwd=ROOT, capture_output=True, text=True, timeout=90,
+        [*command[:-1], *files], cwd=ROOT, capture_output=True, text=True, timeout=60,
         env={**os.environ, "STYLEBATCH_REQUIRE_CUDA": "1", "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     last = (result.stdout.strip().splitlines() or [result.stderr])[-1]
@@ -399,7 +490,7 @@ def tests(check: Check) -> None:
         print(result.stdout[-3000:], result.stderr[-1000:])
 
 
-SECTIONS = {each.__name__: each for each in (machine, right, fast, training, folder, film, memory, tests)}
+SECTIONS = {each.__name__: each for each in (machine, right, fast, jpeg, training, memory, folder, film, tests)}
 
 
 def main() -> None:

@@ -13,6 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from stylebatch.pipeline import Summary
+
 
 def checked(monkeypatch: pytest.MonkeyPatch, report: Path, *sections: str) -> tuple[int, dict[str, Any]]:
     """The exit status and the report."""
@@ -64,6 +66,28 @@ def test_a_section_that_breaks_is_a_failure_and_the_next_ones_follow(
     assert list(report["left_out"]) == ["memory"]
     monkeypatch.setattr(check_gpu, "SECONDS", -1)
     assert checked(monkeypatch, tmp_path / "report.json", "right")[1]["failed"] == 2
+
+
+def test_a_rate_leaves_out_the_start_and_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    rate = check_gpu._Rate()
+    for clock[0], done in ((101, 0), (110, 8), (110, 16), (114, 48)):
+        rate.progress(Summary(done=done))
+    assert rate.rate == (48 - 8) / 4
+    assert not rate.stop()
+    clock[0] += check_gpu.AT_MOST
+    assert rate.stop()
+
+
+@pytest.mark.slow
+def test_the_network_is_measured_by_its_own_operations(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One of half the width has 3.7 times fewer: at the same rate of pictures, so much less of the matrix rate."""
+    monkeypatch.setattr(check_gpu, "_in_flight", lambda *_: 0.5)
+    _, report = checked(monkeypatch, tmp_path / "report.json", "fast")
+    share = {line["name"]: line["value"] for line in report["lines"] if "matrix rate" in line["name"]}
+    wide, narrow = (next(value for name, value in share.items() if f"width {width}" in name) for width in (32, 16))
+    assert wide / narrow == pytest.approx(154 / 42, rel=0.02)
 
 
 def test_bars_of_speed_are_a_gpus(capsys: pytest.CaptureFixture[str]) -> None:
