@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 from stylebatch.effects import OriginalColours, Tone
 from stylebatch.frame import FrameInfo, Pixels
 from stylebatch.images.decoding import read_image
-from stylebatch.images.encoding import write_frames, write_image
+from stylebatch.images.encoding import save_picture, write_frames, write_image
 from stylebatch.images.extra import ImageExtra
 from stylebatch.images.formats import EXTENSIONS
 from stylebatch.images.options import DEFAULTS
@@ -44,6 +45,18 @@ def test_encoders_hold_no_lock(format: str, deep: bool, count: int, tmp_path: Pa
     with Image.open(path) as written:
         assert written.format == format
         assert getattr(written, "n_frames", 1) == count
+
+
+def test_an_avif_has_the_same_bytes_on_any_number_of_cores(tmp_path: Path) -> None:
+    """Contact sheets too. It has tiles, which by default are as many as there are threads."""
+    sheet = Image.fromarray(large()[:640, :1280])
+    by_one, by_two = io.BytesIO(), io.BytesIO()
+    sheet.save(by_one, "AVIF", max_threads=1)
+    sheet.save(by_two, "AVIF", max_threads=2)
+    assert by_one.getvalue() != by_two.getvalue()
+    with (tmp_path / "a.avif").open("w+b") as file:
+        save_picture(sheet, file, "AVIF")
+    assert (tmp_path / "a.avif").read_bytes() == by_one.getvalue()
 
 
 def test_what_is_done_beside_encoding_holds_no_lock(tmp_path: Path) -> None:
