@@ -482,11 +482,11 @@ def tests(check: Check) -> None:
     except ImportError as error:
         files = [ROOT / "tests/test_triton.py"]
         print(f"        tests of all but the kernels: left out: {error}")
-    given = os.environ.get("PYTHONPATH")
+    packages = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-m", "cuda", "-p", "no:cacheprovider", "-q", *map(str, files)],
         cwd=ROOT, capture_output=True, text=True, timeout=60,
-        env={**os.environ, "STYLEBATCH_REQUIRE_CUDA": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [given])])},
+        env={**os.environ, "STYLEBATCH_REQUIRE_CUDA": "1", "PYTHONPATH": packages},
     )  # fmt: skip
     last = (result.stdout.strip().splitlines() or [result.stderr])[-1]
     check.line(f"pytest {pytest.__version__} -m cuda: exit status", result.returncode, most=0, note=last)
