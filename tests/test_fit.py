@@ -75,7 +75,7 @@ def test_what_it_leaves(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatc
     assert [row["epoch"] for row in rows] == [1, 1, 2, 2, 3]
     assert rows[-1]["total"] == pytest.approx(told[-1].losses["total"], rel=1e-4)
     relative = [row["total"] - (row["content"] + 5 * row["style"] + 1e-6 * row["tv"]) for row in rows]
-    others = [80 * row["palette"] + 40 * row["shading"] + 6 * row["spikes"] + 0.2 * row["lattice"] for row in rows]
+    others = [80 * row["palette"] + 40 * row["shading"] + 6 * row["spikes"] + 0.1 * row["lattice"] for row in rows]
     scales = [rest / other for rest, other in zip(relative, others, strict=True)]
     assert scales == pytest.approx([scales[0]] * 5, rel=1e-2)  # the content's scale, the same at each step
     assert scales[0] > 1e3

@@ -53,7 +53,7 @@ class FitConfig(Options):
     spike_weight: float = option(
         6.0, "Weight of what leaves blots in even places: features that outshine all others, black pixels.", least=0)
     tv_weight: float = option(1e-6, "Weight of the total variation.", least=0)
-    lattice_weight: float = option(0.2, "Weight of what repeats with the network's grid of 4 px.", least=0)
+    lattice_weight: float = option(0.1, "Weight of what repeats with the network's grid of 4 px.", least=0)
     shift_every: int = option(
         2, "In each so many steps, judge the mean of two passes, one shifted on the grid. 0: never.", least=0)
     stability_weight: float = option(
