@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
 from weakref import WeakSet
 
@@ -60,7 +62,7 @@ class Log:
         """Forget what is there. Raises OSError."""
         os.ftruncate(self._descriptor, 0)
 
-    def replace(self, content: bytes) -> None:
+    def replace(self, content: Iterable[bytes]) -> None:
         """Put other content in its place, whole or not at all, and close it.
 
         Windows replaces no open file. There it is closed first, and if another run has it then, it stays as it was.
@@ -76,7 +78,7 @@ class Log:
 
         try:
             with atomic_write(self.path, put) as file:
-                file.write(content)
+                file.writelines(content)
         finally:
             self.close()
 
@@ -110,7 +112,7 @@ class Log:
             elif alone or status.st_nlink == 1:
                 return True
             else:
-                self.replace(self.read())  # what other names the old one has is not known
+                self.replace([self.read()])  # what other names the old one has is not known
                 alone = True
 
 
@@ -129,31 +131,35 @@ class ShardedLog(Log):
         if not writer:
             for shard in _shards(self._main):  # of a run that was killed, and whose writers may live on for a moment
                 Log(shard, deadline - time.monotonic()).close()
-        held = self.read()
-        self._torn = bool(held) and not held.endswith(b"\n")
+        with open(self._descriptor, "rb", closefd=False) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            self._torn = file.read() not in (b"", b"\n")
 
-    def read_all(self) -> bytes:
+    def read_all(self) -> Iterator[bytes]:
         """Its lines and those of all shards; the last one of each may be cut off."""
         return read_lines(self._main)
 
-    def read_shards(self) -> bytes:
+    def read_shards(self) -> Iterator[bytes]:
         """The lines of all shards, as `read_all`."""
-        return _joined(_shards(self._main))
+        return _lines_of(_shards(self._main))
 
     def append(self, data: bytes) -> None:
         """Write whole lines behind what is there, durably. Raises OSError."""
         super().append(b"\n" + data if self._torn else data)
         self._torn = False
 
-    def merge(self, content: bytes) -> None:
-        """Put `content` in the place of the log and of all shards, and close it.
+    def merge(self, lines: Callable[[], Iterator[bytes]]) -> None:
+        """Put lines in the place of the log and of all shards, and close it.
+
+        Args:
+            lines: gives them, whenever it is called.
 
         Raises:
             OutputError: all stays as it was.
         """
         shards = _shards(self._main)
-        if shards or self.read() != content:
-            self.replace(content)
+        if shards or not are_equal(_lines_of([self._main]), lines()):
+            self.replace(lines())
         for shard in shards:
             with suppress(OSError, OutputError):  # a writer has it yet: the next run merges it
                 Log(shard).remove()
@@ -162,9 +168,13 @@ class ShardedLog(Log):
         self.close()
 
 
-def read_lines(path: Path) -> bytes:
+def read_lines(path: Path) -> Iterator[bytes]:
     """The lines of a log and of its shards, none where there are none; the last one of each may be cut off."""
-    return _joined([path, *_shards(path)])
+    return _lines_of([path, *_shards(path)])
+
+
+def are_equal(lines: Iterable[bytes], others: Iterable[bytes]) -> bool:
+    return all(line == other for line, other in zip_longest(lines, others))
 
 
 def _shards(path: Path) -> list[Path]:
@@ -175,12 +185,10 @@ def _shard_folder(path: Path) -> Path:
     return path.with_suffix(".shards")
 
 
-def _joined(paths: list[Path]) -> bytes:
-    parts = []
+def _lines_of(paths: list[Path]) -> Iterator[bytes]:
     for path in paths:
         with suppress(OSError, OutputError), open(open_own(path, os.O_RDONLY), "rb") as file:
-            parts.append(file.read())
-    return b"\n".join(parts)
+            yield from file
 
 
 _open: WeakSet[Log] = WeakSet()

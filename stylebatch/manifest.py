@@ -4,17 +4,23 @@ An append-only log of JSON lines rather than a database: one line a file, a torn
 journal files lie beside the pictures. Several writers have a shard of the log each, until the run ends. A file's line is on
 the disk before the file has its name, so that whatever a run leaves can be told from what it did not write. When a run ends
 the log is rewritten in order, so that an interrupted and resumed run leaves the same bytes as an uninterrupted one.
+
+While a manifest is open its lines lie in an SQLite database in a temporary file, which is nobody's but this process's: ten
+million of them take no memory, and are found and put in order.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any
 
@@ -60,7 +66,7 @@ class Record:
 
     def line(self) -> bytes:
         """ASCII; names that are no text are kept by their surrogates."""
-        return json.dumps(asdict(self), sort_keys=True).encode("ascii") + b"\n"
+        return json.dumps(vars(self), sort_keys=True).encode("ascii") + b"\n"
 
 
 class Manifest:
@@ -97,10 +103,11 @@ class Manifest:
         self._writer = writer
         self._log = self.output.log(NAME, wait, writer)
         self._real = self.output.real
-        #: Of each output the files that it can be: one, or two or more if a run was killed. A writer reads them on demand.
-        self._records: dict[str, list[Record]] = {} if writer else _parse(self._log.read_all())
-        if not writer and self.source.root.is_dir():
-            self.output.clean()
+        self._records = _Records()
+        if not writer:  # who reads them on demand
+            self._records.add(self._log.read_all())
+            if self.source.root.is_dir():
+                self.output.clean()
 
     def __enter__(self) -> Manifest:
         return self
@@ -108,36 +115,45 @@ class Manifest:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             if not self._writer:
-                ordered = sorted(self._merged().items())
-                self._log.merge(b"".join(record.line() for _, records in ordered for record in records))
+                self._records.add(self._log.read_shards())
+                self._settle()
+                self._log.merge(self._records.lines)
         except (OutputError, OSError):
             pass  # the log says the same, in another order
         finally:
             self._log.close()
+            self._records.close()
 
     def content(self, name: str) -> Content:
         """What an input, by its name in the source, holds now."""
         return self.source.content(name)
 
-    def standing(self, content: Content, output: Path) -> Standing:
+    def standing(self, content: Content, output: Path, listed: Storage | None = None) -> Standing:
         """What lies at `output`, under the folder, where the result of an input goes. The input is read if the answer
-        depends on it."""
+        depends on it.
+
+        Args:
+            listed: is asked in the place of the output's storage.
+        """
         name = self._name(output)
-        size = self.output.size(name)
+        storage = listed or self.output
+        size = storage.size(name)
         if size is None:
             return Standing.FREE
-        if self._writer and not any(record.size == size for record in self._records.get(name, [])):
-            self._records = _parse(self._log.read_all())  # another writer's, perhaps one that has died since
-        records = [record for record in self._records.get(name, []) if record.size == size]
+        held = self._records.of(name)
+        if self._writer and not any(record.size == size for record in held):
+            self._records.add(self._log.read_all())  # another writer's, perhaps one that has died since
+            held = self._records.of(name)
+        records = [record for record in held if record.size == size]
         if not records:
             return Standing.FOREIGN
-        if len(self._records[name]) == 1 and self._is_of(records[0], content):
+        if len(held) == 1 and self._is_of(records[0], content):
             return Standing.DONE  # its size is enough: it will not be replaced
-        digest = self.output.digest(name)
+        digest = storage.digest(name)
         record = next((record for record in reversed(records) if record.digest == digest), None)
         if record is None:
             return Standing.FOREIGN
-        self._records[record.output] = [record]
+        self._records.keep(record)
         if self._is_of(record, content):
             return Standing.DONE
         if record.input != content.path_from(self._real):
@@ -158,7 +174,7 @@ class Manifest:
             self._name(output), content.path_from(self._real), content.confirmed, self.key, temp.stat().st_size,
             file_digest(temp),
         )  # fmt: skip
-        self._records[record.output] = [*self._records.get(record.output, []), record]
+        self._records.add([record.line()])
         self._log.append(record.line())
         try:
             self.output.publish(temp, record.output, new=standing is Standing.FREE)
@@ -166,7 +182,7 @@ class Manifest:
             if self.output.digest(record.output) != record.digest:  # another writer has done the same meanwhile
                 raise
             temp.unlink()
-        self._records[record.output] = [record]
+        self._records.keep(record)
 
     def refusal(self, standing: Standing, content: Content, output: Path) -> OutputError:
         """Why the result of an input may not be written where it would go, and what to do."""
@@ -183,20 +199,84 @@ class Manifest:
     def _name(self, output: Path) -> str:
         return output.relative_to(self.output.root).as_posix()
 
-    def _merged(self) -> dict[str, list[Record]]:
-        """The records of each output, with those of other writers: where there are several, of the file that lies there."""
-        for name, written in _parse(self._log.read_shards()).items():
-            records = list(dict.fromkeys([*self._records.get(name, []), *written]))
-            if len(records) > 1:
-                digest = self.output.digest(name)
-                records = [record for record in records if record.digest == digest][-1:] or records
-            self._records[name] = records
-        return self._records
+    def of_other_settings(self) -> Iterator[str]:
+        """The inputs, by their paths, of results that were made with other settings."""
+        return self._records.inputs_without(self.key)
+
+    def _settle(self) -> None:
+        """Of outputs with several records keep that of the file that lies there."""
+        for name in self._records.doubled():
+            digest = self.output.digest(name)
+            for record in self._records.of(name):
+                if record.digest == digest:
+                    self._records.keep(record)
+
+
+class _Records:
+    """Records by output: of each the files that it can be, one, or two or more if a run was killed. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        self._database.executescript(
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
+            "CREATE TABLE records"
+            " (output BLOB, line BLOB, number INTEGER, key BLOB, PRIMARY KEY (output, line)) WITHOUT ROWID;"
+        )
+        self._count = itertools.count()
+
+    def add(self, lines: Iterable[bytes]) -> None:
+        """Those of the lines that are whole and of this program; one that is there already counts as the latest."""
+        rows = ((_blob(record.output), record.line(), next(self._count), _blob(record.key)) for record in _parsed(lines))
+        with self._lock:
+            self._database.execute("BEGIN")
+            self._database.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", rows)
+            self._database.execute("COMMIT")
+
+    def of(self, output: str) -> list[Record]:
+        """Those of an output, the latest at the end."""
+        return list(_parsed(self._column("SELECT line FROM records WHERE output = ? ORDER BY number", _blob(output))))
+
+    def keep(self, record: Record) -> None:
+        """Forget the others of its output."""
+        with self._lock:
+            self._database.execute(
+                "DELETE FROM records WHERE output = ? AND line != ?", (_blob(record.output), record.line())
+            )
+
+    def lines(self) -> Iterator[bytes]:
+        """All, in the order of the outputs."""
+        return self._column("SELECT line FROM records ORDER BY output, number")
+
+    def doubled(self) -> list[str]:
+        """Outputs with several."""
+        found = self._column("SELECT output FROM records GROUP BY output HAVING COUNT(*) > 1")
+        return [output.decode("utf-8", "surrogatepass") for output in found]
+
+    def inputs_without(self, key: str) -> Iterator[str]:
+        return (record.input for record in _parsed(self._column("SELECT line FROM records WHERE key != ?", _blob(key))))
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _column(self, query: str, *arguments: bytes) -> Iterator[bytes]:
+        with self._lock:
+            cursor = self._database.execute(query, arguments)
+        while True:
+            with self._lock:
+                rows = cursor.fetchmany(1000)
+            if not rows:
+                return
+            yield from (value for (value,) in rows)
+
+
+def _blob(name: str) -> bytes:
+    return name.encode("utf-8", "surrogatepass")
 
 
 def written_in(folder: Path) -> set[str]:
     """The names of the outputs in a folder that are on record there, and of the manifest itself."""
-    return {NAME, *_parse(read_lines(folder / NAME))}
+    return {NAME, *(record.output for record in _parsed(read_lines(folder / NAME)))}
 
 
 def is_result(output: Path, source: Path) -> bool:
@@ -216,21 +296,22 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _parse(log: bytes) -> dict[str, list[Record]]:
-    """The records of each output; lines that are not of this program, or not whole, are left out."""
-    records: dict[str, list[Record]] = {}
-    for line in log.split(b"\n"):
+def _parsed(lines: Iterable[bytes]) -> Iterator[Record]:
+    """Lines that are not of this program, or not whole, are left out."""
+    for line in lines:
         with suppress(ValueError, TypeError, RecursionError):
             record = Record(**json.loads(line))
             if _is_valid(record):
-                of_output = records.setdefault(record.output, [])
-                if record in of_output:  # where a merge was cut short, or a unit done again, it has been written twice
-                    of_output.remove(record)
-                of_output.append(record)
-    return records
+                yield record
 
 
 def _is_valid(record: Record) -> bool:
     """Whether it holds what is declared: a damaged line may hold anything."""
-    kinds: dict[str, tuple[type, ...]] = {"size": (int,), "content": (str, type(None))}
-    return all(type(getattr(record, field.name)) in kinds.get(field.name, (str,)) for field in fields(record))
+    return all(type(getattr(record, name)) in kinds for name, kinds in _KINDS.items())
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    **{field.name: (str,) for field in fields(Record)},
+    "size": (int,),
+    "content": (str, type(None)),
+}

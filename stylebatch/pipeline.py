@@ -26,7 +26,7 @@ class Summary:
     """What a run did, or has done so far.
 
     Attributes:
-        total: pictures found.
+        total: pictures found; while `listing`, more may be.
         skipped: those that an earlier run had finished.
         done: those that this run finished, `megapixels` in all.
         renamed: those of them whose format, and so whose extension, had to change, with the names of their outputs.
@@ -58,6 +58,7 @@ class Summary:
     waits: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("load", "stylize", "save"), 0.0))
     interrupted: bool = False
     aborted: str | None = None
+    listing: bool = False
 
     @property
     def finished(self) -> int:
@@ -132,7 +133,7 @@ def stylize(
     summary: Summary,
     batch_size: int | None = None,
     workers: int | Pool | None = None,
-    saved: Callable[[Saved], None] = lambda _: None,
+    saved: Callable[[Saved], object] = lambda _: None,
     progress: Callable[[Summary], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Summary:

@@ -15,11 +15,15 @@ from PIL import Image
 from stylebatch.frame import Failure, Frame
 from stylebatch.images.decoding import read_image
 from stylebatch.images.encoding import write_image
-from stylebatch.images.formats import EXTENSIONS, FORMATS, told_apart
+from stylebatch.images.formats import EXTENSIONS, FORMATS
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.source import ImageSource, find_images
 from stylebatch.jobs import stylize_image
+from stylebatch.jobs.inputs import FolderInputs
+from stylebatch.jobs.job import FolderJob
 from stylebatch.jobs.plan import outputs_of
+from stylebatch.pipeline import Summary
+from stylebatch.storage import storage_of
 
 
 def output_of(path: Path, **options: Any) -> str:
@@ -149,13 +153,21 @@ def test_a_plain_tiff_named_as_raw_is_refused_too(tmp_path: Path) -> None:
     assert ImageSource(tmp_path)["a.dng"] == Failure("a.dng", "camera raw is not read; export as TIFF or JPEG")
 
 
+def listed(root: Path) -> tuple[list[str], Summary]:
+    """The photographs that a job finds, and what else it meets."""
+    met = Summary()
+    job = FolderJob(source=str(root), output=str(root.parent / "out"))
+    groups = FolderInputs(job, storage_of(job.source), storage_of(job.output)).groups(met)
+    return [name for group in groups for name in group.photographs()], met
+
+
 def test_raw_files_beside_photographs_are_counted(photos: Callable[..., Path]) -> None:
     root = photos("DSC_1.jpg", "DSC_2.jpg")
     for name in ("DSC_1.NEF", "DSC_2.nef", "c.jxl", "d.psd", "notes.txt"):
         (root / name).touch()
-    pictures, others, failures = find_images(root)
-    assert (pictures, failures) == (["DSC_1.jpg", "DSC_2.jpg"], [])
-    assert told_apart(others) == (["notes.txt"], {"camera raw": 2, "JPEG XL": 1, "Photoshop": 1}, [])
+    names, met = listed(root)
+    assert (names, met.failures) == (["DSC_1.jpg", "DSC_2.jpg"], [])
+    assert (met.ignored, met.unread) == (["notes.txt"], {"camera raw": 2, "JPEG XL": 1, "Photoshop": 1})
 
 
 def test_trash_and_thumbnails_are_set_aside(photos: Callable[..., Path]) -> None:
@@ -164,9 +176,9 @@ def test_trash_and_thumbnails_are_set_aside(photos: Callable[..., Path]) -> None
         "b/.picasaoriginals", ".hidden.jpg",
     ]  # fmt: skip
     root = photos("a.jpg", "b/c.jpg", "recycle/d.jpg", *(f"{folder}/deep/e.jpg" for folder in aside))
-    pictures, others, failures = find_images(root)
-    assert (pictures, failures) == (["a.jpg", "b/c.jpg", "recycle/d.jpg"], [])
-    assert told_apart(others) == ([], {}, sorted(f"{folder}/" for folder in aside))
+    names, met = listed(root)
+    assert (names, met.failures) == (["a.jpg", "b/c.jpg", "recycle/d.jpg"], [])
+    assert (met.ignored, sorted(met.set_aside)) == ([], sorted(f"{folder}/" for folder in aside))
     assert find_images(root / ".dtrash")[0] == ["deep/e.jpg"]  # who names it wants it
 
 

@@ -20,7 +20,7 @@ def files_of(package: str) -> set[str]:
 #: From the bottom up: a module of stylebatch imports from its own layer and those before it, never in a circle. A package
 #: stands for its modules but for those that are named. Nobody imports `trainer`.
 LAYERS = [
-    "errors system interrupt lazy frame fork host messages workers options files locking grid images.formats storage",
+    "errors system interrupt ahead lazy frame fork host messages workers options files locking grid images.formats storage",
     "transnet stages device backends checkpoint styles",
     "colour pixels kinds steady strokes effects stylizer",
     "manifest images video",
@@ -40,6 +40,7 @@ SOLE_USERS = {
     **{name: {"stylebatch/system.py"} for name in ("ctypes", "fcntl", "filelock", "msvcrt", "platformdirs", "resource")},
     "fsspec": {"stylebatch/storage/remote.py"},
     "OpenEXR": {"stylebatch/images/exr.py"},
+    "pyarrow": {"stylebatch/jobs/lists.py"},
     "ray": {"stylebatch/jobs/cluster.py"},
     "simplejpeg": {"stylebatch/images/jpeg.py"},
     "cv2": {

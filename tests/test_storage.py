@@ -205,12 +205,12 @@ def test_several_writers_make_one_manifest(tmp_path: Path) -> None:
         thread.join()
     left = opened("writer-4")  # and is never closed
     finish(left, "0.jpg")
-    assert f"{names[1]}" in str(left._log.read_all())
+    assert f"{names[1]}" in str(list(left._log.read_all()))
     left._log.close()
     with opened() as manifest:
         for name in names:
             assert manifest.standing(manifest.content(name), manifest.output.root / name) is Standing.DONE
-    lines = [json.loads(line) for line in manifest.output.log(NAME, 0, None).read_all().split(b"\n") if line]
+    lines = [json.loads(line) for line in manifest.output.log(NAME, 0, None).read_all()]
     assert [line["output"] for line in lines] == sorted(names)
     listed = [path.name for path in (tmp_path / "out").iterdir()]
     assert sorted(listed) == sorted([NAME, *names])

@@ -42,7 +42,7 @@ log = Log(path)
 log.append(b"line")
 assert is_busy()
 assert log.read() == b"line"
-log.replace(b"other")
+log.replace([b"other"])
 assert not is_busy()
 (log := Log(path)).append(b" line")
 assert log.read() == b"other line"
@@ -70,7 +70,7 @@ def closed(log):
         others[0] = Log(path)
 Log.close = closed
 try:
-    log.replace(b"in order")
+    log.replace([b"in order"])
     raise AssertionError
 except OutputError:
     pass

@@ -18,7 +18,7 @@ from stylebatch.console.options import declared_options, take
 from stylebatch.console.terminal import put_json, say
 from stylebatch.images.options import ImageOptions
 from stylebatch.interrupt import catch_interrupts
-from stylebatch.jobs.job import Cluster, FolderJob
+from stylebatch.jobs.job import Cluster, FolderJob, list_in
 from stylebatch.options import Runtime, options_of
 from stylebatch.storage import is_url
 
@@ -37,11 +37,13 @@ if TYPE_CHECKING:
 @JSON
 @command
 def folder(source: str, output: str | None, as_json: bool, **options: Any) -> None:
-    """Stylize the photographs in folder IN into the same tree under OUT. Both may be URLs, such as s3://bucket/folder."""
-    if not is_url(source):
+    """Stylize the photographs in folder IN into the same tree under OUT. Both may be URLs, such as s3://bucket/folder.
+    IN may be @LIST, a text with a path or URL in each line, or a Parquet or Arrow file with a column path or url."""
+    if not is_url(source) and list_in(source) is None:
         expect("folder", Path(source), output)
     if output is None:
-        words = shlex.join(["stylebatch", "folder", source, f"{source.rstrip('/')}_{Path(options['style'] or 'hosi').stem}"])
+        proposed = f"{source.lstrip('@').rstrip('/')}_{Path(options['style'] or 'hosi').stem}"
+        words = shlex.join(["stylebatch", "folder", source, proposed])
         raise click.UsageError(f"Missing argument 'OUT', the folder for the results: {words}")
     options |= {"source": source, "output": output, "options": take(ImageOptions, options)}
     cluster = take_cluster(options)
@@ -84,7 +86,7 @@ def as_lines(summary: Summary, output: str) -> list[str]:
         lines.append(f"folders left alone: {some(summary.set_aside)}")
     lines += troubles(summary)
     if summary.interrupted or summary.aborted:
-        rest = f"{summary.total - summary.finished} not done" if summary.total else "nothing done yet"
+        rest = f"{'at least ' * summary.listing}{summary.total - summary.finished} not done"
         lines.append(f"{rest}; the same command goes on")
     if summary.skipped:
         lines.append(f"{summary.skipped} done before, unchanged")

@@ -62,8 +62,10 @@ def followed(job: Callable[..., _Summary], shown: _Summary, unit: str, interrupt
         def show(summary: _Summary) -> None:
             nonlocal shown
             shown = summary
-            bar.set_postfix_str(f"{summary.megapixels:.1f} MP, {len(summary.failures)} failed", refresh=False)
-            advance(bar, summary.finished, max(summary.total, summary.finished), summary.skipped)
+            found = f"{summary.total:,} found so far, " * summary.listing
+            bar.set_postfix_str(f"{found}{summary.megapixels:.1f} MP, {len(summary.failures)} failed", refresh=False)
+            total = None if summary.listing else max(summary.total, summary.finished)
+            advance(bar, summary.finished, total, summary.skipped)
 
         return interrupt.wait_for(lambda: job(progress=show, stop=interrupt)) or replace(shown, interrupted=True)
 

@@ -71,8 +71,8 @@ def progress_bar(unit: str) -> tqdm[Any]:
     return tqdm(unit=unit, dynamic_ncols=True, delay=1e-6, mininterval=0.1 if sys.stderr.isatty() else 30)
 
 
-def advance(bar: tqdm[Any], done: int, total: int, before: int = 0) -> None:
-    """`before` were done by an earlier run, and say nothing of this one's speed."""
+def advance(bar: tqdm[Any], done: int, total: int | None, before: int = 0) -> None:
+    """`before` were done by an earlier run, and say nothing of this one's speed. Without a total, it is not known yet."""
     if done > before:
         bar.total = total
         if not bar.n:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TypeVar
 
@@ -107,14 +105,6 @@ def is_set_aside(folder: str) -> bool:
     """Whether a folder of this name is hidden, or one in which systems and programs keep trash, thumbnails or previews."""
     name = folder.lower()
     return name.startswith(".") or name in _CACHES or name.endswith(_CACHE_SUFFIXES)
-
-
-def told_apart(names: Iterable[str]) -> tuple[list[str], dict[str, int], list[str]]:
-    """Of what `find_images` calls others: the files that are no pictures, how many pictures there are of each kind that is
-    not read, and the folders that were set aside, whose names end in a slash."""
-    files = [name for name in names if not name.endswith("/")]
-    unread = Counter(filter(None, map(unread_kind, files)))
-    return [name for name in files if not unread_kind(name)], dict(unread), [name for name in names if name.endswith("/")]
 
 
 def _begins(data: bytes, beginning: bytes) -> bool:

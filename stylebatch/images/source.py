@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,11 +17,13 @@ from stylebatch.images.decoding import READABLE, open_image, read_coded, read_fr
 from stylebatch.images.formats import EXTENSIONS, PICTURE_SUFFIXES
 from stylebatch.images.jpeg import CodedJpeg
 from stylebatch.images.options import DEFAULTS, ImageOptions
-from stylebatch.storage import IS_OUTPUT, Storage, storage_of
+from stylebatch.storage import IS_OUTPUT, LEADS_OUT, Folder, Storage, storage_of
 
 #: Bytes that have a picture's header.
 _HEADER = 1 << 16
 _NO_MEMORY = "not enough memory to decode it"
+#: Files of a folder that are listed at once, and put in order.
+_IN_ORDER = 10_000
 #: How Pillow, and what it decodes with, put it that a file ends too early, and that its data make no sense.
 _BREAKS_OFF = re.compile(r"^image file is truncated|^Truncated File Read|^unexpected end of")
 _DAMAGED = re.compile(
@@ -117,41 +121,70 @@ def _in_words(error: Exception) -> str:
 
 
 def find_images(
-    root: Storage | Path, *, recursive: bool = True, follow_links: bool = False, output: Storage | None = None
+    root: Storage | Path, *, recursive: bool = True, follow_links: bool = False
 ) -> tuple[list[str], list[str], list[Failure]]:
     """Names of the files under `root` that are pictures, and of the others, sorted; and what only looks like a picture,
-    or cannot be looked at.
-
-    A file is a picture by its extension, or by its first bytes if it has none. Nothing but regular files is opened. Folders
-    that are hidden or hold trash, thumbnails or previews are among the others, with a slash after their names.
-    Links to files in `root` are taken under their names. Links that lead out of it are followed if asked, to each folder
-    once; what leads into `output`, where results go, never is.
-    """
-    pictures: list[str] = []
+    or cannot be looked at. `pictures_in` says what is what."""
+    source = storage_of(root)
     others: list[str] = []
     failures: list[Failure] = []
-    errors: list[tuple[str, OSError]] = []
-    source = storage_of(root)
-    found = dict(
-        source.walk(
-            recursive=recursive, follow_links=follow_links, output=output, on_error=lambda *error: errors.append(error)
-        )
-    )
-    for name, error in errors:
-        found.pop(name, None)
-        denied = isinstance(error, PermissionError)
-        failures.append(Failure(name, "no permission to read the folder" if denied else f"unreadable: {error.strerror}"))
-    for name, trouble in sorted(found.items()):
-        path = PurePosixPath(name)
-        hidden = path.name.startswith(".")
-        by_name = path.suffix.lower() in PICTURE_SUFFIXES and not hidden
-        if trouble and (by_name or trouble == IS_OUTPUT):
-            failures.append(Failure(name, trouble))
-        elif not trouble and (by_name or (not (hidden or path.suffix) and _looks_like_image(source, name))):
-            pictures.append(name)
+    folders = source.walk(recursive=recursive, follow_links=follow_links, left=left_folder(others.append, failures.append))
+    pictures = [name for folder in folders for name in pictures_in(source, folder, others.append, failures.append)]
+    return sorted(pictures), sorted(others), sorted(failures, key=lambda failure: failure.source)
+
+
+def pictures_in(
+    source: Storage,
+    folder: Folder,
+    other: Callable[[str], None] = lambda _: None,
+    failed: Callable[[Failure], None] = lambda _: None,
+) -> Iterator[str]:
+    """Names of the files in a folder that are pictures, in order within ten thousand.
+
+    A file is a picture by its extension, or by its first bytes if it has none. Nothing but regular files is opened. Links to
+    files in `source` are taken under their names.
+
+    Args:
+        other: told of files that are none.
+        failed: told of what only looks like a picture.
+    """
+    files = folder.files()
+    while chunk := sorted(islice(files, _IN_ORDER)):
+        for name, trouble in chunk:
+            base = posixpath.basename(name)
+            suffix, hidden = posixpath.splitext(base)[1].lower(), base.startswith(".")
+            by_name = suffix in PICTURE_SUFFIXES and not hidden
+            if trouble and (by_name or trouble == IS_OUTPUT):
+                failed(Failure(name, trouble))
+            elif not trouble and (by_name or (not (hidden or suffix) and _looks_like_image(source, name))):
+                yield name
+            else:
+                other(name)
+
+
+def candidates_in(folder: Folder) -> Iterator[str]:
+    """Names of the files in a folder that are pictures or could be one, without opening any; in any order."""
+    for name, trouble in folder.files():
+        suffix = posixpath.splitext(name)[1].lower()
+        if not trouble and (suffix in PICTURE_SUFFIXES or not suffix):
+            yield name
+
+
+def left_folder(other: Callable[[str], None], failed: Callable[[Failure], None]) -> Callable[[str, str], None]:
+    """What `Storage.walk` tells of a folder that it does not look into, to those that `pictures_in` tells of files.
+
+    Folders that are hidden or hold trash, thumbnails or previews are among the others, with a slash after their names. Links
+    that lead out are followed if asked, to each folder once; what leads into the output never is.
+    """
+
+    def left(name: str, reason: str) -> None:
+        looks_like_one = posixpath.splitext(name)[1].lower() in PICTURE_SUFFIXES
+        if name.endswith("/") or (reason == LEADS_OUT and not looks_like_one):
+            other(name)
         else:
-            others.append(name)
-    return pictures, others, sorted(failures, key=lambda failure: failure.source)
+            failed(Failure(name, reason))
+
+    return left
 
 
 def _looks_like_image(source: Storage, name: str) -> bool:

@@ -13,15 +13,16 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from stylebatch.errors import StylebatchError, first_line
 from stylebatch.frame import Failure
-from stylebatch.jobs.folder import found, open_manifest, pictures_of, stylize_units
+from stylebatch.jobs.folder import open_manifest, opened, pictures_of, stylize_units
 from stylebatch.jobs.job import Cluster, FolderJob, Job, VideoJob, job_from_json
 from stylebatch.jobs.plan import planned
 from stylebatch.jobs.video import VideoSummary, run_video
@@ -65,18 +66,16 @@ def run_folder_on_ray(
         StylebatchError: as `stylize_folder`, or there is no such cluster, or workers that would not give the same pixels.
     """
     job = job.absolute()
-    with closing(storage_of(job.source)) as source, closing(storage_of(job.output)) as output:
-        summary, names = found(job, source, output)
+    with opened(job) as (source, output, inputs):
+        summary = Summary()
         start = time.perf_counter()
         with (
-            _workers(job, cluster) as workers,
+            _workers(replace(job, source=str(source)), cluster) as workers,  # they need no list
             open_manifest(job, workers.settings(), source, output, wait=_PATIENCE) as manifest,
         ):
-            plan = planned(manifest, names, grid=job.grid, format=job.options.format, stop=stop)
-            summary.skipped = plan.done
-            summary.failures += plan.failures
-            todo, size = list(plan.todo), _GPU_BATCH if cluster.gpus_per_worker else _BATCH
-            batches = [todo[first : first + size] for first in range(0, len(todo), size)]
+            units = planned(job, manifest, inputs, summary=summary, progress=progress, stop=stop)
+            size = _GPU_BATCH if cluster.gpus_per_worker else _BATCH
+            batches = iter(lambda: [name for name, _ in islice(units, size)], [])
 
             def done(part: Summary) -> None:
                 summary.add(part)
@@ -201,13 +200,14 @@ class _Workers:
 
     def spread(
         self,
-        batches: Sequence[list[str]],
+        batches: Iterable[list[str]],
         done: Callable[[Any], None],
         lost: Callable[[str, str], None],
         stop: Callable[[], bool],
     ) -> None:
-        """Have each batch done by a worker, again if that dies."""
-        pending = deque(map(_Batch, batches))
+        """Have each batch done by a worker, again if that dies. Batches are taken when a worker has nothing to do."""
+        fresh = map(_Batch, batches)
+        pending = deque(islice(fresh, 1))
 
         def again(batch: _Batch, reason: str, counts: bool) -> None:
             if not counts:
@@ -225,6 +225,7 @@ class _Workers:
                 while pending and self._idle:
                     actor, batch = self._idle.pop(), pending.popleft()
                     self._running[actor.work.remote(batch.units)] = actor, batch
+                    pending.extend(islice(fresh, 0 if pending else 1))
             self._wait(done, again)
             if not stopped and stop():
                 stopped = True

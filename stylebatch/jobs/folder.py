@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from stylebatch.effects import effects_of
-from stylebatch.errors import StylebatchError
-from stylebatch.files import is_within
-from stylebatch.images.formats import EXPORT, told_apart
 from stylebatch.images.nvjpeg import NvJpeg, NvJpegDecoder, jpeg_decoder, jpeg_encoder
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.sink import ImageSink
-from stylebatch.images.source import ImageSource, find_images
-from stylebatch.jobs.job import FolderJob
+from stylebatch.images.source import ImageSource
+from stylebatch.jobs.inputs import FolderInputs, Inputs, check_folders
+from stylebatch.jobs.job import FolderJob, list_in
+from stylebatch.jobs.lists import open_list
 from stylebatch.jobs.plan import planned
-from stylebatch.manifest import Manifest, written_in
+from stylebatch.manifest import Manifest
 from stylebatch.pipeline import Summary, stylize
-from stylebatch.storage import IS_OUTPUT, Content, Storage, storage_of
+from stylebatch.storage import Content, Storage, storage_of
 from stylebatch.stylizer import Stylizer
 from stylebatch.workers import Pool
 
@@ -46,7 +45,8 @@ def stylize_folder(
     stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
     """Stylize every photograph under `source` into the same tree under `output`. Both may be URLs, as text, that
-    fsspec has a file system for, such as s3://bucket/folder.
+    fsspec has a file system for, such as s3://bucket/folder. `source` may be a list, too, by an @ before its path: a text
+    with a path or URL in each line, or a Parquet or Arrow file with a column `path` or `url`.
 
     What an earlier run has finished, from the same content with the same style and options, is not done again. What it has
     made of a photograph that has changed since is made anew. Nothing else that is there is replaced.
@@ -86,21 +86,30 @@ def run_folder(
     stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
     """What `stylize_folder` does, of a job as data, by `stylizer` if there is one for it already."""
-    with closing(storage_of(job.source)) as source, closing(storage_of(job.output)) as output:
-        summary, names = found(job, source, output)
+    with opened(job) as (source, output, inputs):
         stylizer = stylizer or Stylizer(**job.stylizer)
         jpeg = jpeg_encoder(stylizer.device)
         settings = {**stylizer.settings, "jpeg": jpeg.name} if jpeg else stylizer.settings
+        summary = Summary()
         with open_manifest(job, settings, source, output) as manifest:
-            plan = planned(manifest, names, grid=job.grid, format=job.options.format, stop=stop)
-            summary.skipped = plan.done
-            summary.failures += plan.failures
-            summary.interrupted = stop()
-            if summary.interrupted:
-                return summary
-            return stylize_units(
-                job, plan.todo.items(), stylizer, manifest, summary=summary, jpeg=jpeg, progress=progress, stop=stop
-            )
+            units = planned(job, manifest, inputs, summary=summary, progress=progress, stop=stop)
+            return stylize_units(job, units, stylizer, manifest, summary=summary, jpeg=jpeg, progress=progress, stop=stop)
+
+
+@contextmanager
+def opened(job: FolderJob) -> Iterator[tuple[Storage, Storage, Inputs]]:
+    """Where the photographs of a job lie, where results go, and which photographs they are.
+
+    Raises:
+        StylebatchError: there are none, or results cannot go there.
+    """
+    path = list_in(job.source)
+    source, listed = open_list(path) if path else (storage_of(job.source), None)
+    with closing(source), closing(storage_of(job.output)) as output:
+        inputs = listed or FolderInputs(job, source, output)
+        check_folders(source, output, by_folder=inputs.by_folder)
+        inputs.check()
+        yield source, output, inputs
 
 
 def open_manifest(job: FolderJob, stylizer: Mapping[str, str], source: Storage, output: Storage, **options: Any) -> Manifest:
@@ -154,57 +163,10 @@ def stylize_units(
     return stylize(
         pictures, source.staged(names(), summary.failures.append), stylizer, sink, summary=summary,
         batch_size=job.batch_size, workers=pool or job.workers, progress=progress, stop=stop,
+        saved=lambda saved: contents.pop(saved.source, None),
     )  # fmt: skip
 
 
 def pictures_of(job: FolderJob, source: Storage, jpeg: NvJpegDecoder | None = None) -> ImageSource:
     """The photographs of a job, by their names, when they lie under the storage's root."""
     return ImageSource(source.root, job.options, passing=source.real is None, jpeg=jpeg)
-
-
-def found(job: FolderJob, source: Storage, output: Storage) -> tuple[Summary, list[str]]:
-    """The photographs of the source, and a summary of what else is there.
-
-    Raises:
-        StylebatchError: there are none, or the output cannot be there.
-    """
-    _check_folders(source, output)
-    names, others, failures = find_images(source, recursive=job.recursive, follow_links=job.follow_links, output=output)
-    for failure in failures:
-        if (
-            failure.reason == IS_OUTPUT
-            and source.real
-            and (source.real / failure.source).resolve().is_relative_to(source.real)
-        ):
-            raise StylebatchError(
-                f"{output}: the output is the folder {source.shown(failure.source)} of the input; give another"
-            )
-    folders = {(source.root / each).parent for each in others}
-    own = {folder / name for folder in folders for name in written_in(folder)}
-    ignored, unread, set_aside = told_apart([name for name in others if source.root / name not in own])
-    if not names and not failures:
-        there = "".join(f"; {count} {kind} files, which are not read: {EXPORT}" for kind, count in unread.items())
-        raise StylebatchError(f"{source}: no photographs in it; give a folder of JPEG, PNG or other images{there}")
-    summary = Summary(
-        total=len(names) + len(failures), failures=failures, ignored=ignored, unread=unread, set_aside=set_aside
-    )
-    return summary, names
-
-
-def _check_folders(source: Storage, output: Storage) -> None:
-    if not source.is_folder():
-        raise StylebatchError(f"{source}: no such folder of photographs")
-    if output.real and output.root.exists() and not output.root.is_dir():
-        raise StylebatchError(f"{output}: is a file; give a folder for the output")
-    if bool(source.real) != bool(output.real):
-        return
-    here, there = str(source), str(output)
-    inside, around = f"{there}/".startswith(f"{here}/"), f"{here}/".startswith(f"{there}/")
-    if source.real:
-        inside, around = is_within(output.root, source.root), is_within(source.root, output.root)
-    if inside and around:
-        raise StylebatchError(f"{output}: output and input are the same folder; give another output")
-    if inside:
-        raise StylebatchError(f"{output}: the output lies inside the input {source}; give one outside")
-    if around:
-        raise StylebatchError(f"{output}: the input {source} lies inside the output; give another output")

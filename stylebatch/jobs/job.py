@@ -42,7 +42,7 @@ class StylizerOptions(Runtime):
 class Job(StylizerOptions):
     """What all jobs have."""
 
-    source: str = option(MISSING, "What is read, a path; for photographs also a URL.")
+    source: str = option(MISSING, "What is read, a path; for photographs also a URL, or @ and a list's path.")
     batch_size: int | None = option(None, "Pictures of one size at once.", unset="1 on CPU, else what fits", least=1)
     overwrite: bool = option(False, "Replace what is there and no result of IN with these options.")
 
@@ -77,6 +77,10 @@ class FolderJob(Job):
     workers: int | None = option(None, "Decoding processes.", unset="by the number of cores", least=0)
     # fmt: on
 
+    def absolute(self) -> FolderJob:
+        path, job = list_in(self.source), super().absolute()
+        return replace(job, source=f"@{path.absolute()}") if path else job
+
 
 @dataclass(frozen=True, kw_only=True)
 class VideoJob(Job):
@@ -101,6 +105,11 @@ class Cluster(Options):
     cpus_per_worker: float = option(2.0, "Cores that each has.", above=0)
     gpus_per_worker: float = option(0.0, "GPUs that each has; 0.5: two share one.", least=0)
     # fmt: on
+
+
+def list_in(source: str) -> Path | None:
+    """The list of photographs that `source` names by an @ before its path; None if it is a folder."""
+    return Path(source[1:]) if source.startswith("@") and not Path(source).is_dir() else None
 
 
 def _absolute(path: str) -> str:

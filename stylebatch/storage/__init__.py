@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from stylebatch.frame import Failure
 
 IS_OUTPUT = "leads into the output, and is not taken"
+LEADS_OUT = "is a symbolic link out of the folder; `follow_links` takes it"
 _URL = re.compile(r"([a-z][a-z0-9+.-]*::)*[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
@@ -42,11 +44,25 @@ class Content(Protocol):
 class Shards(Protocol):
     """A log that several write, as `ShardedLog` is one."""
 
-    def read_all(self) -> bytes: ...
-    def read_shards(self) -> bytes: ...
+    def read_all(self) -> Iterator[bytes]: ...
+    def read_shards(self) -> Iterator[bytes]: ...
     def append(self, data: bytes, /) -> None: ...
-    def merge(self, content: bytes, /) -> None: ...
+    def merge(self, lines: Callable[[], Iterator[bytes]], /) -> None: ...
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder in a storage, or another group of files.
+
+    Attributes:
+        name: its path there, empty for the storage itself.
+        files: lists its files, as often as it is called: names, each with the reason why it cannot be read, empty for
+            regular files.
+    """
+
+    name: str
+    files: Callable[[], Iterator[tuple[str, str]]]
 
 
 class Storage(Protocol):
@@ -64,21 +80,26 @@ class Storage(Protocol):
     def real(self) -> Path | None: ...
 
     def walk(
-        self, *, recursive: bool, follow_links: bool, output: Storage | None, on_error: Callable[[str, OSError], None]
-    ) -> Iterator[tuple[str, str]]:
-        """Names, each with the reason why it cannot be read, empty for regular files. A folder that is not looked into has a
-        slash at its end.
+        self,
+        *,
+        recursive: bool = True,
+        follow_links: bool = False,
+        output: Storage | None = None,
+        left: Callable[[str, str], None] = lambda _name, _reason: None,
+    ) -> Iterator[Folder]:
+        """Itself and the folders in it, as they are found.
 
         Args:
             output: where results go; nothing there is taken.
-            on_error: told of folders that cannot be read.
+            left: told of folders that are not looked into, with the reason. The name of one that was set aside ends with a
+                slash.
         """
 
     def listed(self, folder: str) -> Iterable[str]:
         """The names in a folder, none where there is no such folder."""
 
-    def planning(self) -> AbstractContextManager[None]:
-        """While it lasts, contents and sizes may be those that they had when it began."""
+    def as_listed(self) -> Storage:
+        """The same for planning: what it says of files may be a while old, where that costs less."""
 
     def content(self, name: str) -> Content: ...
 

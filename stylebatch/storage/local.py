@@ -7,18 +7,17 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stylebatch.files import TEMP_PREFIX, create, file_digest, identity, irregularity, is_within, remove_temporaries, replace
 from stylebatch.images.formats import is_set_aside
 from stylebatch.locking import ShardedLog
-from stylebatch.storage import IS_OUTPUT, Storage
+from stylebatch.storage import IS_OUTPUT, LEADS_OUT, Folder, Storage
 
 if TYPE_CHECKING:
     from stylebatch.frame import Failure
-
-_LEADS_OUT = "is a symbolic link out of the folder; `follow_links` takes it"
 
 
 class FileContent:
@@ -66,49 +65,71 @@ class LocalStorage:
         return str(self.root)
 
     def walk(
-        self, *, recursive: bool, follow_links: bool, output: Storage | None, on_error: Callable[[str, OSError], None]
-    ) -> Iterator[tuple[str, str]]:
-        root, real_root = self.root, self.root.resolve()
+        self,
+        *,
+        recursive: bool = True,
+        follow_links: bool = False,
+        output: Storage | None = None,
+        left: Callable[[str, str], None] = lambda _name, _reason: None,
+    ) -> Iterator[Folder]:
+        real_root = self.root.resolve()
         out = output.root if isinstance(output, LocalStorage) else None
         seen = {real_root}
 
-        def unreadable(error: OSError) -> None:
-            on_error(Path(error.filename).relative_to(root).as_posix(), error)
+        def files(folder: str) -> Iterator[tuple[str, str]]:
+            with suppress(OSError), os.scandir(self.root / folder) as entries:
+                for entry in entries:
+                    if not _is_folder(entry) and not entry.name.startswith(TEMP_PREFIX):
+                        regular = entry.is_file(follow_symlinks=False)
+                        trouble = "" if regular else _trouble(Path(entry.path), real_root, follow_links)
+                        if out and not trouble and entry.is_symlink() and is_within(Path(entry.path), out):
+                            trouble = IS_OUTPUT
+                        yield _joined(folder, entry.name), trouble
 
-        for folder, folders, names in os.walk(root, followlinks=follow_links, onerror=unreadable):
-            walked = []
-            for name in sorted(folders):
-                path = Path(folder, name)
-                if is_set_aside(name):
-                    yield f"{path.relative_to(root).as_posix()}/", "set aside"
+        def inner(folder: str) -> Iterator[str]:
+            """The folders to look into."""
+            try:
+                with os.scandir(self.root / folder) as entries:
+                    folders = sorted(filter(_is_folder, entries), key=lambda entry: entry.name)
+            except OSError as error:
+                denied = isinstance(error, PermissionError)
+                left(folder or ".", "no permission to read the folder" if denied else f"unreadable: {error.strerror}")
+                return
+            for entry in folders:
+                name, path = _joined(folder, entry.name), Path(entry.path)
+                if is_set_aside(entry.name):
+                    left(f"{name}/", "set aside")
                     continue
-                outside = path.is_symlink() and not path.resolve().is_relative_to(real_root)
+                link = entry.is_symlink() or (hasattr(entry, "is_junction") and entry.is_junction())
+                outside = link and not path.resolve().is_relative_to(real_root)
                 if out and (outside or identity(path) == identity(out)) and is_within(path, out):
-                    yield path.relative_to(root).as_posix(), IS_OUTPUT
-                    continue
-                if outside and not follow_links:
-                    yield path.relative_to(root).as_posix(), _LEADS_OUT
+                    left(name, IS_OUTPUT)
+                elif outside and not follow_links:
+                    left(name, LEADS_OUT)
                 # What a link within `root` leads to is met under its own name.
-                if recursive and (outside or not path.is_symlink()) and path.resolve() not in seen:
-                    seen.add(path.resolve())
-                    walked.append(name)
-            folders[:] = walked
-            for name in names:
-                path = Path(folder, name)
-                if not name.startswith(TEMP_PREFIX):
-                    trouble = _trouble(path, real_root, follow_links)
-                    if out and not trouble and path.is_symlink() and is_within(path, out):
-                        trouble = IS_OUTPUT
-                    yield path.relative_to(root).as_posix(), trouble
+                elif recursive and (outside or not link):
+                    if follow_links:
+                        real = path.resolve()
+                        if real in seen:
+                            continue
+                        seen.add(real)
+                    yield name
+
+        waiting = [""]
+        while waiting:
+            folder = waiting.pop()
+            yield Folder(folder, partial(files, folder))
+            waiting += reversed(list(inner(folder)))
 
     def listed(self, folder: str) -> list[str]:
         try:
-            return [path.name for path in (self.root / folder).iterdir()]
+            with os.scandir(self.root / folder) as entries:
+                return [entry.name for entry in entries]
         except OSError:  # nothing is there
             return []
 
-    def planning(self) -> AbstractContextManager[None]:
-        return nullcontext()
+    def as_listed(self) -> LocalStorage:
+        return self
 
     def content(self, name: str) -> FileContent:
         return FileContent(self.root / name)
@@ -150,12 +171,23 @@ class LocalStorage:
         pass
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
+
+
+def _joined(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
 def _trouble(path: Path, real_root: Path, follow_links: bool) -> str:
     """Why a file cannot be read, as far as can be told without opening it."""
     try:
         mode = path.stat().st_mode
         if path.is_symlink() and not follow_links and not path.resolve().is_relative_to(real_root):
-            return _LEADS_OUT
+            return LEADS_OUT
     except PermissionError:
         return "no permission to read it"
     except OSError as error:

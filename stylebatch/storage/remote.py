@@ -12,27 +12,27 @@ import shutil
 import tempfile
 import threading
 import uuid
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
+from stylebatch.ahead import in_order
 from stylebatch.errors import OutputError, StylebatchError, first_line
 from stylebatch.files import TEMP_PREFIX, file_digest
 from stylebatch.frame import Failure
 from stylebatch.images.formats import is_set_aside
-from stylebatch.storage import Storage
+from stylebatch.storage import Folder, Storage
 from stylebatch.storage.remote_content import RemoteContent, digest_of
 from stylebatch.storage.remote_log import RemoteLog
 
 #: Files fetched at a time, and how many are at most ahead of the decoders.
 _FETCHERS, _AHEAD = 8, 16
-#: Folders whose listings are remembered while a run is planned.
+#: Folders whose listings are remembered for planning.
 _LISTINGS = 8
 #: Stores in which nothing is visible before it is complete.
 _WHOLE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "obs", "memory"}
@@ -57,7 +57,7 @@ class RemoteStorage:
             raise StylebatchError(f"{url}: cannot be reached: {first_line(error)}") from None
         protocols = self._files.protocol
         self._whole = not _WHOLE.isdisjoint([protocols] if isinstance(protocols, str) else protocols)
-        self._planning = False
+        self._asks_now = True
         self._listings: dict[str, dict[str, dict[str, Any]]] = {}
         self._listing = threading.Lock()
 
@@ -85,46 +85,49 @@ class RemoteStorage:
     def walk(
         self,
         *,
-        recursive: bool,
-        follow_links: bool,  # noqa: ARG002
-        output: Storage | None,  # noqa: ARG002
-        on_error: Callable[[str, OSError], None],
-    ) -> Iterator[tuple[str, str]]:
-        folders = deque([""])
-        while folders:
-            folder = folders.popleft()
+        recursive: bool = True,
+        follow_links: bool = False,  # noqa: ARG002
+        output: Storage | None = None,  # noqa: ARG002
+        left: Callable[[str, str], None] = lambda _name, _reason: None,
+    ) -> Iterator[Folder]:
+        waiting = [""]
+        while waiting:
+            folder = waiting.pop()
             try:
                 entries = self._entries(folder)
             except OSError as error:
                 if not folder:
                     raise self._unreadable(error) from error
-                on_error(folder, error)
+                denied = isinstance(error, PermissionError)
+                left(folder, "no permission to read the folder" if denied else f"unreadable: {error.strerror}")
                 continue
+            files, folders = [], []
             for name, entry in sorted(entries.items()):
                 if not _is_plain(name):
-                    yield name, "has a name that no folder can hold"
+                    files.append((name, "has a name that no folder can hold"))
                 elif entry["type"] != "directory":
                     if not posixpath.basename(name).startswith(TEMP_PREFIX):
-                        yield name, ""
+                        files.append((name, ""))
                 elif is_set_aside(posixpath.basename(name)):
-                    yield f"{name}/", "set aside"
+                    left(f"{name}/", "set aside")
                 elif recursive:
                     folders.append(name)
+            del entries
+            yield Folder(folder, files.__iter__)
+            waiting += reversed(folders)
 
     def listed(self, folder: str) -> list[str]:
         return [posixpath.basename(name) for name in self._remembered("" if folder == "." else folder)]
 
-    @contextmanager
-    def planning(self) -> Iterator[None]:
-        self._planning = True
-        try:
-            yield
-        finally:
-            self._planning = False
-            self._listings = {}
+    def as_listed(self) -> RemoteStorage:
+        assert self.root  # of both
+        listed = copy(self)
+        listed._asks_now = False
+        listed._listings, listed._listing = {}, threading.Lock()
+        return listed
 
     def content(self, name: str) -> RemoteContent:
-        return RemoteContent(self.shown(name), digest_of(self._entry(name)), lambda: digest_of(self._entry(name)))
+        return RemoteContent(self.shown(name), digest_of(self._entry(name)), lambda: digest_of(self._info(name)))
 
     def size(self, name: str) -> int | None:
         entry = self._entry(name)
@@ -145,24 +148,17 @@ class RemoteStorage:
             shutil.rmtree(path.parent, ignore_errors=True)
 
     def staged(self, names: Iterable[str], failed: Callable[[Failure], None]) -> Iterator[str]:
-        waiting: deque[tuple[str, Future[None]]] = deque()
-        remaining = iter(names)
-        pool = ThreadPoolExecutor(_FETCHERS, "fetch")
-        try:
-            while True:
-                while len(waiting) < _AHEAD and (name := next(remaining, None)) is not None:
-                    waiting.append((name, pool.submit(self._fetch, name, self.root / name)))
-                if not waiting:
-                    return
-                name, fetched = waiting.popleft()
+        def fetch(name: str) -> None:
+            self._fetch(name, self.root / name)
+
+        with closing(in_order(fetch, names, threads=_FETCHERS, ahead=_AHEAD)) as fetched:
+            for name, outcome in fetched:
                 try:
-                    fetched.result()
+                    outcome.result()
                 except Exception as error:  # every store has errors of its own
                     failed(Failure(name, f"cannot be fetched: {first_line(error)}"))
                 else:
                     yield name
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
     def publish(self, temp: Path, name: str, *, new: bool) -> None:  # noqa: ARG002  (its size was asked a moment ago)
         try:
@@ -177,20 +173,20 @@ class RemoteStorage:
     def clean(self) -> None:
         pass
 
-    def read(self, name: str) -> bytes:
-        """A small file; nothing where there is none. Raises OutputError."""
+    def lines(self, name: str) -> Iterator[bytes]:
+        """Of a file of lines; none where there is none. Raises OutputError."""
         try:
-            with _as_system_errors():
-                return bytes(self._files.cat_file(self._path(name)))
+            with _as_system_errors(), self.fetched(name) as path, path.open("rb") as file:
+                yield from file
         except FileNotFoundError:
-            return b""
+            return
         except OSError as error:
             raise OutputError(f"{self.shown(name)}: cannot be read: {first_line(error)}") from error
 
-    def write(self, name: str, content: bytes) -> None:
-        """A small file, whole. Raises OutputError."""
+    def write(self, name: str, content: Iterable[bytes]) -> None:
+        """A file of lines, whole. Raises OutputError."""
         with tempfile.NamedTemporaryFile(dir=self.root, delete=False) as file:
-            file.write(content)
+            file.writelines(content)
         try:
             self._put(Path(file.name), self._path(name))
         except Exception as error:
@@ -223,9 +219,10 @@ class RemoteStorage:
             path.write_bytes(self._files.cat_file(self._path(name), start=0, end=first))
 
     def _entry(self, name: str) -> dict[str, Any] | None:
-        """What the store says of a file, now or when the run was planned; None if it is not there."""
-        if self._planning:
-            return self._remembered(posixpath.dirname(name)).get(name)
+        """What the store says of a file, or said when its folder was listed; None if it is not there."""
+        return self._info(name) if self._asks_now else self._remembered(posixpath.dirname(name)).get(name)
+
+    def _info(self, name: str) -> dict[str, Any] | None:
         try:
             with _as_system_errors():
                 entry: dict[str, Any] = self._files.info(self._path(name))
@@ -234,7 +231,7 @@ class RemoteStorage:
             return None
 
     def _remembered(self, folder: str) -> dict[str, dict[str, Any]]:
-        """The entries of a folder, listed once while a run is planned; of no more than some folders at a time."""
+        """The entries of a folder, listed once; of no more than some folders at a time."""
         with self._listing:
             if folder not in self._listings:
                 if len(self._listings) == _LISTINGS:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
+
+from stylebatch.locking import are_equal
 
 #: Lines in a part of a shard, which is stored anew for each line; two requests for a result cost less than its pixels.
 _PART_LINES = 200
@@ -14,8 +16,8 @@ _PART_LINES = 200
 class Store(Protocol):
     """Small files by name."""
 
-    def read(self, name: str, /) -> bytes: ...
-    def write(self, name: str, content: bytes, /) -> None: ...
+    def lines(self, name: str, /) -> Iterator[bytes]: ...
+    def write(self, name: str, content: Iterable[bytes], /) -> None: ...
     def remove(self, name: str, /) -> None: ...
     def entries(self, folder: str, /) -> Iterable[str]: ...
 
@@ -39,11 +41,13 @@ class RemoteLog:
         self._came = self._stored = 0
         self._coming, self._storing = threading.Lock(), threading.Lock()
 
-    def read_all(self) -> bytes:
-        return b"\n".join([self._storage.read(self._name), self.read_shards()])
+    def read_all(self) -> Iterator[bytes]:
+        yield from self._storage.lines(self._name)
+        yield from self.read_shards()
 
-    def read_shards(self) -> bytes:
-        return b"\n".join(map(self._storage.read, self._parts()))
+    def read_shards(self) -> Iterator[bytes]:
+        for part in self._parts():
+            yield from self._storage.lines(part)
 
     def append(self, data: bytes) -> None:
         """Store a line. Those that come while others are stored are stored together. Raises OutputError."""
@@ -57,15 +61,15 @@ class RemoteLog:
             with self._coming:
                 self._part += self._waiting
                 self._waiting, upto = [], self._came
-            self._storage.write(f"{self._folder}/{self._shard}-{self._number:06}.jsonl", b"".join(self._part))
+            self._storage.write(f"{self._folder}/{self._shard}-{self._number:06}.jsonl", self._part)
             self._stored = upto
             if len(self._part) >= _PART_LINES:
                 self._part, self._number = [], self._number + 1
 
-    def merge(self, content: bytes) -> None:
+    def merge(self, lines: Callable[[], Iterator[bytes]]) -> None:
         parts = self._parts()
-        if parts or self._storage.read(self._name) != content:
-            self._storage.write(self._name, content)
+        if parts or not are_equal(self._storage.lines(self._name), lines()):
+            self._storage.write(self._name, lines())
         for part in parts:
             self._storage.remove(part)
 
