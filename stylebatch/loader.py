@@ -154,11 +154,6 @@ class FilmBatches:
         self.waited += time.perf_counter() - start
 
 
-def alone(frame: Frame) -> Load:
-    """A frame that is there already, as a batch of its own."""
-    return Load(_stacked([frame], pin=False), [])
-
-
 def _as_load(samples: list[Frame | Failure | list[Frame]], batch_size: int, batch_pixels: int, pin: bool) -> Load:
     groups: dict[tuple[object, ...], list[Frame]] = {}
     for sample in samples:

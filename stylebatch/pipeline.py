@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from copy import copy
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Protocol, TypeVar
 
 from stylebatch.errors import OutputError, StylebatchError
@@ -187,7 +187,7 @@ def run(
                 clock.lap("stylize")
                 # Batches stay with a GPU while the next is fetched; a CPU has finished already.
                 while len(in_flight) >= stylizer.in_flight:
-                    _finish(in_flight.pop(0), sink, clock)
+                    _finish(in_flight.pop(0), stylizer, summary, sink, clock)
             _collect(sink, summary, saved)
             progress(summary.snapshot())
             summary.interrupted = stop()
@@ -196,13 +196,21 @@ def run(
         else:
             summary.interrupted = stop()
         for remaining in in_flight:
-            _finish(remaining, sink, clock)
+            _finish(remaining, stylizer, summary, sink, clock)
     finally:
         sink.close()
         clock.lap("save")
         _collect(sink, summary, saved)
     progress(summary.snapshot())
     return summary
+
+
+def check_done(summary: Summary, folder: Path = Path()) -> None:
+    """Of pictures in a folder that are wanted together: raises StylebatchError if one was not done."""
+    for failure in summary.failures:
+        raise StylebatchError(f"{folder / failure.source}: {failure.reason}")
+    if summary.aborted:
+        raise StylebatchError(summary.aborted)
 
 
 @dataclass(frozen=True)
@@ -220,13 +228,18 @@ def _start(batch: Batch, stylizer: Stylizer, summary: Summary) -> list[_InFlight
     except Exception as error:  # runtimes fail in every way, and each concerns these pictures alone
         reason = _reason(error)
     # Out of the handler: the error keeps what filled the memory.
-    middle = len(batch.infos) // 2
-    if middle:
+    if halves := _halves(batch):
         summary.halved += 1
-        halves = [Batch(batch.infos[part], batch.pixels[part]) for part in (slice(middle), slice(middle, None))]
         return [started for half in halves for started in _start(half, stylizer, summary)]
     _, height, width, _ = batch.pixels.shape
     return [_InFlight(batch, f"{width}×{height} could not be stylized: {reason}")]
+
+
+def _halves(batch: Batch) -> list[Batch]:
+    """None of a single picture."""
+    middle = len(batch.infos) // 2
+    parts = (slice(middle), slice(middle, None)) if middle else ()
+    return [Batch(batch.infos[part], batch.pixels[part]) for part in parts]
 
 
 def _reason(error: Exception) -> str:
@@ -235,23 +248,32 @@ def _reason(error: Exception) -> str:
     return next(lines, type(error).__name__)
 
 
-def _finish(started: _InFlight, sink: Sink, clock: _Clock) -> None:
-    """Wait for the device, hand its results to the encoders."""
+def _finish(started: _InFlight, stylizer: Stylizer, summary: Summary, sink: Sink, clock: _Clock) -> None:
+    """Wait for the device, hand its results to the encoders. Where it fails only now, the batch goes in halves, too: that
+    costs none but the picture that it cannot do."""
+    batch = started.batch
     if isinstance(started.pending, str):
-        for info in started.batch.infos:
+        for info in batch.infos:
             sink.fail(info, started.pending)
         return
     try:
         stylized = started.pending.result()
     except Exception as error:  # as above
-        reason = str(error) if isinstance(error, StylebatchError) else f"could not be stylized: {_reason(error)}"
-        for info in started.batch.infos:
-            sink.fail(info, reason)
+        told = isinstance(error, StylebatchError)
+        reason = str(error) if told else f"could not be stylized: {_reason(error)}"
+    else:
+        clock.lap("stylize")
+        for info, original, result in zip(batch.infos, batch.pixels.numpy(), stylized.numpy(), strict=True):
+            sink.add(info, original, result)
+        clock.lap("save")
         return
-    clock.lap("stylize")
-    for info, original, result in zip(started.batch.infos, started.batch.pixels.numpy(), stylized.numpy(), strict=True):
-        sink.add(info, original, result)
-    clock.lap("save")
+    halves = _halves(batch)
+    if not halves:
+        sink.fail(batch.infos[0], reason)
+    summary.halved += bool(halves) and not told
+    for half in halves:
+        for again in _start(half, stylizer, summary):
+            _finish(again, stylizer, summary, sink, clock)
 
 
 def _collect(sink: Sink, summary: Summary, saved: Callable[[Saved], None]) -> None:

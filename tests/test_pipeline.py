@@ -142,17 +142,24 @@ def test_large_pictures_go_alone() -> None:
 
 
 class _Failing:
-    """A backend that runs out of memory above `room` pictures, and always at a colour; it inverts."""
+    """A backend that runs out of memory above `room` pictures, and always at a colour, at once or when
+    its result is waited for; it inverts."""
 
-    def __init__(self, room: int, colour: int = -1) -> None:
-        self.room, self.colour = room, colour
+    def __init__(self, room: int, colour: int = -1, *, late: bool = False) -> None:
+        self.room, self.colour, self.late = room, colour, late
         self.batches: list[int] = []
 
     def start(self, pixels: torch.Tensor) -> Callable[[], tuple[torch.Tensor, bool]]:
-        if len(pixels) > self.room or self.colour in pixels[:, 0, 0, 0].tolist():
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nmore of it")
-        self.batches.append(len(pixels))
-        return lambda: (255 - pixels, True)
+        def result() -> tuple[torch.Tensor, bool]:
+            if len(pixels) > self.room or self.colour in pixels[:, 0, 0, 0].tolist():
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nmore of it")
+            self.batches.append(len(pixels))
+            return 255 - pixels, True
+
+        if self.late:
+            return result
+        made = result()
+        return lambda: made
 
 
 class _Collecting:
@@ -191,16 +198,22 @@ def test_batches_that_do_not_fit_are_halved_and_stay_in_order(
     assert (summary.halved, backend.batches, sink.failed) == (halved, batches, [])
 
 
-def test_a_picture_that_never_fits_fails_alone(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("late", "reason"), [
+    (False, "8×8 could not be stylized: not enough memory; use `size`"),
+    (True, "could not be stylized: CUDA out of memory. Tried to allocate 2.00 GiB"),
+])  # fmt: skip
+def test_a_picture_that_never_fits_fails_alone(
+    late: bool, reason: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not even in bands."""
     stylizer = Stylizer(checkpoint, device="cpu", precision="fp32", backend="torch")
-    backend = _Failing(room=8, colour=3)
+    backend = _Failing(room=8, colour=3, late=late)
     monkeypatch.setattr(stylizer, "_backend", lambda *_: backend)
     sink = _Collecting()
     loader = load_batches(_Sizes([(8, 8)] * 10), range(10), batch_size=5, workers=0, pin=False)
     pipeline.run(loader, stylizer, sink, summary=Summary(total=10))
     assert [index for index, _ in sink.came] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
-    assert sink.failed == [("3", "8×8 could not be stylized: not enough memory; use `size`")]
+    assert sink.failed == [("3", reason)]
 
 
 @pytest.mark.parametrize(
@@ -267,7 +280,9 @@ def test_titles_are_legible() -> None:
     assert all((sheet != box).any() for sheet in sheets)
 
 
-def test_contact_sheets(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+def test_contact_sheets(
+    photos: Callable[..., Path], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = photos("a.jpg", "b.jpg", size=(64, 40))
     for epoch in (30, 60, 150):
         (tmp_path / f"t_trans_net_{epoch}.pth").write_bytes(checkpoint.read_bytes())
@@ -279,5 +294,14 @@ def test_contact_sheets(photos: Callable[..., Path], checkpoint: Path, tmp_path:
         assert image.height > 2 * 40
         originals = image.crop((4, image.height - 44, 68, image.height - 4))
         assert np.abs(np.asarray(originals, dtype=int) - np.asarray(Image.open(root / "b.jpg"), dtype=int)).max() == 0
+    other = photos("b.jpg", folder="other") / "b.jpg"  # of another size, and another folder
+    pair = stylize_grid([root / "b.jpg", other], [str(checkpoint)], output=tmp_path / "pair.png", width=64, device="cpu")
+    with Image.open(pair) as image:
+        first, second = (np.asarray(image.crop((72, top, 136, top + 30)), dtype=int) for top in (24, 68))
+        assert np.abs(first - second).max() > 10
+    monkeypatch.setattr(Stylizer, "start", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
+    with pytest.raises(StylebatchError, match=f"{other}: 48×32 could not be stylized: no room"):
+        stylize_grid([other], [str(checkpoint)], output=tmp_path / "x.png", device="cpu")
+    monkeypatch.undo()
     with pytest.raises(StylebatchError, match="no checkpoints"):
         stylize_grid([root / "a.jpg"], [], epochs=tmp_path / "none", output=tmp_path / "x.png")

@@ -16,7 +16,7 @@ from stylebatch.images.formats import format_of, output_name
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.sink import ImageSink, grid_path
 from stylebatch.images.source import ImageSource
-from stylebatch.pipeline import Summary, stylize
+from stylebatch.pipeline import Summary, check_done, stylize
 from stylebatch.stylizer import Stylizer
 
 
@@ -80,10 +80,7 @@ def stylize_image(
         summary=Summary(total=1),
         workers=0,
     )
-    for failure in summary.failures:
-        raise StylebatchError(f"{source}: {failure.reason}")
-    if summary.aborted:
-        raise StylebatchError(summary.aborted)
+    check_done(summary, source.parent)
     for more in summary.partial.values():
         note(f"first page or frame alone, {more} more")
     for texts in summary.notes.values():

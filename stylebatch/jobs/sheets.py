@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -19,8 +20,7 @@ from stylebatch.images.formats import format_of
 from stylebatch.images.options import DEFAULTS, ImageOptions
 from stylebatch.images.source import ImageSource
 from stylebatch.jobs.image import check_output, check_photograph
-from stylebatch.loader import alone
-from stylebatch.pipeline import Summary, run
+from stylebatch.pipeline import Summary, check_done, stylize
 from stylebatch.pixels import to_8_bits
 from stylebatch.styles import epoch_checkpoints, named_styles, shipped_styles
 from stylebatch.stylizer import Stylizer
@@ -108,37 +108,53 @@ def style_sheet(
     return output
 
 
-def _column(style: str, strength: float) -> str:
-    name = "+".join(part if ":" in part else Path(part).stem for part in style.split(","))
-    return name if strength == 1 else f"{name} × {strength:g}"
-
-
 class _Pictures:
-    """A sink that keeps its results, in the order in which they come."""
+    """A sink that keeps its results by the numbers of their frames."""
 
     def __init__(self, effects: Effects, done: Callable[[], None]) -> None:
-        self.pictures: list[Image.Image] = []
+        self.pictures: dict[int, Image.Image] = {}
+        self._failures: list[Failure] = []
         self._effects = effects
         self._done = done
 
-    def add(self, _info: FrameInfo, original: Pixels, stylized: Pixels) -> None:
-        self.pictures.append(_picture(self._effects(original, stylized)))
-        self._done()
+    def add(self, info: FrameInfo, original: Pixels, stylized: Pixels) -> None:
+        try:
+            self.pictures[info.index] = _picture(self._effects(original, stylized))
+        except MemoryError:
+            self.fail(info, "not enough memory for it")
+        else:
+            self._done()
 
     def fail(self, info: FrameInfo, reason: str) -> None:
-        raise StylebatchError(f"{info.source}: {reason}")
+        self._failures.append(Failure(info.source, reason))
 
     def outcomes(self) -> Iterator[Saved | Failure | OutputError]:
-        return iter(())
+        while self._failures:
+            yield self._failures.pop()
 
     def close(self) -> None:
         pass
 
 
+class _Frames:
+    """A source of what is decoded already, by number: each style sees it."""
+
+    def __init__(self, frames: list[Frame]) -> None:
+        self._frames = [replace(frame, info=replace(frame.info, index=index)) for index, frame in enumerate(frames)]
+
+    def __getitem__(self, index: int) -> Frame:
+        return self._frames[index]
+
+    def size(self, index: int) -> tuple[int, int]:
+        height, width, _ = self._frames[index].pixels.shape
+        return width, height
+
+
 def _stylized(frames: list[Frame], stylizer: Stylizer, done: Callable[[], None]) -> list[Image.Image]:
     sink = _Pictures(effects_of(tone=stylizer.tone), done)
-    run(map(alone, frames), stylizer, sink, summary=Summary(total=len(frames)))
-    return sink.pictures
+    numbers = range(len(frames))
+    check_done(stylize(_Frames(frames), numbers, stylizer, sink, summary=Summary(total=len(frames)), workers=0))
+    return [sink.pictures[number] for number in numbers]
 
 
 def _title(style: str, strength: float) -> str:
@@ -156,4 +172,5 @@ def _read(photo: Path, options: ImageOptions = DEFAULTS) -> Frame:
     loaded = ImageSource(photo.parent, options)[photo.name]
     if isinstance(loaded, Failure):
         raise StylebatchError(f"{photo}: {loaded.reason}")
-    return loaded[0] if isinstance(loaded, list) else loaded
+    frame = loaded[0] if isinstance(loaded, list) else loaded
+    return replace(frame, info=replace(frame.info, source=str(photo)))
