@@ -8,7 +8,7 @@ import struct
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from queue import Queue
 from threading import Thread
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,7 +23,7 @@ from numpy.typing import ArrayLike
 from stylebatch.effects import Effects
 from stylebatch.errors import OutputError, StylebatchError
 from stylebatch.files import TEMP_PREFIX, atomic_write, identity, open_own
-from stylebatch.frame import Failure, FrameInfo, Pixels, Saved
+from stylebatch.frame import FrameInfo, Pixels, Saved
 from stylebatch.images.encoding import write_frames
 from stylebatch.images.exr import ExrExtra, encode_exr
 from stylebatch.images.extra import ImageExtra
@@ -34,6 +33,7 @@ from stylebatch.pixels import resized
 from stylebatch.storage import Content
 from stylebatch.system import cores
 from stylebatch.video.clip import FilmSource, Timing
+from stylebatch.video.ending import FilmSink
 from stylebatch.video.numbered import Numbered
 from stylebatch.video.sequence import SequenceSource
 
@@ -45,7 +45,7 @@ _WAITING = 4
 _HEAD = struct.Struct("<QI")
 
 
-class PictureSink:
+class PictureSink(FilmSink):
     """Writes the frames of a film as pictures, where the results are not there already. If frames depend on those before
     them, that state is kept from time to time, hidden beside the pictures, until all are there: the next sink with the same
     settings goes on from it.
@@ -78,7 +78,7 @@ class PictureSink:
         content: Callable[[int], Content],
     ) -> None:
         self.pictures = pictures
-        self.source = source
+        super().__init__(source)
         self.warnings: list[str] = []
         self.waited = 0.0
         self._inputs = {identity(file) for file in source.files} - {None}
@@ -92,11 +92,12 @@ class PictureSink:
             source.format = pictures.format
         self._size = source.clip.work_size(options) if options.keep_work_size else source.clip.size
         self._state_path = pictures.folder / f"{TEMP_PREFIX}{digest_of(pictures.path.name)[:16]}.state"
+        #: Frames whose pictures are to be written, if some pictures are there already.
+        self._missing: frozenset[int] | None = None
         self._begin, self._end, self.done = self._plan()
         self._next = self._reached = self._begin
         self._since = 0  # frames since a state was kept
         self._error: Exception | None = None
-        self._outcomes: Queue[Saved | Failure | OutputError] = Queue()
         self._queue: Queue[tuple[FrameInfo, Pixels, Pixels] | None] = Queue(_WAITING)
         self._threads = max(2, cores())
         self._pool = ThreadPoolExecutor(self._threads, "encode")
@@ -104,21 +105,11 @@ class PictureSink:
         self._thread: Thread | None = Thread(target=self._take, name="effects", daemon=True)
         self._thread.start()
 
-    def __enter__(self) -> PictureSink:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        try:
-            if error is None:
-                self.finish()
-        finally:
-            self.release()
-
     def wanted(self, index: int) -> bool:
         """Whether a frame has to be painted: for its picture, or for those after it."""
         if not self._begin <= index < self._end:
             return False
-        return self._effects.is_stateful or self._is_wanted(index)
+        return self._effects.is_stateful or self._is_missing(index)
 
     def add(self, info: FrameInfo, original: ArrayLike, stylized: ArrayLike) -> None:
         """Take the next frame, as `VideoSink.add` does."""
@@ -127,19 +118,6 @@ class PictureSink:
         self._next = info.index + 1
         self._check()
         self._queue.put((info, np.asarray(original), np.asarray(stylized)))
-
-    def fail(self, info: FrameInfo, reason: str) -> None:
-        raise StylebatchError(f"{self.source.path}: frame {info.index}: {reason}")
-
-    def outcomes(self) -> Iterator[Saved | Failure | OutputError]:
-        """Pictures that have been written since the last call."""
-        while not self._outcomes.empty():
-            yield self._outcomes.get()
-
-    def close(self) -> None:
-        """Write what has come."""
-        self._stop()
-        self._check()
 
     def finish(self) -> None:
         """All frames have come."""
@@ -160,7 +138,8 @@ class PictureSink:
             return 0, math.inf, 0
         count = self.source.count()
         kept = range(0, count, self._every)
-        todo = [index for index in kept if self._is_wanted(index)]
+        todo = [index for index in kept if self._is_to_be_done(index)]
+        self._missing = frozenset(todo)
         done = len(kept) - len(todo)
         if not todo:
             return count, count, done
@@ -169,10 +148,12 @@ class PictureSink:
             begin = self._read_state(begin)
         return begin, todo[-1] + 1, done
 
-    def _is_wanted(self, index: int) -> bool:
-        """Whether the picture of a frame has to be written. Raises StylebatchError if it may not be."""
-        if index % self._every:
-            return False
+    def _is_missing(self, index: int) -> bool:
+        """Whether the picture of a frame was not there at the beginning."""
+        return index % self._every == 0 if self._missing is None else index in self._missing
+
+    def _is_to_be_done(self, index: int) -> bool:
+        """Whether the picture of a frame is not there. Raises StylebatchError if it may not be written."""
         path, content = self._path(index), self._content(index)
         if identity(path) in self._inputs:
             raise StylebatchError(f"{path}: output and input are the same file; give another output")
@@ -214,7 +195,7 @@ class PictureSink:
 
     def _take_one(self, info: FrameInfo, original: Pixels, stylized: Pixels) -> None:
         pixels = self._effects(original, stylized, self._size, info.extra.original)
-        if self._is_wanted(info.index):
+        if self._is_missing(info.index):
             while len(self._writing) >= self._threads + 1:
                 self._writing.popleft().result()
             self._writing.append(self._pool.submit(self._write, info, pixels))

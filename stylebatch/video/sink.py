@@ -5,13 +5,11 @@ What frames need of those before them is done in order, in one thread; everythin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Queue
-from types import TracebackType
 from typing import Any
 
 import av
@@ -20,13 +18,14 @@ from numpy.typing import ArrayLike
 
 from stylebatch.effects import Effects, effects_of
 from stylebatch.errors import OutputError, StylebatchError
-from stylebatch.frame import Failure, FrameInfo, Pixels, Saved
+from stylebatch.frame import FrameInfo, Pixels, Saved
 from stylebatch.manifest import digest_of
 from stylebatch.pixels import over_white, resized, to_8_bits
 from stylebatch.system import cores
 from stylebatch.video.beat import Beat
 from stylebatch.video.clip import FilmSource, Timing
 from stylebatch.video.encoding import plan
+from stylebatch.video.ending import FilmSink
 from stylebatch.video.mux import join
 from stylebatch.video.rehearsal import rehearse
 from stylebatch.video.relay import Relay
@@ -59,7 +58,7 @@ class _Coded:
     flattened: bool
 
 
-class VideoSink:
+class VideoSink(FilmSink):
     """Writes the frames of a film, and what else its source has, to `output`. A context manager: leaving it without an
     exception finishes the film.
 
@@ -95,7 +94,7 @@ class VideoSink:
     ) -> None:
         self._put = put
         self.output = Path(output)
-        self.source = source
+        super().__init__(source)
         options = source.options
         self._effects = effects or effects_of(preserve_color=options.preserve_color, side_by_side=options.side_by_side)
         self.encoding = plan(source.clip, options, self.output)
@@ -120,21 +119,10 @@ class VideoSink:
             self._work.close()
             raise
         self._next = self.done
-        self._outcomes: Queue[Saved | Failure | OutputError] = Queue()
         ahead = max(_WAITING, cores() // 2)
         self._pool = ThreadPoolExecutor(cores(), "effects")
         self._coded = Relay(self._encode, ahead)
         self._steadied = Relay(self._steady, ahead) if self._effects.is_stateful else None
-
-    def __enter__(self) -> VideoSink:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        try:
-            if error is None:
-                self.finish()
-        finally:
-            self.release()
 
     @property
     def done(self) -> int:
@@ -153,22 +141,9 @@ class VideoSink:
         else:
             self._coded.put(self._pool.submit(lambda: self._finished(self._begun(painted), b"")))
 
-    def fail(self, info: FrameInfo, reason: str) -> None:
-        raise StylebatchError(f"{self.source.path}: frame {info.index}: {reason}")
-
-    def outcomes(self) -> Iterator[Saved | Failure | OutputError]:
-        """Frames that have been encoded since the last call."""
-        while not self._outcomes.empty():
-            yield self._outcomes.get()
-
     @property
     def waited(self) -> float:
         return self._coded.waited
-
-    def close(self) -> None:
-        """See what has come through all but its encoder."""
-        self._stop()
-        self._check()
 
     def finish(self) -> None:
         """All frames have come: close the last segment, join them all, check, and give the film its name.
