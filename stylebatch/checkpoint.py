@@ -71,6 +71,12 @@ class Checkpoint:
         return width_of(self.model)
 
     @property
+    def base(self) -> str | None:
+        """The digest of the base network that it was trained from, if that is known."""
+        digest = self.metadata.get("base")
+        return None if digest is None else str(digest)
+
+    @property
     def digest(self) -> str:
         """SHA-256 of what decides the pictures: the weights and the padding, however and wherever they are stored."""
         digest = hashlib.sha256(f"{self.metadata.get(PADDING, 'zeros')} {self.tone}".encode())

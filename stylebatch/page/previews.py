@@ -29,7 +29,7 @@ from stylebatch.page.photos import Photo, Photos
 from stylebatch.pixels import with_tone_of
 from stylebatch.stages import Stage, as_stages
 from stylebatch.strokes import underpainted, widening
-from stylebatch.styles import base_of, check_style, find_style, load_style
+from stylebatch.styles import check_style, find_style, parts_of
 
 #: Seconds that the network of a draft may take: the bar is 150 ms from the slider to the picture, of which the browser and
 #: the way there and back take about 45 on two cores.
@@ -109,18 +109,11 @@ class Networks:
         raise StylebatchError(f"style {style}: its weights make no numbers of this picture")
 
     def _backend(self, style: str, strength: float, precision: Precision, in_bands: bool) -> Backend:
-        shares = check_style(style, strength)
-        networks = {name: self._network(find_style(name)) for name in shares}
-        key = (tuple((networks[name].digest, share) for name, share in shares.items()), strength, precision, in_bands)
+        parts = parts_of(style, strength, self._network)
+        key = tuple((network.digest, share) for network, share in parts), precision, in_bands
         with self._lock:
             ready = self._ready.pop(key, None)
         if ready is None:
-            parts = [(networks[name], share * strength) for name, share in shares.items()]
-            if strength != 1:
-                parts.append((self._base(parts[0][0]), 1 - strength))
-            kinds = {(part.width, part.base) for part, _ in parts}
-            if len(parts) > 1 and (len(kinds) > 1 or parts[0][0].base is None):
-                load_style(style, strength)  # tells why there is nothing between them
             ready = load_backend("torch", _blended(parts), self.device, precision, in_bands=in_bands)
         with self._lock:
             self._ready[key] = ready
@@ -128,21 +121,13 @@ class Networks:
                 self._ready.popitem(last=False)
         return ready
 
-    def _base(self, network: _Network) -> _Network:
-        try:
-            base = self._network(base_of(network.width))
-        except StylebatchError:
-            return replace(network, base=None, width=0)  # there is nothing between: `load_style` says so
-        return replace(base, base=base.digest)
-
     def _network(self, path: Path) -> _Network:
         key = path.absolute(), path.stat().st_mtime_ns
         with self._lock:
             kept = self._kept.pop(key, None)
         if kept is None:
             checkpoint = load_checkpoint(path)
-            base = checkpoint.metadata.get("base")
-            kept = _Network(as_stages(checkpoint.network()), checkpoint.width, base and str(base), checkpoint.digest)
+            kept = _Network(as_stages(checkpoint.network()), checkpoint.width, checkpoint.base, checkpoint.digest)
         with self._lock:
             self._kept[key] = kept
             while len(self._kept) > self._most:

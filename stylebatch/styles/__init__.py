@@ -6,10 +6,11 @@ import difflib
 import logging
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from safetensors import SafetensorError, safe_open
 
@@ -28,6 +29,7 @@ SUFFIXES = (".pth", ".safetensors", ".pt", ".ckpt")
 #: Over this, weights leave the region that training has seen.
 MAX_STRENGTH = 1.5
 
+_Network = TypeVar("_Network", bound="Mixable")
 _log = logging.getLogger("stylebatch")
 _log.addHandler(logging.NullHandler())  # who wants to hear of it says so
 
@@ -169,20 +171,52 @@ def load_style(style: str, strength: float = 1.0) -> Checkpoint:
     from stylebatch.checkpoint import PADDING, Checkpoint, blend, load_checkpoint
 
     shares = check_style(style, strength)
-    styles = {name: load_checkpoint(find_style(name)) for name in shares}
-    for name, checkpoint in styles.items():
+    parts = parts_of(style, strength, load_checkpoint)
+    for name, (checkpoint, _) in zip(shares, parts, strict=False):
         checkpoint.metadata.setdefault("style", Path(name).stem)
-    if strength == 1 and len(styles) == 1:
-        return next(iter(styles.values()))
-    widths = {name: checkpoint.width for name, checkpoint in styles.items()}
+    if len(parts) == 1:
+        return parts[0][0]
+    names = [str(checkpoint.metadata["style"]) for checkpoint, _ in parts[: len(shares)]]
+    mixed = "+".join(f"{name}{share:g}" for name, share in zip(names, shares.values(), strict=True))
+    metadata = {"style": names[0] if len(names) == 1 else mixed, PADDING: parts[0][0].metadata.get(PADDING, "zeros")}
+    return Checkpoint(blend(parts), metadata, tone=max(0.0, 1 - strength))
+
+
+class Mixable(Protocol):
+    """What is known of a network before it is mixed, as of a `Checkpoint`."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def base(self) -> str | None: ...
+
+    @property
+    def digest(self) -> str: ...
+
+
+def parts_of(style: str, strength: float, load: Callable[[Path], _Network]) -> list[tuple[_Network, float]]:
+    """The networks that `load_style` mixes, each with its share; the last is the base, if the strength is not 1.
+
+    Args:
+        load: makes a network of a checkpoint's file.
+
+    Raises:
+        StylebatchError: as `load_style`.
+    """
+    shares = check_style(style, strength)
+    styles = {name: load(find_style(name)) for name in shares}
+    parts = [(network, strength * shares[name]) for name, network in styles.items()]
+    if strength == 1 and len(parts) == 1:
+        return parts
+    widths = {name: network.width for name, network in styles.items()}
     if len({*widths.values()}) > 1:
         each = " and ".join(f"{name} of {width}" for name, width in widths.items())
         raise StylebatchError(f"style {style}: {each} channels: only networks of one width can be mixed")
-    parts = [(checkpoint, strength * shares[name]) for name, checkpoint in styles.items()]
-    bases = {name: checkpoint.metadata.get("base") for name, checkpoint in styles.items()}
+    bases = {name: network.base for name, network in styles.items()}
     if strength != 1:
         try:
-            base = load_checkpoint(base_of(next(iter(widths.values()))))
+            base = load(base_of(next(iter(widths.values()))))
         except StylebatchError as error:
             raise StylebatchError(f"style {style}: has no strength but 1: {error}") from None
         parts.append((base, 1 - strength))
@@ -194,10 +228,7 @@ def load_style(style: str, strength: float = 1.0) -> Checkpoint:
                 f"style {name}: was not trained from the same base network as {others}, so there is nothing between them; "
                 "train it with `init` base"
             )
-    names = [str(checkpoint.metadata["style"]) for checkpoint in styles.values()]
-    mixed = "+".join(f"{name}{share:g}" for name, share in zip(names, shares.values(), strict=True))
-    metadata = {"style": names[0] if len(names) == 1 else mixed, PADDING: parts[0][0].metadata.get(PADDING, "zeros")}
-    return Checkpoint(blend(parts), metadata, tone=max(0.0, 1 - strength))
+    return parts
 
 
 def check_style(style: str, strength: float = 1.0) -> dict[str, float]:
