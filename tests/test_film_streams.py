@@ -151,7 +151,7 @@ def test_channels_in_an_order_of_their_own_are_copied_or_left_out(tmp_path: Path
     with open_input(film) as container:
         assert described(container)[1].order_of_its_own
     assert copied(film, tmp_path / "b.mov") == []
-    assert copied(film, tmp_path / "b.webm") == ["stream 1 (audio pcm_s24le) is left out: webm takes none such"]
+    assert copied(film, tmp_path / "b.webm") == ["stream 1 (audio pcm_s24le) is left out: webm holds no such streams"]
 
 
 # ---- subtitles
@@ -204,12 +204,13 @@ def test_telemetry_is_copied_or_named(chapters: Any, tmp_path: Path) -> None:
     assert kinds(source)[index] == "gpmd"
     assert copied(source, tmp_path / "b.mov") == []
     assert "gpmd" in kinds(tmp_path / "b.mov")
-    assert planned(source, tmp_path / "b.mkv") == [f"stream {index} (data gpmd, eng) is left out: matroska takes none such"]
+    left_out = f"stream {index} (data gpmd, eng) is left out: matroska holds no such streams"
+    assert planned(source, tmp_path / "b.mkv") == [left_out]
 
 
 def test_what_would_be_written_without_its_description_is_named(tmp_path: Path) -> None:
     source = telemetry(tmp_path, b"mebx")
-    assert copied(source, tmp_path / "b.mov") == ["stream 2 (data mebx, eng) is left out: mov takes none such"]
+    assert copied(source, tmp_path / "b.mov") == ["stream 2 (data mebx, eng) is left out: mov holds no such streams"]
     assert kinds(tmp_path / "b.mov") == ["h264", "aac"]
 
 
@@ -362,7 +363,7 @@ def test_tracks_that_are_empty_in_a_part(tmp_path: Path) -> None:
 
 def test_a_cover_that_has_no_place_is_named(tmp_path: Path) -> None:
     source = add_cover(make_clip(tmp_path / "a.mp4"), make_clip(tmp_path / "b.mp4"), tmp_path / "c.mp4")
-    assert copied(source, tmp_path / "d.mov") == ["stream 2 (video png) is left out: mov takes none such"]
+    assert copied(source, tmp_path / "d.mov") == ["stream 2 (video png) is left out: mov holds no such streams"]
     assert kinds(tmp_path / "d.mov") == ["h264", "h264"]
 
 

@@ -290,10 +290,10 @@ def test_what_cannot_come_along_is_named(tmp_path: Path) -> None:
     chapters = [{"id": 1, "start": 0, "end": 480, "time_base": Fraction(1, 1000), "metadata": {"title": "Eins"}}]
     source = make_clip(tmp_path / "a.mp4", audio=1, subtitles=1, chapters=chapters, metadata={"title": "Probe"})
     warnings = copied(source, tmp_path / "b.avi")
-    assert "stream 2 (subtitle mov_text, deu) is left out: avi takes none such" in warnings
+    assert "stream 2 (subtitle mov_text, deu) is left out: avi holds no such streams" in warnings
     assert "chapters are left out: avi takes none" in warnings
     warnings = copied(source, tmp_path / "b.gif")
-    assert "stream 1 (audio aac, deu) is left out: gif takes none such" in warnings
+    assert "stream 1 (audio aac, deu) is left out: gif holds no such streams" in warnings
     assert "metadata is left out: title" in warnings
 
 
@@ -627,7 +627,7 @@ def bad_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             ("a.mp4", "a.mpg", "new", "--every", "2"),
             "a.mpg: would be written to new/a_%06d.png, as a.mp4 is; give them a folder each",
         ),
-        (("a.mp4", "b.wmv"), "b.wmv: none that is written; choose from .mp4"),
+        (("a.mp4", "b.wmv"), "b.wmv: this container is not written; choose from .mp4"),
         (("a.mp4", "b.mp4", "c.mp4"), "several clips need a folder as the last argument"),
         (("a.mp4", "--style", "nobody"), "style 'nobody': unknown"),
         (("a.mp4", "--codec", "divx"), "codec divx: unknown; choose from h264, h265"),
@@ -637,7 +637,7 @@ def bad_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (("a.mp4", "b.mov", "--codec", "prores", "--crf", "5"), "crf: prores has no constant quality"),
         (("a.mp4", "b.mov", "--codec", "prores", "--preset", "x"), "preset: prores has none"),
         (("a.mp4", "--preset", "warp"), "codec h264: refuses 64×48 yuv420p, preset warp"),
-        (("a.mp4", "--pix-fmt", "rgb99"), "pixel format rgb99: h264 has none such; choose from yuv420p"),
+        (("a.mp4", "--pix-fmt", "rgb99"), "pixel format rgb99: h264 does not have it; choose from yuv420p"),
         (("a.mp4", "--start", "abc"), "'abc' is no time; give seconds, MM:SS or HH:MM:SS"),
         (("a.mp4", "--start", "2", "--end", "1"), "end 1: must be after the start, 2"),
         (("a.mp4", "--start", "60"), "no frames from 0:01:00.000 on"),

@@ -1,4 +1,4 @@
-"""All that a step changes, and the way back when a training diverges."""
+"""All that a step changes, and how a training that diverges returns to an earlier state."""
 
 from __future__ import annotations
 

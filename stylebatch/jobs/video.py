@@ -39,7 +39,7 @@ class VideoSummary(Summary):
     Attributes:
         output: the film, or the folder of its pictures.
         unchanged: an earlier run had made it.
-        warnings: what a person should hear of: streams left out or converted, damage bridged, range lost.
+        warnings: what a person should know: streams left out or converted, damage bridged, range lost.
         decoder_waited, encoder_waited: seconds that these stages had nothing to do; the network's are in `waits`.
     """
 

@@ -31,7 +31,7 @@ MAX_STRENGTH = 1.5
 
 _Network = TypeVar("_Network", bound="Mixable")
 _log = logging.getLogger("stylebatch")
-_log.addHandler(logging.NullHandler())  # who wants to hear of it says so
+_log.addHandler(logging.NullHandler())  # whoever wants these messages adds a handler
 
 
 @dataclass(frozen=True)

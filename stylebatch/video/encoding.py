@@ -190,7 +190,7 @@ def plan(clip: Clip, options: VideoOptions, output: Path) -> Encoding:
             refuses.
     """
     if output.suffix.lower() not in CONTAINERS:
-        raise StylebatchError(f"{output}: none that is written; choose from {', '.join(CONTAINERS)}")
+        raise StylebatchError(f"{output}: this container is not written; choose from {', '.join(CONTAINERS)}")
     container, usual = CONTAINERS[output.suffix.lower()]
     name = options.codec or (_USUAL_WITH_ALPHA.get(container, usual) if clip.alpha and not options.pix_fmt else usual)
     codec = CODECS.get(name)
@@ -203,7 +203,7 @@ def plan(clip: Clip, options: VideoOptions, output: Path) -> Encoding:
         raise StylebatchError(f"codec {name}: this PyAV was built without {codec.encoder}") from None
     pix_fmt = options.pix_fmt or _nearest(clip, name, container, formats)
     if pix_fmt not in formats:
-        raise StylebatchError(f"pixel format {pix_fmt}: {name} has none such; choose from {', '.join(formats)}")
+        raise StylebatchError(f"pixel format {pix_fmt}: {name} does not have it; choose from {', '.join(formats)}")
     if has_alpha(VideoFormat(pix_fmt)) and not (clip.alpha and _keeps_alpha(name, container, pix_fmt)):
         pix_fmt = _OPAQUE.get(pix_fmt, pix_fmt.replace("yuva", "yuv"))  # nothing would be transparent
     width, height = clip.work_size(options) if options.keep_work_size else clip.size

@@ -65,7 +65,7 @@ class SequenceSource:
         files: that each frame is read from: of its number, or the last one before it.
         numbers: those of the pictures, from the first that is taken to the last, missing ones too.
         format: Pillow's name of the format in which its pictures will be written, for their metadata; None for a film.
-        warnings: what was met on the way that a person should hear of.
+        warnings: what was met on the way that a person should know.
 
     Raises:
         StylebatchError: no pictures, missing ones, or of several sizes. While frames are taken: one that is broken.

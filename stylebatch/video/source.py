@@ -55,7 +55,7 @@ class VideoSource:
         content: what the file held when this was made.
         files: the one.
         times: how its packets' times become those of the output.
-        warnings: what was met on the way that a person should hear of.
+        warnings: what was met on the way that a person should know.
 
     Raises:
         StylebatchError: no film, nothing in it, nothing that can be decoded, or cut off within the part that is wanted.

@@ -97,7 +97,7 @@ def _planned(
     name: str,
     packets: Sequence[Packet[Any]],
 ) -> Planned:
-    index, refused = stream.index, f"is left out: {format} takes none such"
+    index, refused = stream.index, f"is left out: {format} holds no such streams"
     if stream.type == "data" and description.tag in _TIMECODES:
         return Planned(index, name, "made anew" if format in _WITH_TIMECODES else "left out")
     if format == "gif":

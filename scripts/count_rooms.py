@@ -1,0 +1,37 @@
+#!/usr/bin/env python
+"""How large the house is, `scripts/count_rooms.py [CHECKOUT]`: its rooms, which are the modules of both packages, a package
+in one of them as a whole; the arrows, which are pairs of rooms of which one imports from the other; and all lines."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+ROOT = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent
+
+
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def room(name: str) -> str:
+    return ".".join(name.split(".")[:2])
+
+
+def imported(path: Path) -> set[str]:
+    """The names that a file imports, those of modules among them."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+files = {module(path): path for package in ("stylebatch", "trainer") for path in ROOT.glob(f"{package}/**/*.py")}
+pairs = {(room(name), room(other)) for name, path in files.items() for other in imported(path) & files.keys()}
+arrows = sum(one != other for one, other in pairs)
+lines = sum(len(path.read_text().splitlines()) for path in files.values())
+print(f"{len({room(name) for name in files})} rooms, {arrows} arrows, {len(files)} modules, {lines:,} lines")
