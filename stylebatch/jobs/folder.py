@@ -109,6 +109,7 @@ def opened(job: FolderJob) -> Iterator[tuple[Storage, Storage, Inputs]]:
         inputs = listed or FolderInputs(job, source, output)
         check_folders(source, output, by_folder=inputs.by_folder)
         inputs.check()
+        inputs.identify(source, output)
         yield source, output, inputs
 
 

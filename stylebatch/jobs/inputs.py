@@ -7,12 +7,12 @@ from functools import lru_cache, partial
 from typing import NamedTuple, Protocol, TypeAlias
 
 from stylebatch.errors import StylebatchError
-from stylebatch.files import is_within
+from stylebatch.files import identity, is_within
 from stylebatch.frame import Failure
 from stylebatch.images.formats import EXPORT, unread_kind
 from stylebatch.images.source import candidates_in, left_folder, pictures_in
 from stylebatch.jobs.job import FolderJob
-from stylebatch.manifest import written_in
+from stylebatch.manifest import NAME, written_in
 from stylebatch.pipeline import Summary
 from stylebatch.storage import IS_OUTPUT, Storage
 
@@ -37,9 +37,12 @@ class Inputs(Protocol):
 
     Attributes:
         by_folder: they are whole folders, and those of one come together.
+        identities: what identifies the folders that they lie in, where results could get into one: both are here, and the
+            output holds something already.
     """
 
     by_folder: bool
+    identities: frozenset[tuple[int, int | str]] = frozenset()
 
     def check(self) -> None:
         """Raises StylebatchError where there are none."""
@@ -49,6 +52,11 @@ class Inputs(Protocol):
 
     def groups(self, summary: Summary) -> Iterator[Group]:
         """All of them; what else is met goes into the summary."""
+
+    def identify(self, source: Storage, output: Storage) -> None:
+        """Set `identities`. Raises StylebatchError where a folder of theirs is the output."""
+        if source.real and output.real and any(name != NAME for name in output.listed("")):
+            self.identities = frozenset(filter(None, (identity(source.root / folder) for folder in self.folders())))
 
 
 class FolderInputs(Inputs):

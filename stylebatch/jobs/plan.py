@@ -28,7 +28,7 @@ from stylebatch.images.options import ImageOptions
 from stylebatch.images.sink import grid_path
 from stylebatch.jobs.inputs import Inputs, Names
 from stylebatch.jobs.job import FolderJob
-from stylebatch.manifest import NAME, Manifest, Standing
+from stylebatch.manifest import Manifest, Standing
 from stylebatch.pipeline import Summary
 from stylebatch.storage import Content, Storage
 from stylebatch.system import cores
@@ -117,9 +117,7 @@ class _Places:
         self._by_folder = inputs.by_folder
         self._output = manifest.output.as_listed()
         self._folds = name_folding(manifest.output.root)
-        self._inputs: set[tuple[int, int | str] | None] = set()
-        if self._real and manifest.output.real and any(name != NAME for name in manifest.output.listed("")):
-            self._inputs = {identity(manifest.source.root / folder) for folder in inputs.folders()} - {None}
+        self._inputs = inputs.identities
         self._leads_back = lru_cache(1024)(self._leads_back_into_inputs)
         self._held = lru_cache(4)(lambda folder: _Held(self._output, folder))
 
