@@ -40,6 +40,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (root / "in").mkdir()
     for name in ("cat", "flower", "coffee"):
         shutil.copy(SAMPLES / f"{name}.jpg", root / "in")
+    (root / "many").mkdir()
+    for number in range(12):
+        shutil.copy(SAMPLES / "cat.jpg", root / "many" / f"{number:02}.jpg")
+    (root / "many" / "broken.jpg").write_text("no picture")
     with page(root, tmp_path_factory.mktemp("data")) as running:
         yield running
 
@@ -267,12 +271,7 @@ def start(tab: Page, source: str, output: str) -> None:
     tab.get_by_role("button", name="Start", exact=True).click()
 
 
-def test_a_folder_is_painted_while_the_page_is_loaded_anew(tab: Page, server: Server) -> None:
-    many = server.root / "many"
-    many.mkdir()
-    for number in range(12):
-        shutil.copy(SAMPLES / "cat.jpg", many / f"{number:02}.jpg")
-    (many / "broken.jpg").write_text("no picture")
+def test_a_folder_is_painted_while_the_page_is_loaded_anew(tab: Page) -> None:
     open_jobs(tab)
     tab.get_by_role("button", name="Browse…").first.click()
     tab.get_by_role("dialog").get_by_role("button", name="many", exact=True).click()

@@ -13,7 +13,7 @@ export async function ask(path, options = {}) {
     answer = await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Failure("The server does not answer: is `stylebatch page` still running?", 0);
+    throw new Failure("The server does not answer: is stylebatch page still running?", 0);
   }
   if (answer.ok) return answer;
   let told = `${answer.status} ${answer.statusText}`;
@@ -55,7 +55,7 @@ export function upload(path, file, progress = () => {}, method = "POST") {
       if (request.status < 300) resolve(told);
       else reject(new Failure(told.error ?? `${request.status} ${request.statusText}`, request.status));
     };
-    request.onerror = () => reject(new Failure("The upload broke off: is `stylebatch page` still running?", 0));
+    request.onerror = () => reject(new Failure("The upload broke off: is stylebatch page still running?", 0));
     request.send(file);
   });
 }

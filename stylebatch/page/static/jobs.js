@@ -264,7 +264,7 @@ function fill(item, entry) {
       element("span", { class: "way" }, `${entry.shown.source} → ${entry.shown.output}, ${mixed(entry.shown.style ?? "")}`),
       element("span", { class: "state" }, STATES[state]),
     ),
-    ...(["waiting", "cancelled"].includes(state) && share === null
+    ...(["waiting", "cancelled", "failed"].includes(state) && share === null
       ? []
       : [element("progress", { max: 1, value: share ?? (state === "done" ? 1 : undefined), "aria-label": `Progress of ${entry.title}` })]),
     ...(figures.length ? [element("p", { class: "figures" }, figures.map((text) => element("span", {}, text)))] : []),

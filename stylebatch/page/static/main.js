@@ -43,7 +43,10 @@ addEventListener("drop", (event) => {
   }
 });
 
-addEventListener("hashchange", section);
+addEventListener("hashchange", () => {
+  section();
+  scrollTo(0, 0); // not to the section, which would hide what is above it
+});
 section();
 await told(startLook)();
 await told(startJobs)();
