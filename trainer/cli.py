@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import sys
 import time
@@ -33,6 +34,9 @@ def _command_for(path: Path) -> str | None:
 @click.version_option(__version__)
 def main() -> None:
     """Teach a network the style of one picture."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and os.environ.get("RANK", "0") != "0":
+        # Of the processes that torchrun starts, the first alone speaks.
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (until the end)
 
 
 @main.command()
@@ -52,6 +56,8 @@ def fit(picture: Path | None, recipe: str | None, keep: bool, **options: Any) ->
         raise click.UsageError("Missing option '-s' / '--style', the picture to learn: trainer fit --style painting.jpg")
     if keep and (options["out"] or options["resume"] or options["overwrite"]):
         raise click.UsageError("--keep excludes --out, --resume and --overwrite.")
+    if keep and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise click.UsageError("--keep is for a training by one process; give --out to those that torchrun starts.")
     chosen = {key: value for key, value in options.items() if value is not None}
     recipe_choices = dict(RECIPES[recipe]) if recipe else {}
     if "steps" in chosen:

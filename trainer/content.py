@@ -240,12 +240,15 @@ def content_loader(
     start: int,
     workers: int,
     pin: bool,
+    number: int = 0,
+    count: int = 1,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Batch]:
-    """An endless stream of `Batch`, as if `start` steps had been taken already; it ends where `stop`, asked while it waits,
-    is True."""
+    """An endless stream of `Batch`, as if `start` steps had been taken already, part `number` of `count` of each; it ends
+    where `stop`, asked while it waits, is True."""
     groups = decoded(
-        Crops(photographs, size, augment, seed), endless_batches(len(photographs), batch_size, augment, seed, start),
+        Crops(photographs, size, augment, seed),
+        endless_batches(len(photographs), batch_size, augment, seed, start, number, count),
         workers=workers, ahead=batch_size + 2 * workers,
         lost=lambda key, reason: (None, [f"{photographs[key[1]]}: {reason}"]), stop=stop,
     )  # fmt: skip

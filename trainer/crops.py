@@ -53,15 +53,20 @@ class Crops:
         return np.array(ImageOps.mirror(image) if rng.random() < 0.5 else image)
 
 
-def endless_batches(length: int, batch_size: int, shuffle: bool, seed: int, start: int) -> Iterator[list[tuple[int, int]]]:
-    """Batches of (epoch, index) from `start` steps on: each epoch has every photograph once, a last batch may be partial."""
+def endless_batches(
+    length: int, batch_size: int, shuffle: bool, seed: int, start: int, number: int = 0, count: int = 1
+) -> Iterator[list[tuple[int, int]]]:
+    """Batches of (epoch, index) from `start` steps on: each epoch has every photograph once, a last batch may be partial. Of
+    each batch, part `number`, from 0, of `count` that differ by one photograph at most."""
     epoch, skip = divmod(start, -(-length // batch_size))
     while True:
         order = list(range(length))
         if shuffle:
             random.Random(f"{seed}/{epoch}").shuffle(order)
         for first in range(skip * batch_size, length, batch_size):
-            yield [(epoch, index) for index in order[first : first + batch_size]]
+            batch = order[first : first + batch_size]
+            part = slice(len(batch) * number // count, len(batch) * (number + 1) // count)
+            yield [(epoch, index) for index in batch[part]]
         epoch, skip = epoch + 1, 0
 
 

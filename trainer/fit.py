@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from stylebatch.device import DTYPES, pick_device, pick_precision
+from stylebatch.device import DTYPES, pick_precision
 from stylebatch.errors import StylebatchError
 from stylebatch.fork import can_compute
 from stylebatch.system import cores
@@ -25,6 +25,7 @@ from trainer.memory import check_memory, memory_errors_explained
 from trainer.muon import Muon
 from trainer.objective import Objective
 from trainer.output import Output
+from trainer.ranks import Ranks, Share, StopError, together
 from trainer.replay import Replay
 from trainer.results import PREVIEW_AFTER, Results
 from trainer.schedule import Schedule
@@ -66,10 +67,6 @@ class FitResult:
     interrupted: bool
 
 
-class _StopError(Exception):
-    """Asked to stop before the first step: there is nothing to save."""
-
-
 @dataclass(frozen=True)
 class _Caller:
     """Who asked for a training, and what it has told already."""
@@ -91,7 +88,7 @@ class _Caller:
 
     def check(self) -> None:
         if self.stop():
-            raise _StopError
+            raise StopError
 
 
 def fit(
@@ -102,13 +99,14 @@ def fit(
     stop: Callable[[], bool] = lambda: False,
 ) -> FitResult:
     """Train a network to paint like `config.style`; the result lies in `config.out`. What has been trained there already,
-    with the same picture, photographs and options, is not trained again.
+    with the same picture, photographs and options, is not trained again. Where torchrun has started several processes, all
+    call this, and each takes its share of `config.batch_size`.
 
     Args:
-        progress: called at the beginning of each stage and after each step.
-        message: called with one line for what a user should know: skipped files, a lowered rate, a preview.
+        progress: called at the beginning of each stage and after each step; of several processes, in the first.
+        message: called with one line for what a user should know: skipped files, a lowered rate, a preview; likewise.
         stop: asked again and again. If True before the first step, `fit` returns; after a step, it saves a checkpoint and
-            returns.
+            returns. Of several processes, one is enough.
 
     Raises:
         StylebatchError: bad input, another training in its place, too little memory, or divergence at any rate; or a fork of
@@ -118,30 +116,35 @@ def fit(
         raise StylebatchError(
             "a fork of a process that has used PyTorch cannot train: its threads are missing; spawn processes"
         )
-    caller = _Caller(progress, message, stop)
     try:
-        caller.stage("reading the photographs")
-        style = load_style(config.style, config.style_size)
-        paths, skipped = find_photographs(config.content or PACKAGED, config.out, caller.check)
-        for line in skipped:
-            caller.skipped(line)
-        plan = Schedule(config, len(paths))
-        output = Output(config, paths, last_epoch=plan.epoch(plan.steps))
-        with output.locked(), memory_errors_explained():
-            if not config.resume and not config.overwrite and output.is_done():
-                message(f"{output.style}: trained before, from the same picture with the same options")
+        with together(config.device) as ranks, ExitStack() as lock:
+            first = ranks.number == 0
+            caller = _Caller(progress if first else lambda _: None, message if first else lambda _: None, stop)
+            caller.stage("reading the photographs")
+            style = load_style(config.style, config.style_size)
+            paths, skipped = ranks.shared(lambda: find_photographs(config.content or PACKAGED, config.out, caller.check))
+            for line in skipped:
+                caller.skipped(line)
+            plan = Schedule(config, len(paths))
+            output = Output(config, paths, last_epoch=plan.epoch(plan.steps))
+            ranks.shared(lambda: lock.enter_context(output.locked()))
+            if not config.resume and not config.overwrite and ranks.shared(output.is_done):
+                caller.message(f"{output.style}: trained before, from the same picture with the same options")
                 return FitResult(None, output.style, 0, 0, interrupted=False)
-            return _train(config, style, paths, output, caller)
-    except _StopError:
+            with memory_errors_explained():
+                return _train(config, style, paths, output, ranks, caller)
+    except StopError:
         return FitResult(None, None, 0, 0, interrupted=True)
 
 
-def _train(config: FitConfig, style: StylePicture, paths: list[Path], output: Output, caller: _Caller) -> FitResult:
+def _train(
+    config: FitConfig, style: StylePicture, paths: list[Path], output: Output, ranks: Ranks, caller: _Caller
+) -> FitResult:
     # 1. Where it computes, and how. Half precision has its fast kernels in channels_last; a CPU's fp32 is 13% slower in it.
-    device = pick_device(config.device)
+    device = ranks.device
     precision = pick_precision(config.precision, device, training=True)
-    check_memory(config, style.image.shape, device, precision)
-    earlier = output.earlier(caller.message) if config.resume else None
+    check_memory(config, style.image.shape, device, precision, ranks.photographs_on_device(config.batch_size))
+    earlier = ranks.shared(lambda: output.earlier(caller.message)) if config.resume else None
     autocast = torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
     layout = torch.contiguous_format if precision == "fp32" else torch.channels_last
 
@@ -151,6 +154,7 @@ def _train(config: FitConfig, style: StylePicture, paths: list[Path], output: Ou
     # 2. The photographs, some of them kept for validation.
     photographs = share_out(paths, config.crop_size, config.patience > 0, caller.skipped)
     schedule = Schedule(config, len(photographs.training))
+    ranks.check_shares(config.batch_size, len(photographs.training))
 
     # 3. What the losses aim at, and their weights.
     vgg = placed(VGG16(config.vgg, config.vgg_input))  # type: ignore[arg-type]
@@ -169,7 +173,7 @@ def _train(config: FitConfig, style: StylePicture, paths: list[Path], output: Ou
         # 4. The state in which an earlier run stopped, or the network to start from.
         if not earlier and config.init == NEAREST:
             caller.stage("choosing the nearest network to start from")
-        start = Start.of_training(earlier) if earlier else find_start(config, validation_loss)
+        start = Start.of_training(earlier) if earlier else ranks.shared(lambda: find_start(config, validation_loss))
         network = placed(start.network(config.padding_mode)).train()
         scaler = torch.amp.GradScaler(device.type, init_scale=objective.gradient_scale, enabled=precision == "fp16")
         state = State(network, OPTIMIZERS[config.optimizer](network, config.learning_rate), scaler)
@@ -197,7 +201,12 @@ def _train(config: FitConfig, style: StylePicture, paths: list[Path], output: Ou
         state.differentiate(losses[TOTAL])
         return torch.stack([losses[name].detach() for name in LOSSES])
 
-    compute = Replay(differentiate, list(network.parameters()), device)
+    parameters = list(network.parameters())
+    replay = Replay(differentiate, parameters, device)
+
+    def compute(images: Tensor, draws: Draws, weight: float) -> Tensor:
+        return ranks.mean(replay(images, draws), weight, parameters)
+
     at_once = steps_at_once(device)
     taken: list[tuple[float, Tensor]] = []
 
@@ -214,7 +223,7 @@ def _train(config: FitConfig, style: StylePicture, paths: list[Path], output: Ou
             return
         validation = math.nan
         if schedule.is_validated(state):
-            validation = validation_loss(network)
+            validation = ranks.shared(lambda: validation_loss(network))
             if line := schedule.judge(state, validation):
                 caller.message(line)
         for step, (each, values) in enumerate(rows, first):
@@ -224,26 +233,27 @@ def _train(config: FitConfig, style: StylePicture, paths: list[Path], output: Ou
 
     load = partial(
         content_loader, photographs.training, augment=config.augment, batch_size=config.batch_size, seed=config.seed,
-        workers=decoders(config, device), pin=device.type == "cuda", stop=caller.stop,
+        workers=decoders(config, ranks), pin=device.type == "cuda", number=ranks.number, count=ranks.count, stop=caller.stop,
     )  # fmt: skip
-    for batch in _batches(load, schedule, state):
+    for share in _shares(load, schedule, state, ranks, caller.stop):
         # 6a. Photographs to the device.
-        for line in batch.skipped:
+        for line in share.skipped:
             caller.skipped(line)
-        if not len(batch.images):
+        if not share.of:
             raise StylebatchError(f"{config.content}: every content photograph is broken")
-        images = batch.images.to(device, non_blocking=True).contiguous(memory_format=layout)
-        draws = draw(images.shape, config, state.step).to(device)
+        images = share.images.to(device, non_blocking=True).contiguous(memory_format=layout)
+        draws = draw(torch.Size((share.of, *images.shape[1:])), config, state.step)
+        draws = draws.part(share.first, share.first + len(images)).to(device)
 
         # 6b. Stylize; losses; one step down. What overflows in fp16 is no step, and is computed again, scaled to less.
         rate = schedule.rate(state)
-        losses = compute(images, draws)
+        losses = compute(images, draws, share.weight)
         while not state.descend(rate) and bool(losses.isfinite().all()):
-            losses = torch.full_like(losses, math.nan) if state.out_of_scale else compute(images, draws)
+            losses = torch.full_like(losses, math.nan) if state.out_of_scale else compute(images, draws, share.weight)
         taken.append((rate, losses.clone()))
         state.step += 1
-        measured = schedule.is_validated(state) or schedule.is_saved(state) or state.step == schedule.end(state)
-        if len(taken) < at_once and not measured and not caller.stop():
+        last = state.step == schedule.end(state)
+        if len(taken) < at_once and not (last or schedule.is_validated(state) or schedule.is_saved(state)):
             continue
 
         # 6c. What came of them; where it has diverged, all that follows is done again.
@@ -253,7 +263,7 @@ def _train(config: FitConfig, style: StylePicture, paths: list[Path], output: Ou
             continue
 
         # 6d. Checkpoints and previews.
-        last = state.step == schedule.end(state) or caller.stop()
+        last = state.step == schedule.end(state)
         if last or schedule.is_saved(state):
             if not state.is_finite():
                 caller.message(good.go_back(state))
@@ -261,23 +271,27 @@ def _train(config: FitConfig, style: StylePicture, paths: list[Path], output: Ou
             good.keep(state)
             if last:
                 break
-            results.save(state)
-        results.preview_when_due(network)
+            ranks.shared(lambda: results.save(state))
+        if ranks.number == 0:
+            results.preview_when_due(network)
 
-    if taken:  # asked to stop while it waited for photographs
+    if taken:  # asked to stop
         note_steps()
+    if not state.is_finite():
+        caller.message(good.go_back(state))
 
     # 7. The last checkpoint, and the style as one file.
-    checkpoint = results.save(state) if state.step and state.is_finite() else None
+    checkpoint = ranks.shared(lambda: results.save(state)) if state.step else None
     if checkpoint is None or state.step < schedule.end(state):
         return FitResult(checkpoint, None, state.step, schedule.end(state), interrupted=True)
-    return FitResult(checkpoint, results.export(checkpoint), state.step, state.step, interrupted=False)
+    style_file = ranks.shared(lambda: results.export(checkpoint))
+    return FitResult(checkpoint, style_file, state.step, state.step, interrupted=False)
 
 
-def decoders(config: FitConfig, device: torch.device) -> int:
+def decoders(config: FitConfig, ranks: Ranks) -> int:
     if config.workers is not None:
         return config.workers
-    return max(2, min(8, cores())) if device.type == "cuda" else 2
+    return max(2, min(8, cores() // ranks.on_machine)) if ranks.device.type == "cuda" else 2
 
 
 def steps_at_once(device: torch.device) -> int:
@@ -285,14 +299,16 @@ def steps_at_once(device: torch.device) -> int:
     return 10 if device.type == "cuda" else 1
 
 
-def _batches(load: Callable[..., Iterator[Batch]], schedule: Schedule, state: State) -> Iterator[Batch]:
+def _shares(
+    load: Callable[..., Iterator[Batch]], schedule: Schedule, state: State, ranks: Ranks, stop: Callable[[], bool]
+) -> Iterator[Share]:
     """The crops for each next step, wherever the last one or a divergence has led, until the end or a stop."""
     while state.step < schedule.end(state):
         side, step = schedule.crop_side(state), state.step
-        for batch in load(size=side, start=step):
-            yield batch
+        batches = load(size=side, start=step)
+        while state.step == step and schedule.crop_side(state) == side:
+            share = ranks.share(None if stop() else next(batches, None), side)
+            if share is None:
+                return
+            yield share
             step += 1
-            if state.step != step or schedule.crop_side(state) != side:
-                break
-        else:  # asked to stop while it waited for photographs
-            return

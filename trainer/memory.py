@@ -18,11 +18,14 @@ from trainer.config import FitConfig
 _PAINTING, _STEP = 900, {"fp32": (4_400, 140), "bf16": (3_500, 90), "fp16": (3_500, 90)}
 
 
-def check_memory(config: FitConfig, painting: torch.Size, device: torch.device, precision: Precision) -> None:
+def check_memory(
+    config: FitConfig, painting: torch.Size, device: torch.device, precision: Precision, photographs: int
+) -> None:
     """Compare the memory that a training needs with what is free.
 
     Args:
         painting: 1×3×H×W.
+        photographs: how many of a step the device has.
 
     Raises:
         StylebatchError: too little is free; the message says what would fit.
@@ -41,9 +44,9 @@ def check_memory(config: FitConfig, painting: torch.Size, device: torch.device, 
     fixed, by_width = _STEP[precision]
     bytes_per_pixel = fixed + by_width * config.width
     pixels = free / bytes_per_pixel
-    if config.batch_size * config.crop_size**2 > pixels:
-        need = bytes_per_pixel * config.batch_size * config.crop_size**2
-        batch = int(pixels / config.crop_size**2)
+    if photographs * config.crop_size**2 > pixels:
+        need = bytes_per_pixel * photographs * config.crop_size**2
+        batch = int(pixels / config.crop_size**2) * config.batch_size // photographs
         fits = (
             f"a `batch_size` of {batch}" if batch else f"a `batch_size` of 1 with a `crop_size` of {int(math.sqrt(pixels))}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -25,10 +26,12 @@ class Motion:
     Attributes:
         grid: N×H×W×2, where each pixel of the next frame comes from, in `grid_sample`'s units.
         inside: N×1×H×W, 1.0 where that lies in the frame and away from its borders, else 0.0.
+        compared: how many pixels are inside, a scalar; of a part of a step's pictures, its part of those of all.
     """
 
     grid: Tensor
     inside: Tensor
+    compared: Tensor
 
     @classmethod
     def random(cls, shape: torch.Size, generator: torch.Generator) -> Motion:
@@ -43,10 +46,17 @@ class Motion:
         inside = (x >= BORDER) & (x <= width - 1 - BORDER) & (y >= BORDER) & (y <= height - 1 - BORDER)
         inside[:, :BORDER], inside[:, -BORDER:], inside[..., :BORDER], inside[..., -BORDER:] = False, False, False, False
         grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
-        return cls(grid, inside[:, None].float())
+        return cls(grid, inside[:, None].float(), inside.float().sum())
 
-    def to(self, device: torch.device) -> Motion:
-        return Motion(self.grid.to(device), self.inside.to(device))
+    def each(self, change: Callable[[Tensor], Tensor]) -> Motion:
+        """The same of other tensors."""
+        return Motion(change(self.grid), change(self.inside), change(self.compared))
+
+    def part(self, first: int, last: int) -> Motion:
+        """Of the pictures from `first` to before `last`, so that the mean of parts, weighted by their pictures, is that of
+        all."""
+        share = (last - first) / len(self.grid)
+        return Motion(self.grid[first:last], self.inside[first:last], self.compared * share)
 
     def warp(self, images: Tensor) -> Tensor:
         """N×C×H×W as the next frame shows it, the same shape, fp32."""
@@ -56,7 +66,7 @@ class Motion:
     def difference(self, frame: Tensor, next_frame: Tensor) -> Tensor:
         """Mean squared difference between `frame`, warped, and `next_frame`, N×3×H×W in [0,1], over pixels inside."""
         squared = (self.warp(frame) - next_frame.float()).square().mean(1, keepdim=True)
-        return (squared * self.inside).sum() / self.inside.sum().clamp_min(1)
+        return (squared * self.inside).sum() / self.compared.clamp_min(1)
 
 
 def camera_noise(shape: torch.Size, generator: torch.Generator, clean: float = 0.0) -> Tensor:
@@ -80,6 +90,6 @@ def stability_error(network: TransNet, photograph: Tensor, *, motions: int = 4, 
     generator = torch.Generator().manual_seed(seed)
     stylized, errors = network(photograph), []
     for _ in range(motions):
-        motion = Motion.random(photograph.shape, generator).to(photograph.device)
+        motion = Motion.random(photograph.shape, generator).each(lambda tensor: tensor.to(photograph.device))
         errors.append(motion.difference(stylized, network(with_noise(motion.warp(photograph), generator))))
     return float(torch.stack(errors).mean())

@@ -48,12 +48,18 @@ class Draws:
         if self.motion is not None and other.motion is not None:
             self.motion.grid.copy_(other.motion.grid)
             self.motion.inside.copy_(other.motion.inside)
+            self.motion.compared.copy_(other.motion.compared)
         if self.noise is not None and other.noise is not None:
             self.noise.copy_(other.noise)
 
+    def part(self, first: int, last: int) -> Draws:
+        """For the photographs from `first` to before `last`."""
+        noise = None if self.noise is None else self.noise[first:last]
+        return Draws(self.motion and self.motion.part(first, last), noise, self.shift)
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> Draws:
-        motion = self.motion and Motion(change(self.motion.grid), change(self.motion.inside))
-        return Draws(motion, None if self.noise is None else change(self.noise), self.shift)
+        noise = None if self.noise is None else change(self.noise)
+        return Draws(self.motion and self.motion.each(change), noise, self.shift)
 
 
 @dataclass(frozen=True)
