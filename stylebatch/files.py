@@ -218,7 +218,7 @@ def create(temp: Path, path: Path) -> None:
     _sync_folder(path.parent)
 
 
-def taken(path: Path) -> OutputError:
+def taken(path: Path | str) -> OutputError:
     """The error for an output whose name something has already."""
     return OutputError(f"{path}: is there already; `overwrite` replaces it")
 

@@ -270,10 +270,7 @@ REFUSED = [
     ("stylebatch folder clip.mp4 out", "stylebatch video clip.mp4 out"),
     ("stylebatch folder in", "stylebatch folder in in_hosi"),
     ("stylebatch folder '' out", "Invalid value for 'IN'"),
-    (
-        "stylebatch video s3://bucket/clip.mp4",
-        "s3://bucket/clip.mp4: clips come from and go to folders here; stylebatch folder",
-    ),
+    ("stylebatch video nowhere://bucket/clip.mp4", "nowhere://bucket/clip.mp4: cannot be reached: Protocol not known"),
     ("stylebatch folder in out --ray-workers 2", "--ray-workers, --cpus-per-worker, --gpus-per-worker are for --engine ray"),
     ("stylebatch folder in out --strength 160%", "strength 1.6: must be from 0 to 1.5"),
     ("stylebatch folder in out --strength much", "'much' is no number"),

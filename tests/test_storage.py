@@ -6,16 +6,32 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from PIL import Image
+from support.clips import LOSSLESS, make_clip
 
-from stylebatch import ImageOptions, StylebatchError, stylize_folder
+from stylebatch import (
+    ImageOptions,
+    StylebatchError,
+    Stylizer,
+    VideoJob,
+    VideoSummary,
+    run_job,
+    stylize_folder,
+    stylize_image,
+)
+from stylebatch.cli.inputs import films_of
 from stylebatch.errors import BusyError
 from stylebatch.files import atomic_write
+from stylebatch.jobs.urls import stylize_photograph
 from stylebatch.manifest import NAME, Manifest, Standing
 from stylebatch.storage import is_url, storage_of
 from stylebatch.storage.local import LocalStorage
@@ -128,6 +144,82 @@ def test_a_store_that_was_left_goes_on(store: str, photos: Callable[..., Path], 
     assert held(f"{store}/out") == {
         name: content.replace(b"/whole/", b"/out/") for name, content in held(f"{store}/whole").items()
     }
+
+
+def test_films_come_from_a_store_and_go_to_one(store: str, checkpoint: Path, tmp_path: Path) -> None:
+    """As here, and what is there is not replaced, nor made again."""
+    clip = make_clip(tmp_path / "in" / "more" / "a.mp4", frames=4, options=LOSSLESS)
+    put(f"{store}/in", tmp_path / "in")
+    job = VideoJob(source=f"{store}/in/more/a.mp4", style=str(checkpoint), device="cpu", output=f"{store}/out/")
+    expected = tmp_path / "more.mp4"
+    run_job(replace(job, source=str(clip), output=str(expected)))
+    assert films_of([f"{store}/in"], f"{store}/out") == [(f"{store}/in/more/a.mp4", f"{store}/out/more/")]
+    assert run_job(replace(job, output=f"{store}/out/more.mp4")).done == 4
+    assert run_job(replace(job, source=str(clip))).done == 4
+    assert pictures(f"{store}/out").keys() == {"more.mp4", "a_plain.mp4"}
+    assert pictures(f"{store}/out")["more.mp4"] == expected.read_bytes()
+    again = run_job(replace(job, output=f"{store}/out/more.mp4"))
+    assert isinstance(again, VideoSummary)
+    assert again.unchanged
+    assert run_job(replace(job, output=f"{tmp_path}/fetched/more.mp4")).done == 4
+    assert (tmp_path / "fetched" / "more.mp4").read_bytes() == expected.read_bytes()
+    files, top = files_of(store)
+    files.pipe_file(f"{top}/out/more.mp4", b"somebody's cut")
+    with pytest.raises(StylebatchError, match=r"more\.mp4: is there, and no result of a\.mp4"):
+        run_job(replace(job, output=f"{store}/out/more.mp4"))
+    assert files.cat_file(f"{top}/out/more.mp4") == b"somebody's cut"
+    with pytest.raises(StylebatchError, match=r"missing\.mp4: no such file"):
+        run_job(replace(job, source=f"{store}/in/missing.mp4"))
+
+
+@pytest.mark.usefixtures("short_segments")
+def test_a_film_for_a_store_goes_on(store: str, checkpoint: Path, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "a.mp4", frames=40, options=LOSSLESS)
+    job = VideoJob(source=str(clip), style=str(checkpoint), device="cpu", output=f"{store}/out/a.mp4")
+    done: list[int] = []
+    part = run_job(job, progress=lambda summary: done.append(summary.finished), stop=lambda: bool(done))
+    assert part.interrupted
+    assert not files_of(store)[0].exists(f"{files_of(store)[1]}/out/a.mp4")
+    rest = run_job(job)
+    assert 0 < rest.skipped == 40 - rest.done
+    run_job(replace(job, output=f"{tmp_path}/here/a.mp4"))
+    assert pictures(f"{store}/out") == {"a.mp4": (tmp_path / "here" / "a.mp4").read_bytes()}
+
+
+def test_single_photographs(
+    store: str, photos: Callable[..., Path], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = photos("a.jpg")
+    put(f"{store}/in", source)
+    monkeypatch.chdir(tmp_path)
+    stylizer = Stylizer(checkpoint, device="cpu")
+    expected = stylize_image(source / "a.jpg", tmp_path / "here.jpg", stylizer).read_bytes()
+    assert stylize_photograph(f"{store}/in/a.jpg", None, stylizer, overwrite=False) == "a_plain.jpg"
+    assert Path("a_plain.jpg").read_bytes() == expected
+    for from_there in (f"{store}/in/a.jpg", str(source / "a.jpg")):
+        place = f"{store}/out/{uuid.uuid4().hex}.jpg"
+        assert stylize_photograph(from_there, place, stylizer, overwrite=False) in (place, place.removeprefix("file://"))
+        assert expected in held(f"{store}/out").values()
+        with pytest.raises(StylebatchError, match="is there already; `overwrite` replaces it"):
+            stylize_photograph(from_there, place, stylizer, overwrite=False)
+        stylize_photograph(from_there, place, stylizer, overwrite=True)
+    assert len(held(f"{store}/out")) == 2
+
+
+def test_a_photograph_of_a_web_server(
+    photos: Callable[..., Path], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, stylizer = photos("a.jpg"), Stylizer(checkpoint, device="cpu")
+    monkeypatch.chdir(tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=root)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert stylize_photograph(f"{url}/a.jpg?size=large", None, stylizer, overwrite=False) == "a_plain.jpg"
+        with pytest.raises(StylebatchError, match=r"b\.jpg: no such file"):
+            stylize_photograph(f"{url}/b.jpg", None, stylizer, overwrite=False)
+        server.shutdown()
+    with Image.open("a_plain.jpg") as made, Image.open(root / "a.jpg") as photograph:
+        assert made.size == photograph.size
 
 
 @pytest.mark.parametrize("store", ["s3"], indirect=True)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from stylebatch.errors import StylebatchError
 from stylebatch.files import identity, is_folder
 from stylebatch.images.formats import PICTURE_SUFFIXES, is_set_aside
 from stylebatch.manifest import is_result
-from stylebatch.storage import is_url
+from stylebatch.storage import is_url, storage_of
 from stylebatch.video.numbered import pattern_of, sequence_of
 
 #: Files that a person would call a film by their name; others are films as well.
@@ -62,35 +64,41 @@ def expect(command: str, path: Path, *others: Path | str | None) -> None:
     raise StylebatchError(f"{path}: is a {_CALLED[meant]}; the command for it is stylebatch {words}")
 
 
-def inputs_and_output(command: str, words: Sequence[str], output: str | None) -> tuple[list[Path], str | None]:
+def inputs_and_output(command: str, words: Sequence[str], output: str | None) -> tuple[list[Path | str], str | None]:
     """What `INPUT... [OUT]` means for a command of `stylebatch`. As of `cp`, the last of several words is the output, and of
     more than two it is a folder; but a file that is there and no result of the input is none.
 
     Args:
         output: that of an option; the words are inputs then.
 
+    Returns:
+        The inputs, of which URLs are text, and the output.
+
     Raises:
         StylebatchError: there is no telling the output, or it is the input; or as `expect`, for a single input: of several,
             one that is wrong fails alone.
     """
     kind = {"image": "photographs", "video": "clips"}[command]
-    for word in filter(is_url, (*words, output or "")):
-        raise StylebatchError(f"{word}: {kind} come from and go to folders here; stylebatch folder takes URLs")
-    inputs = [_sequence_in(Path(word)) if command == "video" else Path(word) for word in words]
+    inputs: list[Path | str] = []
+    for word in words:
+        inputs.append(word if is_url(word) else _sequence_in(Path(word)) if command == "video" else Path(word))
     by_option = output is not None
     if not by_option and len(words) > 1:
         *inputs, _ = inputs
         output = words[-1]
-    if len(inputs) == 1:
-        expect(command, inputs[0], output)
+    (first, *others) = inputs
+    if not others and isinstance(first, Path):
+        expect(command, first, output)
     if output is None or is_folder(output):
         return inputs, output
-    if len(inputs) > 1 or inputs[0].is_dir():
+    if others or (isinstance(first, Path) and first.is_dir()):
         raise StylebatchError(f"{output}: several {kind} need a folder as the {'output' if by_option else 'last argument'}")
+    if isinstance(first, str) or is_url(output):
+        return inputs, output
     path = Path(output)
-    if path.exists() and identity(path) == identity(inputs[0]):
+    if path.exists() and identity(path) == identity(first):
         raise StylebatchError(f"{output}: output and input are the same file; give another output")
-    if not by_option and path.is_file() and not is_result(path, inputs[0]):
+    if not by_option and path.is_file() and not is_result(path, first):
         raise StylebatchError(
             f"{output}: is there already; several {kind} need a folder as the last argument, and "
             f"--output {shlex.quote(output)} --overwrite replaces it"
@@ -105,17 +113,41 @@ def _sequence_in(path: Path) -> Path:
     return path
 
 
-def films_of(inputs: Sequence[Path], output: str | None) -> list[tuple[Path, str | None]]:
+def films_of(inputs: Sequence[Path | str], output: str | None) -> list[tuple[Path | str, str | None]]:
     """The films that are meant, each with the output it gets: those in a folder, and in the folders in it, the same tree in
-    `output`."""
-    films: list[tuple[Path, str | None]] = []
-    for path in inputs:
-        found = list(_films_in(path, output))
+    `output`.
+
+    Raises:
+        StylebatchError: a URL cannot be reached, or is of a folder without films, or there is no output for them.
+    """
+    films: list[tuple[Path | str, str | None]] = []
+    for each in inputs:
+        found: list[tuple[Path | str, str]]
+        if isinstance(each, str):
+            found = [(f"{each.rstrip('/')}/{name}", posixpath.dirname(name)) for name in _films_at(each)]
+            if found and output is None:
+                raise StylebatchError(f"{each}: is a folder; give one for the results, too")
+        else:
+            found = [(film, film.parent.relative_to(each).as_posix()) for film in _films_in(each, output)]
         if output is not None:
-            films += [(film, f"{Path(output, film.parent.relative_to(path))}{os.sep}") for film in found]
+            films += [(film, posixpath.join(output, "" if inner == "." else inner, "")) for film, inner in found]
         if not found:
-            films.append((path, output))
+            films.append((each, output or (None if isinstance(each, Path) else f".{os.sep}")))
     return films
+
+
+def _films_at(url: str) -> Iterator[str]:
+    """The films under a URL, by their names; none if it is of a film, or of a web server, which lists nothing."""
+    if url.lower().startswith(("http://", "https://")):
+        return
+    with closing(storage_of(url)) as storage:
+        if not storage.is_folder():
+            return
+        names = storage.walk(recursive=True, follow_links=False, output=None, on_error=lambda *_: None)
+        found = sorted(name for name, trouble in names if not trouble and Path(name).suffix.lower() in _FILM_SUFFIXES)
+        if not found:
+            raise StylebatchError(f"{url}: no films in it")
+        yield from found
 
 
 def _films_in(root: Path, output: str | None = None) -> Iterator[Path]:

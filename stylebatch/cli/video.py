@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 @command
 def video(words: tuple[str, ...], output: str | None, as_json: bool, check: bool, **options: Any) -> None:
     """Stylize a CLIP into OUT, film or folder, by default into CLIP_STYLE beside it; several, or a folder of them with its
-    tree, into the folder OUT. Numbered pictures are a film too: 'shot/%05d.png', as CLIP and as OUT."""
+    tree, into the folder OUT. Numbered pictures are a film too: 'shot/%05d.png', as CLIP and as OUT. Both may be URLs."""
     clips = films_of(*inputs_and_output("video", words, output))
     options["options"] = take(VideoOptions, options)
     if check:
@@ -55,11 +56,11 @@ def video(words: tuple[str, ...], output: str | None, as_json: bool, check: bool
     from stylebatch.video import output_paths
 
     done: list[VideoSummary] = []
-    failures: list[tuple[Path, StylebatchError]] = []
+    failures: list[tuple[Path | str, StylebatchError]] = []
     with catch_interrupts() as interrupt:
         stylizer = interrupt.wait_for(lambda: Stylizer(**job.stylizer))
         if stylizer is not None:
-            output_paths(clips, stylizer.name, job.options)
+            output_paths([(clip, to) for clip, to in clips if isinstance(clip, Path)], stylizer.name, job.options)
         films = [replace(job, source=str(clip), output=folder) for clip, folder in clips]
         if cluster and stylizer:
             _spread(films, cluster, done, failures, interrupt)
@@ -89,7 +90,7 @@ def _spread(
     films: Sequence[VideoJob],
     cluster: Cluster,
     done: list[VideoSummary],
-    failures: list[tuple[Path, StylebatchError]],
+    failures: list[tuple[Path | str, StylebatchError]],
     interrupt: Interrupt,
 ) -> None:
     from stylebatch.jobs.cluster import run_videos_on_ray
@@ -104,20 +105,22 @@ def _spread(
             count()
 
         def lost(film: VideoJob, reason: str) -> None:
-            failures.append((Path(film.source), StylebatchError(reason)))
+            failures.append((film.source, StylebatchError(reason)))
             count()
 
         interrupt.wait_for(lambda: run_videos_on_ray(films, cluster, done=finished, lost=lost, stop=interrupt))
 
 
-def _check_films(clips: Sequence[tuple[Path, str | None]], options: VideoOptions, as_json: bool) -> None:
+def _check_films(clips: Sequence[tuple[Path | str, str | None]], options: VideoOptions, as_json: bool) -> None:
+    from stylebatch.jobs.urls import brought_here
     from stylebatch.video import check_film
 
-    checked: list[tuple[Path, Checked]] = []
-    failures: list[tuple[Path, StylebatchError]] = []
+    checked: list[tuple[Path | str, Checked]] = []
+    failures: list[tuple[Path | str, StylebatchError]] = []
     for clip, output in clips:
         try:
-            checked.append((clip, check_film(clip, output, options=options)))
+            with nullcontext(clip) if isinstance(clip, Path) else brought_here(clip) as path:
+                checked.append((clip, check_film(path, output, options=options)))
         except StylebatchError as error:
             if len(clips) == 1:
                 raise
@@ -133,7 +136,7 @@ def _check_films(clips: Sequence[tuple[Path, str | None]], options: VideoOptions
         sys.exit(SOME_FAILED)
 
 
-def _checked_as_dict(path: Path, film: Checked) -> dict[str, Any]:
+def _checked_as_dict(path: Path | str, film: Checked) -> dict[str, Any]:
     clip, encoding = film.clip, film.encoding
     return {
         "path": str(path),
@@ -149,7 +152,7 @@ def _checked_as_dict(path: Path, film: Checked) -> dict[str, Any]:
     }
 
 
-def _checked_as_lines(path: Path, film: Checked) -> list[str]:
+def _checked_as_lines(path: Path | str, film: Checked) -> list[str]:
     clip, encoding = film.clip, film.encoding
     length = "" if clip.duration is None else f"{show_time(clip.duration)}, "
     written = f"to {encoding.container}, {encoding.codec} {encoding.pix_fmt}" if encoding else "to pictures"

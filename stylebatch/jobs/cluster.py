@@ -25,10 +25,11 @@ from stylebatch.frame import Failure
 from stylebatch.jobs.folder import open_manifest, opened, pictures_of, stylize_units
 from stylebatch.jobs.job import Cluster, FolderJob, Job, VideoJob, job_from_json
 from stylebatch.jobs.plan import planned
+from stylebatch.jobs.urls import destination_of
 from stylebatch.jobs.video import VideoSummary, run_video
 from stylebatch.manifest import Manifest
 from stylebatch.pipeline import Summary
-from stylebatch.storage import storage_of
+from stylebatch.storage import is_url, storage_of
 from stylebatch.stylizer import Stylizer
 from stylebatch.system import cores, share_cores
 from stylebatch.workers import Pool
@@ -120,6 +121,11 @@ def run_videos_on_ray(
             lost(job, reason)
 
         workers.spread(films, done, not_done, stop)
+    for output in {job.output for job in jobs if is_url(job.output or "")}:
+        assert output is not None
+        storage, _ = destination_of(output)
+        with closing(storage), Manifest(storage, storage, {}):
+            pass  # which merges what each has on record
 
 
 class _Worker:
@@ -143,7 +149,7 @@ class _Worker:
         if isinstance(self._job, VideoJob):
             film = job_from_json(units[0])
             assert isinstance(film, VideoJob)
-            return run_video(film, self._stylizer, stop=lambda: self._stopped)
+            return run_video(film, self._stylizer, stop=lambda: self._stopped, writer=self._name)
         assert isinstance(self._job, FolderJob)
         if self._manifest is None:
             source, output = storage_of(self._job.source), storage_of(self._job.output)

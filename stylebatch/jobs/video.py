@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -15,10 +16,11 @@ from stylebatch.errors import BusyError, OutputError, StylebatchError
 from stylebatch.files import create, remove_temporaries
 from stylebatch.frame import Frame
 from stylebatch.jobs.job import VideoJob
+from stylebatch.jobs.urls import as_path, brought_here, destination_of, passing_folder, place_of, plain_name
 from stylebatch.loader import FilmBatches
 from stylebatch.manifest import Manifest, Standing
 from stylebatch.pipeline import Summary, run
-from stylebatch.storage import Content
+from stylebatch.storage import Content, is_url
 from stylebatch.stylizer import Stylizer
 from stylebatch.video.clip import FilmSource
 from stylebatch.video.numbered import Numbered
@@ -37,13 +39,13 @@ class VideoSummary(Summary):
     """What a run did with a film. Its pictures are the frames: `total` is an estimate until the end.
 
     Attributes:
-        output: the film, or the folder of its pictures.
+        output: the film, or the folder of its pictures; a URL is text.
         unchanged: an earlier run had made it.
         warnings: what a person should know: streams left out or converted, damage bridged, range lost.
         decoder_waited, encoder_waited: seconds that these stages had nothing to do; the network's are in `waits`.
     """
 
-    output: Path = Path()
+    output: Path | str = Path()
     unchanged: bool = False
     warnings: list[str] = field(default_factory=list)
     decoder_waited: float = 0.0
@@ -90,6 +92,8 @@ def stylize_video(
     again. What it has made of a film that has changed since is made anew. Nothing else that is there is replaced.
 
     Args:
+        source: a film, or a pattern of numbered pictures. It and the output may also be URLs, as text, as of
+            `stylize_folder`: a film from there is fetched first, and one that goes there is stored when it is complete.
         output: a film, whose extension chooses the container, or a folder for it; by default `{name}_{style}`, of a preview
             `{name}_{style}_preview`, beside the source, in its container, or in MP4 if that one is not written. Numbered
             pictures go to a pattern such as `out/%05d.png`, or under their names into a folder.
@@ -123,8 +127,20 @@ def run_video(
     *,
     progress: Callable[[VideoSummary], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
+    writer: str | None = None,
 ) -> VideoSummary:
-    """What `stylize_video` does, of a job as data, by `stylizer` if there is one for it already."""
+    """What `stylize_video` does, of a job as data, by `stylizer` if there is one for it already.
+
+    Args:
+        writer: the name of one of several that write to one URL at once, as a `Manifest` takes it.
+    """
+    job = replace(job, source=as_path(job.source), output=job.output and as_path(job.output))
+    if is_url(job.output or ""):
+        return _to_url(job, stylizer or Stylizer(**job.stylizer), writer, progress, stop)
+    if is_url(job.source):
+        with brought_here(job.source) as path:
+            here = replace(job, source=str(path), output=job.output or f".{os.sep}")
+            return run_video(here, stylizer, progress=progress, stop=stop)
     options = job.options
     film = open_source(job.source, options)
     stylizer = stylizer or Stylizer(**job.stylizer)
@@ -172,6 +188,45 @@ def run_video(
         sink.release()
     summary.total = summary.finished
     summary.warnings = film.warnings + sink.warnings
+    return summary
+
+
+def _to_url(
+    job: VideoJob,
+    stylizer: Stylizer,
+    writer: str | None,
+    progress: Callable[[VideoSummary], None],
+    stop: Callable[[], bool],
+) -> VideoSummary:
+    """The film is made here, where it also goes on, and stored when it is complete."""
+    assert job.output is not None
+    source, clip = place_of(job.source)
+    target, name = destination_of(job.output)
+    passing = passing_folder(clip, job.output)
+    (path,) = output_paths([(Path(plain_name(source, clip)), str(passing / name))], stylizer.name, job.options)
+    if isinstance(path, Numbered):
+        raise StylebatchError(f"{job.output}: numbered pictures go to folders here")
+    settings = {**stylizer.settings, "options": job.options.as_settings()}
+
+    def recorded() -> Manifest:
+        return Manifest(target, source, settings, overwrite=job.overwrite, writer=writer)
+
+    with closing(source), closing(target):
+        output, content = target.root / path.name, source.content(clip)
+        with recorded() as manifest:
+            standing = manifest.standing(content, output)
+            if standing is Standing.DONE:
+                return VideoSummary(output=target.shown(path.name), unchanged=True)
+            if standing >= Standing.OTHERWISE and not manifest.overwrite:
+                raise StylebatchError(str(manifest.refusal(standing, content, output)))
+        with brought_here(job.source) as film:
+            here = replace(job, source=str(film), output=str(path))
+            summary = run_video(here, stylizer, progress=progress, stop=stop)
+        summary.output = target.shown(path.name)
+        if not (summary.interrupted or summary.aborted):
+            with recorded() as manifest:
+                manifest.put(content, path, output)
+            shutil.rmtree(passing)
     return summary
 
 
