@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
+import numpy as np
 import pytest
+from PIL import Image
+from soak_ray import POISONED, kill_who_opens
 from support.clips import LOSSLESS, make_clip
 
 from stylebatch import FolderJob, StylebatchError, VideoJob, VideoSummary, run_job
@@ -21,10 +28,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's o
 
 
 @pytest.fixture(scope="module")
-def machines() -> Iterator[Any]:
-    """A head without cores, and two machines of a core each."""
+def machines(s3_server: dict[str, str]) -> Iterator[Any]:
+    """A head without cores, and two machines of a core each, which have a user's credentials."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        for setting, value in s3_server.items():
+            patch.setenv(setting, value)
         from ray.cluster_utils import Cluster as Machines
 
         machines = Machines(initialize_head=True, head_node_args={"num_cpus": 0})
@@ -67,6 +76,63 @@ def test_a_cluster_gives_what_a_machine_gives(
     again = run_folder_on_ray(job, cluster)
     assert (again.skipped, again.done) == (40, 0)
     assert run_job(job).skipped == 40
+
+
+def test_from_a_store_to_a_store(cluster: Cluster, photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    """Photographs and films, with the bytes of this machine, each in one manifest."""
+    from stylebatch.jobs.cluster import run_folder_on_ray, run_videos_on_ray
+
+    files = fsspec.filesystem("s3", use_listings_cache=False)
+    files.mkdir("bucket")
+    source = photos(*(f"{number % 3}/{number}.png" for number in range(40)))
+    clips = [make_clip(tmp_path / "clips" / f"{number}.mp4", frames=4, options=LOSSLESS) for number in range(3)]
+    for folder in (source, tmp_path / "clips"):
+        files.put(f"{folder}/", f"bucket/{folder.name}/", recursive=True)
+    run_job(job_of(source, tmp_path / "here", checkpoint))
+    job = replace(job_of(source, tmp_path, checkpoint), source="s3://bucket/in", output="s3://bucket/out")
+    assert run_folder_on_ray(job, cluster).done == 40
+    assert held(files, "bucket/out") == {name: data for name, data in files_in(tmp_path / "here").items() if name != NAME}
+    assert (run_folder_on_ray(job, cluster).skipped, run_job(job).skipped) == (40, 40)
+
+    film = VideoJob(source="", style=str(checkpoint), device="cpu", backend="torch", precision="fp32")
+    films = [replace(film, source=f"s3://bucket/clips/{clip.name}", output="s3://bucket/films/") for clip in clips]
+    done: list[VideoSummary] = []
+    run_videos_on_ray(films, cluster, done=done.append)
+    assert [summary.done for summary in done] == [4, 4, 4]
+    for clip in clips:
+        run_job(replace(film, source=str(clip), output=f"{tmp_path}/films/"))
+    assert held(files, "bucket/films") == {n: data for n, data in files_in(tmp_path / "films").items() if n != NAME}
+    again = [run_job(each) for each in films]
+    assert all(isinstance(summary, VideoSummary) and summary.unchanged for summary in again)
+
+
+def held(files: Any, folder: str) -> dict[str, bytes]:
+    """Without the manifest, which has its place alone, and each result once."""
+    names = [json.loads(line)["output"] for line in files.cat_file(f"{folder}/{NAME}").splitlines()]
+    there = {name.removeprefix(f"{folder}/"): files.cat_file(name) for name in files.find(folder)}
+    del there[NAME]
+    assert sorted(there) == names
+    return there
+
+
+def test_a_poisoned_photograph_fails_alone_and_is_named(
+    cluster: Cluster, photos: Callable[..., Path], checkpoint: Path, tmp_path: Path
+) -> None:
+    """Whoever opens it is killed, as who takes too much memory is."""
+    from stylebatch.jobs.cluster import run_folder_on_ray
+
+    source = photos(*(f"{number}.png" for number in range(20)))
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (3000, 3000, 3), dtype=np.uint8)).save(source / POISONED)
+    stop, killed = threading.Event(), Counter[str]()
+    killer = threading.Thread(target=kill_who_opens, args=(source / POISONED, killed, stop))
+    killer.start()
+    summary = run_folder_on_ray(job_of(source, tmp_path / "out", checkpoint), cluster)
+    stop.set()
+    killer.join()
+    assert summary.done == 20
+    assert [failure.source for failure in summary.failures] == [POISONED]
+    assert "its worker died 3 times" in summary.failures[0].reason
+    assert killed.total() == 3
 
 
 def test_machines_that_die_cost_a_retry(

@@ -30,6 +30,8 @@ NOT_RUN = {
     "scripts/bench_encoders.py": "measures for minutes",
     "scripts/soak_films.py": "paints for many minutes",
     "scripts/soak_kill.py": "runs for half an hour",
+    "scripts/soak_ray.py": "needs Ray, and runs for minutes",
+    "scripts/bench_ray.py": "needs Ray, and runs for minutes",
     "scripts/measure_style.py": "wants photographs and a painting that are not here",
     "scripts/measure_steady.py": "paints for minutes",
     "scripts/train_base.py": "trains for hours",

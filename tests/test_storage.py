@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -39,17 +39,6 @@ from stylebatch.storage.local import LocalStorage
 NAMES = ("a.jpg", "b.png", "nested/deep/c.jpg", "nested/clear.webp")
 
 
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture(params=["memory", "s3", "file"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of an empty folder."""
@@ -57,10 +46,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     if request.param == "file":
         return (tmp_path / name).as_uri()
     if request.param == "s3":
-        monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("s3_server"))
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "anyone")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "anything")
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        for setting, value in request.getfixturevalue("s3_server").items():
+            monkeypatch.setenv(setting, value)
         fsspec.filesystem("s3", use_listings_cache=False).mkdir(name)
     return f"{request.param}://{name}"
 
