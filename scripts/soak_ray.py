@@ -48,6 +48,11 @@ def command(source: Path, output: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "stylebatch", "folder", str(source), str(output), *OPTIONS, *options]
 
 
+def start_run(words: list[str], said: Path) -> subprocess.Popen[bytes]:
+    with said.open("wb") as file:
+        return subprocess.Popen(words, stdout=file, stderr=subprocess.DEVNULL)
+
+
 def files_in(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -119,9 +124,7 @@ def main() -> None:
         if not source.exists():
             make_photographs(source, asked.files, rng)
         (source / POISONED).unlink(missing_ok=True)
-        start = time.monotonic()
         subprocess.run(command(source, here), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        print(f"without Ray: {asked.files} photographs in {time.monotonic() - start:.0f} s", flush=True)
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (3000, 3000, 3), dtype=np.uint8)).save(source / POISONED)
 
         killed: Counter[str] = Counter()
@@ -132,8 +135,9 @@ def main() -> None:
             source, there, "--engine", "ray", "--ray-address", machines.cluster.address, "--cpus-per-worker", "1",
             "--ray-workers", str(asked.machines),
         )  # fmt: skip
+        said = Path(folder, "summary.json")
         start = time.monotonic()
-        run = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        run = start_run(words, said)
         while run.poll() is None:
             time.sleep(0.2)
             done = len([*there.glob("*/*.jpg")])
@@ -142,11 +146,11 @@ def main() -> None:
                 print(f"{time.monotonic() - start:4.0f} s: {done} done, {killed['machines']} machines killed", flush=True)
             if done > asked.files / 3 and not killed["commands"]:
                 run.kill()
-                run.communicate()
+                run.wait()
                 killed["commands"] += 1
                 print(f"{time.monotonic() - start:4.0f} s: {done} done, the command is killed", flush=True)
-                run = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        summary = json.loads(run.communicate()[0])
+                run = start_run(words, said)
+        summary = json.loads(said.read_text())
         print(f"{time.monotonic() - start:4.0f} s: exit {run.returncode}, {dict(killed)} killed", flush=True)
         stop.set()
 

@@ -136,7 +136,12 @@ def test_a_poisoned_photograph_fails_alone_and_is_named(
 
 
 def test_machines_that_die_cost_a_retry(
-    machines: Any, cluster: Cluster, photos: Callable[..., Path], checkpoint: Path, tmp_path: Path
+    machines: Any,
+    cluster: Cluster,
+    photos: Callable[..., Path],
+    checkpoint: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     from stylebatch.jobs.cluster import run_folder_on_ray
 
@@ -155,6 +160,7 @@ def test_machines_that_die_cost_a_retry(
     summary = run_folder_on_ray(job_of(source, tmp_path / "out", checkpoint), cluster, progress=kill)
     assert not left[0]
     assert (summary.done, summary.failures) == (len(names), [])
+    assert capfd.readouterr().out == ""  # Ray would print there what it thinks of that
     lines = [json.loads(line) for line in (tmp_path / "out" / NAME).read_bytes().splitlines()]
     assert [line["output"] for line in lines] == sorted(names)
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_file()) == sorted([NAME, *names])

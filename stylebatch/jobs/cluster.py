@@ -331,9 +331,16 @@ def _workers(job: Job, cluster: Cluster) -> Iterator[_Workers]:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (RuntimeError, ValueError, OSError) as error:
             raise StylebatchError(f"Ray cluster {address or 'here'}: cannot be reached: {first_line(error)}") from None
+        _let_ray_print(False)
     try:
         with closing(_Workers(job, cluster)) as workers:
             yield workers
     finally:
         if ours:
             ray.shutdown()
+            _let_ray_print(True)
+
+
+def _let_ray_print(allowed: bool) -> None:
+    """What becomes of machines: on standard output, whatever it is told of logs, where the summary goes."""
+    ray._private.worker._worker_logs_enabled = allowed
