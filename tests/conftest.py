@@ -111,7 +111,7 @@ def photos(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def s3_server() -> Iterator[dict[str, str]]:
     """A server of S3's interface, as the environment that leads programs there."""
     from moto.server import ThreadedMotoServer
