@@ -143,8 +143,8 @@ def _films_at(url: str) -> Iterator[str]:
     with closing(storage_of(url)) as storage:
         if not storage.is_folder():
             return
-        names = storage.walk(recursive=True, follow_links=False, output=None, on_error=lambda *_: None)
-        found = sorted(name for name, trouble in names if not trouble and Path(name).suffix.lower() in _FILM_SUFFIXES)
+        names = (name for folder in storage.walk() for name, trouble in folder.files() if not trouble)
+        found = sorted(name for name in names if Path(name).suffix.lower() in _FILM_SUFFIXES)
         if not found:
             raise StylebatchError(f"{url}: no films in it")
         yield from found

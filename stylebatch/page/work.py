@@ -130,7 +130,8 @@ class WorkEndpoints:
             return [(source, output or str(beside.with_name(f"{beside.name}_{label}")))]
         if source.is_dir():
             into = under(self._page.root, output or str(beside.with_name(f"{beside.name}_{label}")))
-            films = [(film, str(folder)) for film, folder in films_of([source], str(into)) if film != source]
+            found = films_of([source], str(into))
+            films = [(film, str(folder)) for film, folder in found if isinstance(film, Path) and film != source]
             real = {film: Path(os.path.realpath(film)) for film, _ in films}
             seen = (self._page.root, source)
             films = [(film, folder) for film, folder in films if any(map(real[film].is_relative_to, seen))]
