@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+import stylebatch.jobs.cluster as on_ray
 from stylebatch import FolderJob, Stylizer
-from stylebatch.jobs.cluster import run_folder_on_ray
 from stylebatch.jobs.folder import run_folder
 from stylebatch.jobs.job import Cluster
 from stylebatch.pipeline import Summary
@@ -42,7 +42,7 @@ def seconds(job: FolderJob, cluster: Cluster | None, stylizer: Stylizer) -> floa
         if not summary.done:
             start = time.perf_counter()
 
-    summary = run_folder_on_ray(job, cluster, progress=begun) if cluster else run_folder(job, stylizer)
+    summary = on_ray.run_folder_on_ray(job, cluster, progress=begun) if cluster else run_folder(job, stylizer)
     assert not summary.failures, summary.failures
     return time.perf_counter() - start
 
