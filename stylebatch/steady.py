@@ -1,10 +1,11 @@
 """Steady films: a point of the scene is painted alike in one frame and the next.
 
 Each frame takes over the frame before, moved along the motion of the film itself: dense optical flow (DIS, Kroeger et al.
-2016, arXiv 1603.03590), there and back. Where both agree, the motion is the mean of the two, whose errors are smaller. The
-more they disagree (Sundaram et al. 2010), the less is taken over, and the more of the frame's own painting stands; likewise
-where the moved frame of the film does not look like this one. In even places noise alone makes flows disagree, and counts
-for less.
+2016, arXiv 1603.03590) in half the size, there and back. Where both agree, the motion is the mean of the two, whose errors
+are smaller. Where the camera's motion, which most of the picture has in common, explains the film as well, that one is
+taken: it is exact, and known in even places, too. The more the flows disagree (Sundaram et al. 2010), the less is taken
+over, and the more of the frame's own painting stands; likewise where the moved frame of the film does not look like this.
+In even places noise alone makes flows disagree, and counts for less.
 
 A mean of paintings is dull, and a moved picture is soft. So the finest bands of a Laplacian pyramid are brought back to the
 energy that they have in the frame's own painting, in every frame a little: what is carried along keeps its edges. The
@@ -23,19 +24,27 @@ from stylebatch.errors import StylebatchError
 from stylebatch.frame import Pixels
 from stylebatch.options import STEADINESS, STEADY
 
+#: The motion is found in half the size where the shorter side has this much; in smaller frames there is too little for that.
+_HALVED = 128
 #: Of the grey pictures whose motion is found: the standard deviation of their blur, against noise, in pixels.
 _DENOISED = 0.7
 #: Pixels² by which flows there and back miss each other: up to here they measure the same motion; where half is believed.
-_AGREED, _MISS = 0.5, 0.22
+_AGREED, _MISS = 0.5, 0.1
 #: Levels a pixel by which brightness changes where disagreement of flows counts half.
 _EVEN = 2.0
+#: The camera's motion is fitted to each fourth pixel across and down, in so many rounds; by how many pixels flow may miss it
+#: in the last, there to count a quarter.
+_SPARSE, _ROUNDS, _OFF = 4, 8, 0.5
+#: Of the camera's motion against the flow: the noise, in levels², that makes neither of two predictions the better one; what
+#: speaks for it from the start; by how many pixels it may differ before that is gone; the deviation of the window.
+_NOISE, _FAVOUR, _NEAR, _AROUND = 2.0, 1.5, 2.0, 2.5
 #: Pixels from the edge of the frame before, up to which what moves is not believed: the flow has nothing to go by there.
 _EDGE = 2.0
 #: Levels of 255 by which the moved frame of the film may differ from this one; twice that is not believed at all.
 _UNLIKE = 24.0
 #: Standard deviations of the Gaussians between bands, in pixels; by how much a frame may amplify one; the side of the square
 #: over which energies are compared. With 1.25, amplified strokes bead into dashes over some twenty frames.
-_BANDS, _MOST, _WINDOW = (0.7, 1.4), 1.1, 17
+_BANDS, _MOST, _WINDOW = (0.7, 1.4), 1.12, 17
 #: What the coarsest band takes from the frame's own painting, and its standard deviation, in pixels; by how many levels the
 #: film's brightness changes where it takes all.
 _OWN_COLOURS, _COARSE, _REDUCED, _FADE = 0.3, 16, 8, 3.0
@@ -112,19 +121,21 @@ class Steadier:
         places, share, change = _motion(before, now)
         if share.mean() < _CUT:
             return painted
-        carried = _moved(moved.astype(np.float32) / 256, places, cv2.INTER_LANCZOS4)
-        steadied = painted + (self.share * share)[..., None] * (carried - painted)
         height, width, _ = painted.shape
+        carried = _moved(moved.astype(np.float32) * np.float32(1 / 256), places, cv2.INTER_CUBIC)
+        share *= np.float32(self.share)
+        steadied = cv2.blendLinear(carried, painted, share, 1 - share)
         small = max(1, width // _REDUCED), max(1, height // _REDUCED)
-        drift = _blurred(cv2.resize(painted - steadied, small, interpolation=cv2.INTER_AREA), _COARSE / _REDUCED)
+        drift = cv2.resize(cv2.subtract(painted, steadied), small, interpolation=cv2.INTER_AREA)
+        drift = _blurred(drift, _COARSE / _REDUCED)
         tie = min(1.0, _OWN_COLOURS + (1 - _OWN_COLOURS) * change / _FADE)
-        steadied += tie * cv2.resize(drift, (width, height), interpolation=cv2.INTER_LINEAR)
+        steadied = cv2.scaleAdd(cv2.resize(drift, (width, height), interpolation=cv2.INTER_LINEAR), tie, steadied)
         sharp: Pixels = steadied
         coarse, own = steadied, painted
         for deviation in _BANDS:
             (coarser, band), (own, own_band) = _split(coarse, deviation), _split(own, deviation)
-            gain = np.sqrt((_energy(own_band) + 0.5) / (_energy(band) + 0.5)).clip(1 / _MOST, _MOST)
-            sharp = sharp + (gain - 1)[..., None] * band
+            gain = cv2.sqrt((_energy(own_band) + 0.5) / (_energy(band) + 0.5)).clip(1 / _MOST, _MOST) - 1
+            sharp = cv2.add(sharp, cv2.multiply(band, cv2.merge([gain] * 3)))
             coarse = coarser
         return sharp
 
@@ -132,35 +143,99 @@ class Steadier:
 def _motion(before: Pixels, now: Pixels) -> tuple[tuple[Pixels, Pixels], Pixels, float]:
     """Where in the frame before each pixel comes from, x and y, each H×W in pixels; how far that is to be believed, H×W in
     [0,1]; by how many levels the film's brightness has changed."""
-    luma, luma_before = (_blurred(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), _DENOISED) for image in (now, before))
-    height, width = luma.shape
+    height, width, _ = now.shape
+    if min(height, width) >= _HALVED:
+        before, now = (cv2.resize(each, (width // 2, height // 2), interpolation=cv2.INTER_AREA) for each in (before, now))
+    scale = width / now.shape[1], height / now.shape[0]
+    flow, believed, change = _small_motion(before, now)
+    flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
+    share = cv2.resize(believed, (width, height), interpolation=cv2.INTER_LINEAR)
     x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
-    flow, back = _flow(luma, luma_before), _flow(luma_before, luma)
-    missed = flow + _moved(back, (x + flow[..., 0], y + flow[..., 1]), cv2.INTER_LINEAR)
-    miss = np.square(missed).sum(-1)
-    flow = flow - missed * (1 - miss / (2 * _AGREED)).clip(0, 0.5)[..., None]
+    flow *= np.array(scale, np.float32)
     x, y = x + flow[..., 0], y + flow[..., 1]
-    edge = np.minimum(2 * np.abs(flow).max(-1), _EDGE)
-    inside = (x >= edge) & (y >= edge) & (x <= width - 1 - edge) & (y <= height - 1 - edge)
-    slopes = cv2.spatialGradient(luma)
-    texture = np.square(cv2.blur(np.hypot(*(slope.astype(np.float32) for slope in slopes)) / 8, (7, 7)))
-    doubt = cv2.dilate(miss * texture / (texture + _EVEN**2), np.ones((3, 3), np.uint8))
-    expected = _moved(before, (x, y), cv2.INTER_LINEAR)
-    unlike = cv2.blur(cv2.absdiff(_blurred(now, 1), _blurred(expected, 1)).max(-1), (3, 3))
-    believed = inside * (2 - unlike / np.float32(_UNLIKE)).clip(0, 1) / (1 + doubt / np.float32(_MISS))
+    edge = np.minimum(2 * cv2.max(*map(np.abs, cv2.split(flow))), np.float32(_EDGE))
+    share *= (x >= edge) & (y >= edge) & (x <= width - 1 - edge) & (y <= height - 1 - edge)
+    return (x, y), share, change
+
+
+def _small_motion(before: Pixels, now: Pixels) -> tuple[Pixels, Pixels, float]:
+    """The flow from this frame to the one before, H×W×2, and as in `_motion`."""
+    luma, luma_before = (_blurred(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), _DENOISED) for image in (now, before))
+    flow, back = _flow(luma, luma_before), _flow(luma_before, luma)
+    missed = flow + _moved(back, _places(flow), cv2.INTER_LINEAR)
+    miss = np.square(missed[..., 0]) + np.square(missed[..., 1])
+    flow -= missed * (1 - miss / (2 * _AGREED)).clip(0, 0.5)[..., None]
+    slopes = [slope.astype(np.float32) / 8 for slope in cv2.spatialGradient(luma)]
+    texture = cv2.blur(np.square(slopes[0]) + np.square(slopes[1]), (7, 7))
+    even = texture / (texture + np.float32(_EVEN**2))
+    camera = _camera(flow, even)
+    own, its = (_missing(luma, luma_before, each) for each in (flow, camera))
+    apart = np.square(flow[..., 0] - camera[..., 0]) + np.square(flow[..., 1] - camera[..., 1])
+    evidence = 4 * (own - its) / (np.minimum(own, its) + np.float32(_NOISE)) + _FAVOUR * (1 - apart / np.float32(_NEAR**2))
+    share = _blurred(1 / (1 + np.exp(-evidence.clip(-20, 20))), 1)
+    flow += share[..., None] * (camera - flow)
+    doubt = cv2.dilate(miss * even, np.ones((3, 3), np.uint8)) * (1 - share)
+    expected = _moved(before, _places(flow), cv2.INTER_LINEAR)
+    unlike = cv2.absdiff(_blurred(now, 0.5), _blurred(expected, 0.5))
+    red, green, blue = cv2.split(unlike)
+    unlike = cv2.blur(cv2.max(cv2.max(red, green), blue), (3, 3))
+    believed = (2 - unlike / np.float32(_UNLIKE)).clip(0, 1) / (1 + doubt / np.float32(_MISS))
     change = np.abs(np.subtract(cv2.mean(now), cv2.mean(expected))).max()
-    return (x, y), _blurred(believed.astype(np.float32), 1) * inside, float(change)
+    return flow, _blurred(believed.astype(np.float32), 0.7), float(change)
+
+
+def _camera(flow: Pixels, weight: Pixels) -> Pixels:
+    """The motion that most of a flow has in common: of a plane before a camera that moves and turns. Its eight numbers are
+    fitted by weighted squares, in rounds, in which what they miss counts less and less."""
+    height, width, _ = flow.shape
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    x, y = x / width - np.float32(0.5), y / width - np.float32(0.5 * height / width)
+    one, none = np.ones_like(x), np.zeros_like(x)
+    across = np.stack([one, x, y, none, none, none, x * x, x * y])
+    along = np.stack([none, none, none, one, x, y, x * y, y * y])
+    sparse = np.s_[..., _SPARSE // 2 :: _SPARSE, _SPARSE // 2 :: _SPARSE]
+    rows = np.stack([each[sparse].reshape(8, -1) for each in (across, along)]).astype(np.float64)
+    values = np.stack([part[sparse].ravel() for part in cv2.split(flow)]).astype(np.float64)
+    trusted = weight[sparse].ravel() + 1e-3
+    missed = np.square(values - np.median(values, axis=1, keepdims=True)).sum(0)
+    spread = 8 * _OFF
+    numbers = np.zeros(8)
+    for _ in range(_ROUNDS):
+        weights = trusted / np.square(1 + missed / spread**2)
+        # No matrix products: the order of their sums, and so the last bits, might depend on how many threads there are.
+        weighted = rows * weights
+        left = np.einsum("axn,ayn->xy", weighted, rows) + np.eye(8) * 1e-6 * weights.sum()
+        numbers = np.linalg.solve(left, (weighted * values[:, None]).sum((0, 2)))
+        missed = np.square(values - (numbers[:, None] * rows).sum(1)).sum(0)
+        spread = max(_OFF, spread / 2)
+    parts = numbers.astype(np.float32)[:, None, None]
+    motion: Pixels = cv2.merge([(parts * each).sum(0) for each in (across, along)])
+    return motion
 
 
 def _flow(image: Pixels, other: Pixels) -> Pixels:
     """Where each pixel of one grey picture is in another, H×W×2 in pixels. Each time by a new object: it changes its own
     settings by the sizes that it has met."""
     dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    dis.setPatchSize(10)
+    dis.setFinestScale(0)
     dis.setPatchStride(5)
-    dis.setVariationalRefinementIterations(10)
+    dis.setGradientDescentIterations(12)
+    dis.setVariationalRefinementIterations(3)
     flow: Pixels = dis.calc(image, other, None)
     return flow
+
+
+def _missing(luma: Pixels, before: Pixels, flow: Pixels) -> Pixels:
+    """By how much, around each pixel, a frame is not the one before moved along a flow, in levels²."""
+    missing = cv2.subtract(luma, _moved(before, _places(flow), cv2.INTER_LINEAR), dtype=cv2.CV_32F)
+    return _blurred(cv2.multiply(missing, missing), _AROUND)
+
+
+def _places(flow: Pixels) -> tuple[Pixels, Pixels]:
+    """Where a flow leads each pixel, x and y."""
+    height, width, _ = flow.shape
+    x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
+    return x + flow[..., 0], y + flow[..., 1]
 
 
 def _levels(pixels: Pixels) -> Pixels:
@@ -180,10 +255,11 @@ def _blurred(image: Pixels, deviation: float) -> Pixels:
 def _split(image: Pixels, deviation: float) -> tuple[Pixels, Pixels]:
     """A picture's coarse part, and what is finer."""
     coarse = _blurred(image, deviation)
-    return coarse, image - coarse
+    return coarse, cv2.subtract(image, coarse)
 
 
 def _energy(band: Pixels) -> Pixels:
     """Of all channels, in levels², around each pixel."""
-    energy: Pixels = cv2.blur(np.square(band).sum(-1), (_WINDOW, _WINDOW), borderType=cv2.BORDER_REFLECT_101)
+    total = cv2.transform(cv2.multiply(band, band), np.ones((1, 3), np.float32))
+    energy: Pixels = cv2.blur(total, (_WINDOW, _WINDOW), borderType=cv2.BORDER_REFLECT_101)
     return energy

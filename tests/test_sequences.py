@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,16 @@ def test_patterns(typed: str, name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("typed", ["a.png", "%d.mp4", "%s.png", "%d", "#.mov"])
 def test_what_is_no_pattern(typed: str, tmp_path: Path) -> None:
     assert pattern_of(tmp_path / typed) is None
+
+
+@pytest.mark.parametrize("typed", ["%04d.bmp", "####.webp", "a%d.AVIF"])
+def test_patterns_of_other_pictures_are_told_what_to_give(typed: str, tmp_path: Path) -> None:
+    with pytest.raises(StylebatchError, match=rf"{re.escape(typed)}: numbered pictures are PNG, TIFF, JPEG or EXR"):
+        pattern_of(tmp_path / typed)
+    clip = make_clip(tmp_path / "a.mp4")
+    result = CliRunner().invoke(stylebatch.cli.main, ["video", str(clip), str(tmp_path / typed)])
+    assert result.exit_code == 2
+    assert "numbered pictures are PNG" in result.output
 
 
 def test_folders_of_numbered_pictures(tmp_path: Path) -> None:

@@ -49,13 +49,13 @@ def painted(frames: list[Pixels]) -> list[Pixels]:
     return [(frame * 0.5 + 64 + each).clip(0, 255).astype(np.uint8) for frame, each in zip(frames, blurred, strict=True)]
 
 
-def unsteadiness(frames: list[Pixels]) -> float:
+def unsteadiness(frames: list[Pixels], rows: slice = slice(8, -8)) -> float:
     """Mean square of what changes between frames of `pan` along its motion."""
     moved = np.array([[1, 0, -STEP], [0, 1, 0]], np.float32)
     errors = []
     for before, frame in pairwise(frames):
         expected = cv2.warpAffine(before.astype(np.float32), moved, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC)
-        errors.append(np.square(frame - expected)[8:-8, 8:-8].mean())
+        errors.append(np.square(frame - expected)[rows, 8:-8].mean())
     return float(np.mean(errors))
 
 
@@ -76,6 +76,31 @@ def test_a_pan_holds_still_and_stays_sharp() -> None:
     assert sharpness(steadied) > 0.75 * sharpness(alone)
     drift = np.mean(steadied[-1], axis=(0, 1)) - np.mean(alone[-1], axis=(0, 1))
     assert np.abs(drift).max() < 1.5
+
+
+def test_even_places_move_with_the_camera() -> None:
+    """What shows nothing but a camera's noise, across a pan: its motion can be told from the rest alone."""
+    frames = pan(12)
+    for number, frame in enumerate(frames):
+        frame[40:64] = 128 + np.random.default_rng(number).normal(0, 2, frame[40:64].shape).round()
+    alone = painted(frames)
+    even = slice(44, 60)
+    assert unsteadiness(alone, even) > 10 * unsteadiness(run(frames, alone), even)
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_threads() -> None:
+    frames = [cv2.resize(frame, (512, 384), interpolation=cv2.INTER_CUBIC) for frame in pan(3)]
+    alone = painted(frames)
+    threads = cv2.getNumThreads()
+    results = []
+    try:
+        for number in (1, 2, 5):
+            cv2.setNumThreads(number)
+            results.append(run(frames, alone)[-1])
+    finally:
+        cv2.setNumThreads(threads)
+    assert np.array_equal(results[0], results[1])
+    assert np.array_equal(results[0], results[2])
 
 
 def test_the_share_goes_from_nothing_to_all() -> None:

@@ -190,7 +190,8 @@ def plan(clip: Clip, options: VideoOptions, output: Path) -> Encoding:
             refuses.
     """
     if output.suffix.lower() not in CONTAINERS:
-        raise StylebatchError(f"{output}: this container is not written; choose from {', '.join(CONTAINERS)}")
+        names = f"{', '.join(CONTAINERS)}, or numbered pictures such as frames/%05d.png"
+        raise StylebatchError(f"{output}: this container is not written; choose from {names}")
     container, usual = CONTAINERS[output.suffix.lower()]
     name = options.codec or (_USUAL_WITH_ALPHA.get(container, usual) if clip.alpha and not options.pix_fmt else usual)
     codec = CODECS.get(name)

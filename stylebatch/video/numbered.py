@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stylebatch.errors import StylebatchError
+from stylebatch.images.formats import PICTURE_SUFFIXES
 
 #: Extensions of the pictures that a sequence is read from and written to, with what they are called.
 PICTURES = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".jpg": "JPEG", ".jpeg": "JPEG", ".exr": "EXR"}
+#: Those of other pictures. An animated GIF is a film.
+_OTHERS = PICTURE_SUFFIXES - PICTURES.keys() - {".gif"}
 _PATTERN = re.compile(r"(?P<before>.*)%(?:0(?P<digits>\d+))?d(?P<after>[^%]*)", re.DOTALL)
 _HASHES = re.compile(r"(?P<before>[^#]*)(?P<hashes>#+)(?P<after>[^#]*)", re.DOTALL)
 _NUMBERED = re.compile(r"(?P<before>.*?)(?P<number>\d+)(?P<after>\D*)", re.DOTALL)
@@ -60,11 +63,18 @@ class Numbered:
 
 
 def pattern_of(path: Path | str) -> Numbered | None:
-    """The numbered pictures that a pattern means; None if it is none, or the name of a file that is there."""
+    """The numbered pictures that a pattern means; None if it is none, or the name of a file that is there.
+
+    Raises:
+        StylebatchError: they are of a format in which sequences are not read or written.
+    """
     path = Path(path)
     found = _PATTERN.fullmatch(path.name) or _HASHES.fullmatch(path.name)
-    if not found or path.suffix.lower() not in PICTURES or path.is_file():
+    if not found or path.suffix.lower() not in PICTURES.keys() | _OTHERS or path.is_file():
         return None
+    if path.suffix.lower() in _OTHERS:
+        kinds = list(dict.fromkeys(PICTURES.values()))
+        raise StylebatchError(f"{path}: numbered pictures are {', '.join(kinds[:-1])} or {kinds[-1]}; give one of these")
     parts = found.groupdict()
     digits = len(parts["hashes"]) if "hashes" in parts else int(parts["digits"] or 1)
     return Numbered(path.parent, parts["before"], digits, parts["after"])
