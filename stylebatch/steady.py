@@ -29,7 +29,7 @@ _HALVED = 128
 #: Of the grey pictures whose motion is found: the standard deviation of their blur, against noise, in pixels.
 _DENOISED = 0.7
 #: Pixels² by which flows there and back miss each other: up to here they measure the same motion; where half is believed.
-_AGREED, _MISS = 0.5, 0.1
+_AGREED, _MISS = 0.5, 0.09
 #: Levels a pixel by which brightness changes where disagreement of flows counts half.
 _EVEN = 2.0
 #: The camera's motion is fitted to each fourth pixel across and down, in so many rounds; by how many pixels flow may miss it
@@ -44,10 +44,10 @@ _EDGE = 2.0
 _UNLIKE = 24.0
 #: Standard deviations of the Gaussians between bands, in pixels; by how much a frame may amplify one; the side of the square
 #: over which energies are compared. With 1.25, amplified strokes bead into dashes over some twenty frames.
-_BANDS, _MOST, _WINDOW = (0.7, 1.4), 1.12, 17
+_BANDS, _MOST, _WINDOW = (0.7, 1.4), 1.15, 17
 #: What the coarsest band takes from the frame's own painting, and its standard deviation, in pixels; by how many levels the
 #: film's brightness changes where it takes all.
-_OWN_COLOURS, _COARSE, _REDUCED, _FADE = 0.3, 16, 8, 3.0
+_OWN_COLOURS, _COARSE, _REDUCED, _FADE = 0.5, 16, 8, 3.0
 #: Less of the frame before than this is a cut: nothing is taken over.
 _CUT = 0.1
 #: Frames of shorter sides are left alone: the flow has nothing to go by.
