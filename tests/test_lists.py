@@ -62,15 +62,16 @@ def test_other_options_are_refused_before_anything_is_painted(
 
 def test_a_list_stands_for_a_folder(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
     source = photos("a.png", "deep/b.png", "deep/c.png", "not listed.png")
-    entries = ["a.png", "", "./deep/b.png", "a.png", "gone.png", "deep"]
+    entries = ["a.png", "", "./deep/b.png", "a.png", "gone.png", "deep", "nul\0.png"]
     (source / "list.txt").write_bytes("\r\n".join(entries).encode("utf-8-sig"))
     summary = paint(f"@{source / 'list.txt'}", tmp_path / "out", checkpoint)
     assert painted(tmp_path / "out") == ["a.png", "deep/b.png"]
     assert {failure.source: failure.reason for failure in summary.failures} == {
         "deep": "is a folder, not a file",
         "gone.png": "no such file or directory",
+        "nul\0.png": "is no name of a file",
     }
-    assert (summary.done, summary.total, summary.listing) == (2, 4, False)
+    assert (summary.done, summary.total, summary.listing) == (2, 5, False)
     assert paint(source, tmp_path / "out", checkpoint).skipped == 2  # the same results as of the whole folder
 
 

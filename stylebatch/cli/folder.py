@@ -42,7 +42,8 @@ def folder(source: str, output: str | None, as_json: bool, **options: Any) -> No
     if not is_url(source) and list_in(source) is None:
         expect("folder", Path(source), output)
     if output is None:
-        proposed = f"{source.lstrip('@').rstrip('/')}_{Path(options['style'] or 'hosi').stem}"
+        named = str(path.with_suffix("")) if (path := list_in(source)) else source.rstrip("/")
+        proposed = f"{named}_{Path(options['style'] or 'hosi').stem}"
         words = shlex.join(["stylebatch", "folder", source, proposed])
         raise click.UsageError(f"Missing argument 'OUT', the folder for the results: {words}")
     options |= {"source": source, "output": output, "options": take(ImageOptions, options)}

@@ -55,7 +55,7 @@ class ListInputs(Inputs):
         """There is one at least, or the list would not have been opened."""
 
     def folders(self) -> Iterator[str]:
-        return iter({str(PurePosixPath(name).parent) for name in self._names()})
+        return iter({str(PurePosixPath(name).parent) for name in self._names() if "\0" not in name})
 
     def groups(self, summary: Summary) -> Iterator[Group]:
         def failed(failure: Failure) -> None:
@@ -78,6 +78,8 @@ class ListInputs(Inputs):
                     check_regular(Path(self._root, name))
             except StylebatchError as error:
                 failed(Failure(name, str(error).rpartition(": ")[2]))
+            except ValueError:
+                failed(Failure(name, "is no name of a file"))
             else:
                 yield name
 
