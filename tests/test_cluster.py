@@ -76,6 +76,12 @@ def test_a_cluster_gives_what_a_machine_gives(
     again = run_folder_on_ray(job, cluster)
     assert (again.skipped, again.done) == (40, 0)
     assert run_job(job).skipped == 40
+    (source / "list.txt").write_text("0/0.png\n1/1.png\n")  # workers need not read it
+    listed = replace(job, source=f"@{source / 'list.txt'}", output=str(tmp_path / "listed"))
+    assert run_folder_on_ray(listed, cluster).done == 2
+    pictures = {name: data for name, data in files_in(tmp_path / "listed").items() if name != NAME}
+    assert pictures.keys() == {"0/0.png", "0/0_grid.jpg", "1/1.png", "1/1_grid.jpg"}
+    assert pictures.items() <= files_in(tmp_path / "here").items()
 
 
 def test_from_a_store_to_a_store(cluster: Cluster, photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
