@@ -89,6 +89,7 @@ def run_folder_on_ray(
             progress(summary.snapshot())
             workers.spread(batches, done, lost, lambda: stop() or bool(summary.aborted))
             workers.close()  # so that the manifest can be merged
+            output.clean()
             summary.interrupted = stop()
         summary.seconds = time.perf_counter() - start
         return summary
