@@ -151,3 +151,20 @@ def test_a_list_of_urls(photos: Callable[..., Path], checkpoint: Path, tmp_path:
     assert [failure.source for failure in summary.failures] == ["gone.png"]
     assert paint(f"@{tmp_path / 'list.txt'}", f"memory://{bucket}/out", checkpoint).done == 2
     assert paint(f"@{tmp_path / 'list.txt'}", f"memory://{bucket}/out", checkpoint).skipped == 2
+
+
+def test_folders_that_are_one_in_the_output(
+    photos: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk here knows letter case apart; others do not."""
+    monkeypatch.setattr(plan, "name_folding", lambda _: str.casefold)
+    source = photos("A/x.jpg", "a/X.jpg", "a/y.jpg", "b/x.jpg")
+    job, summary = FolderJob(source=str(source), output=str(tmp_path / "out"), overwrite=True), Summary()
+    with opened(job) as (storage, output, inputs), open_manifest(job, {}, storage, output) as manifest:
+        names = {name for name, _ in plan.planned(job, manifest, inputs, summary=summary)}
+    (failure,) = summary.failures
+    assert names == {"A/x.jpg", "a/X.jpg", "a/y.jpg", "b/x.jpg"} - {failure.source}
+    assert {failure.source.casefold()} == {"a/x.jpg"}
+    assert failure.reason.endswith("is; rename one")

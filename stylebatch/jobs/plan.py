@@ -23,7 +23,7 @@ from stylebatch.errors import StylebatchError
 from stylebatch.files import identities_above, identity, name_folding
 from stylebatch.frame import Failure
 from stylebatch.images.decoding import written_as
-from stylebatch.images.formats import output_name, written_by_name
+from stylebatch.images.formats import PICTURE_SUFFIXES, output_name, written_by_name
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.sink import grid_path
 from stylebatch.jobs.inputs import Inputs, Names
@@ -120,20 +120,46 @@ class _Places:
         self._inputs = inputs.identities
         self._leads_back = lru_cache(1024)(self._leads_back_into_inputs)
         self._held = lru_cache(4)(lambda folder: _Held(self._output, folder))
+        self._spellings: dict[str, list[str]] = {}
+        self._taken_in = lru_cache(4)(self._taken_by_photographs_in)
 
     def of(self, names: Sequence[str]) -> tuple[dict[str, list[Path]], list[Failure]]:
         """The outputs of photographs that could meet in one, and those that get none."""
         root = self._manifest.output.root
-        outputs, failures = outputs_of(
-            names, grid=self._job.grid, format=self._job.options.format, root=self._real,
-            folds=self._folds, met=self._met,
-        )  # fmt: skip
+        outputs, failures = self._outputs_of(names, self._met)
+        for name, paths in list(outputs.items()):
+            for folder in self._earlier_spellings(posixpath.dirname(name)):
+                if lost := next((path for path in paths if self._folds(path) in self._taken_in(folder)), None):
+                    failures.append(Failure(name, f"would be written to {lost}, as one in {folder} is; rename one"))
+                    del outputs[name]
+                    break
         for name, paths in list(outputs.items()):
             if self._inputs and any(self._leads_back(posixpath.dirname(path)) for path in paths):
                 back = f"{root / paths[0]} leads into {self._manifest.source.root}, where the photographs are"
                 failures.append(Failure(name, back))
                 del outputs[name]
         return {name: [root / path for path in paths] for name, paths in outputs.items()}, failures
+
+    def _outputs_of(
+        self, names: Sequence[str], met: Callable[[str], bool] = lambda _: False
+    ) -> tuple[dict[str, list[str]], list[Failure]]:
+        return outputs_of(
+            names, grid=self._job.grid, format=self._job.options.format, root=self._real, folds=self._folds, met=met
+        )
+
+    def _earlier_spellings(self, folder: str) -> list[str]:
+        """Folders that came before this one, and are the same in an output that ignores letter case."""
+        if not self._by_folder:  # a list is one group, whose photographs have been compared
+            return []
+        spellings = self._spellings.setdefault(self._folds(folder), [])
+        if folder not in spellings:
+            spellings.append(folder)
+        return spellings[: spellings.index(folder)]
+
+    def _taken_by_photographs_in(self, folder: str) -> set[str]:
+        listed = (posixpath.join(folder, name) for name in self._manifest.source.listed(folder))
+        pictures = [name for name in listed if posixpath.splitext(name)[1].lower() in PICTURE_SUFFIXES]
+        return {self._folds(path) for paths in self._outputs_of(pictures)[0].values() for path in paths}
 
     def check_settings(self) -> None:
         """Before anything is done: raises StylebatchError if results were made with other settings."""
