@@ -34,7 +34,7 @@ def main(checkpoint: Path, steps_before: int, **artwork: str) -> None:
     trained = load_checkpoint(checkpoint)
     config = {key: value for key, value in trained.metadata["config"].items() if key not in _PRIVATE}
     before = shipped_styles().get(trained.metadata["init"])
-    if before and before.header.get("width") == trained.metadata["width"]:
+    if before and before.header.get("width") == str(trained.metadata["width"]):
         steps_before = sum(int(before.header.get(key, 0)) for key in ("step", "steps_before"))
     metadata = {
         **trained.metadata,

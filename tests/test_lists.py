@@ -156,8 +156,6 @@ def test_a_list_of_urls(photos: Callable[..., Path], checkpoint: Path, tmp_path:
 def test_folders_that_are_one_in_the_output(
     photos: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    photos: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     """The disk here knows letter case apart; others do not."""
     monkeypatch.setattr(plan, "name_folding", lambda _: str.casefold)
     source = photos("A/x.jpg", "a/X.jpg", "a/y.jpg", "b/x.jpg")
