@@ -170,17 +170,18 @@ def test_names_that_terminals_and_headers_take() -> None:
 def test_memory_is_compared_before_it_is_taken(make: Callable[..., Output], monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     monkeypatch.setattr("trainer.memory._free", lambda _: 2_000_000_000)
-    check_memory(make().config, torch.Size((1, 3, 800, 1000)), cpu, "fp32")
+    check_memory(make().config, torch.Size((1, 3, 800, 1000)), cpu, "fp32", photographs=2)
     with pytest.raises(
         StylebatchError, match=r"to measure 4000×3000 px takes 10\.8 GB, 2\.0 GB are free; a `style_size` of 16\d\d fits"
     ):
-        check_memory(make().config, torch.Size((1, 3, 3000, 4000)), cpu, "fp32")
+        check_memory(make().config, torch.Size((1, 3, 3000, 4000)), cpu, "fp32", photographs=2)
     for options, fits in (
         ({"batch_size": 64}, r"a `batch_size` of \d+ fits"),
         ({"crop_size": 2048}, r"a `crop_size` of \d+ fits"),
     ):
+        config = make(**options).config
         with pytest.raises(StylebatchError, match=fits):
-            check_memory(make(**options).config, torch.Size((1, 3, 80, 96)), cpu, "fp32")
+            check_memory(config, torch.Size((1, 3, 80, 96)), cpu, "fp32", photographs=config.batch_size)
 
 
 def test_memory_that_runs_out_all_the_same_is_one_line() -> None:

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stylebatch.errors import StylebatchError, first_line
 from stylebatch.files import atomic_write, create, is_folder, replace, taken
-from stylebatch.images.sink import grid_path
-from stylebatch.jobs.image import stylize_image
 from stylebatch.storage import Storage, is_url, storage_of
-from stylebatch.stylizer import Stylizer
 from stylebatch.system import data_folder
+
+if TYPE_CHECKING:
+    from stylebatch.stylizer import Stylizer
 
 
 def place_of(file: str) -> tuple[Storage, str]:
@@ -84,6 +84,9 @@ def stylize_photograph(source: str, output: str | None, stylizer: Stylizer, *, o
     Raises:
         StylebatchError: as `stylize_image`.
     """
+    from stylebatch.images.sink import grid_path  # here: films are checked without PyTorch
+    from stylebatch.jobs.image import stylize_image
+
     target, name = destination_of(output or ".")
     with closing(target), TemporaryDirectory() as folder, brought_here(source) as photo:
         here = stylize_image(photo, f"{folder}/{name}" if output else None, stylizer, **options)
