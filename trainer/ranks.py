@@ -159,6 +159,8 @@ def together(device: str) -> Iterator[Ranks]:
         raise StylebatchError(f"the {count} processes of a training do not find each other: {first_line(error)}") from error
     try:
         yield ranks
+        with _reaching_others():
+            distributed.barrier()  # one that leaves while others still listen may take the rest with it
     except _LostError:
         raise _reason(store) from None
     except BaseException as error:
