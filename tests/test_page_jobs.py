@@ -26,6 +26,8 @@ pytest.importorskip("starlette", reason="needs the extra `page`")
 pytestmark = pytest.mark.slow
 
 WAIT = 300
+#: Photographs that take long enough for a job to be stopped in the middle.
+MANY = 16
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         picture(64, 48, seed=str(number)).save(root / "in" / ("deep/" if number else "") / f"{number}.png")
     (root / "in" / "broken.jpg").write_text("no picture")
     (root / "many").mkdir()
-    for number in range(40):
+    for number in range(MANY):
         picture(1000, 800, seed=str(number)).save(root / "many" / f"{number:02}.jpg")
     return root
 
@@ -149,14 +151,14 @@ def test_jobs_wait_for_each_other_and_can_be_paused_resumed_and_cancelled(server
     assert server.ask(f"/api/jobs/{second}/pause", "POST").status == 409
     assert server.ask(f"/api/jobs/{first}/pause", "POST").json["state"] == "paused"
     paused = server.ask(f"/api/jobs/{first}").json["told"]["done"]
-    assert 0 < paused < 40
+    assert 0 < paused < MANY
     until(server, third, "running", done=1)
     assert server.ask(f"/api/jobs/{first}/resume", "POST").json["state"] == "waiting"
     server.ask(f"/api/jobs/{third}/cancel", "POST")
     assert server.ask(f"/api/jobs/{third}", "DELETE").status in (200, 409)
     ended = until(server, first, "done")
     assert ended["told"]["skipped"] >= paused
-    assert len(list((root / "out0").glob("*.jpg"))) == 40
+    assert len(list((root / "out0").glob("*.jpg"))) == MANY
     assert not (root / "out1").exists()
 
 
@@ -258,12 +260,12 @@ def test_a_server_that_is_started_again_goes_on(root: Path, tmp_path: Path, how:
         token = first.token
         first.end(how)
     before = len(list((root / name).glob("*.jpg")))
-    assert 0 < before < 40
+    assert 0 < before < MANY
     with page(root, tmp_path) as second:
         assert second.token == token
         ended = until(second, id, "done")
         assert ended["told"]["skipped"] >= before
-    assert len(list((root / name).glob("*.jpg"))) == 40
+    assert len(list((root / name).glob("*.jpg"))) == MANY
     assert not [path for path in (root / name).iterdir() if path.name.startswith(".stylebatch-")]
 
 
