@@ -1,7 +1,8 @@
 """What a run over a folder has to do: where each result goes, what is there already, and what may not be written.
 
 It is found out while the run lasts, a little ahead of it. Of a group of photographs, which is one folder or one list, eight
-bytes each are in memory, to tell which names could meet in one output, and sixteen of each file in the output's folder.
+bytes each are in memory, to tell which names could meet in one output, and sixteen of each file in the output's folder. The
+names of all folders are there too, to tell those that the output takes for one.
 """
 
 from __future__ import annotations
@@ -128,17 +129,20 @@ class _Places:
         root = self._manifest.output.root
         outputs, failures = self._outputs_of(names, self._met)
         for name, paths in list(outputs.items()):
-            for folder in self._earlier_spellings(posixpath.dirname(name)):
-                if lost := next((path for path in paths if self._folds(path) in self._taken_in(folder)), None):
-                    failures.append(Failure(name, f"would be written to {lost}, as one in {folder} is; rename one"))
-                    del outputs[name]
-                    break
-        for name, paths in list(outputs.items()):
-            if self._inputs and any(self._leads_back(posixpath.dirname(path)) for path in paths):
-                back = f"{root / paths[0]} leads into {self._manifest.source.root}, where the photographs are"
-                failures.append(Failure(name, back))
+            if reason := self._refusal(name, paths):
+                failures.append(Failure(name, reason))
                 del outputs[name]
         return {name: [root / path for path in paths] for name, paths in outputs.items()}, failures
+
+    def _refusal(self, name: str, paths: list[str]) -> str:
+        """Why a photograph is not written where it would go; empty if it is."""
+        for folder in self._earlier_spellings(posixpath.dirname(name)):
+            if lost := next((path for path in paths if self._folds(path) in self._taken_in(folder)), None):
+                return f"would be written to {lost}, as one in {folder} is; rename one"
+        if self._inputs and any(self._leads_back(posixpath.dirname(path)) for path in paths):
+            source, output = self._manifest.source, self._manifest.output
+            return f"{output.root / paths[0]} leads into {source.root}, where the photographs are"
+        return ""
 
     def _outputs_of(
         self, names: Sequence[str], met: Callable[[str], bool] = lambda _: False
