@@ -9,8 +9,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parent.parent
+from count_rooms import ROOT, imported, modules
 
 
 def files_of(package: str) -> set[str]:
@@ -51,24 +50,13 @@ SOLE_USERS = {
     },
 }
 
-FILES = sorted([*ROOT.glob("stylebatch/**/*.py"), *ROOT.glob("trainer/**/*.py")])
-
-
-def imports(path: Path) -> set[str]:
-    """Every module that a file imports, anywhere in it."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            found.add(str(node.module))
-    return found
+MODULES = modules(ROOT)
+FILES = [*MODULES.values()]
 
 
 def ours(path: Path) -> set[str]:
-    """Those of `stylebatch`, by their names in it."""
-    return {name.partition(".")[2] for name in imports(path) if name.split(".")[0] == "stylebatch"} - {""}
+    """The modules of `stylebatch` that a file imports, by their names in it."""
+    return {name.partition(".")[2] for name in imported(path) & MODULES.keys() if name.startswith("stylebatch.")}
 
 
 def name_of(path: Path) -> str:
@@ -86,7 +74,7 @@ def is_lazy(path: Path) -> bool:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_one_way(path: Path) -> None:
-    used = {name.split(".")[0] for name in imports(path)}
+    used = {name.split(".")[0] for name in imported(path)}
     if path.is_relative_to(ROOT / "trainer"):
         assert not {name for name in ours(path) if name.startswith(NOT_FOR_TRAINING)}
     else:
@@ -106,7 +94,7 @@ def test_imports_make_no_circle() -> None:
 
 
 def test_the_network_needs_torch_alone() -> None:
-    outside = {name.split(".")[0] for name in imports(ROOT / "stylebatch" / "transnet.py")}
+    outside = {name.split(".")[0] for name in imported(ROOT / "stylebatch" / "transnet.py")}
     assert outside == {"__future__", "torch", "typing"}
 
 
