@@ -177,7 +177,7 @@ def run(
     fetched, the sink encodes."""
     clock = _Clock(summary)
     in_flight: list[_InFlight] = []
-    progress(summary.snapshot())
+    progress(summary)
     try:
         for load in loader:
             clock.lap("load")
@@ -189,7 +189,7 @@ def run(
                 while len(in_flight) >= stylizer.in_flight:
                     _finish(in_flight.pop(0), stylizer, summary, sink, clock)
             _collect(sink, summary, saved)
-            progress(summary.snapshot())
+            progress(summary)
             summary.interrupted = stop()
             if summary.interrupted or summary.aborted:
                 break
@@ -201,7 +201,7 @@ def run(
         sink.close()
         clock.lap("save")
         _collect(sink, summary, saved)
-    progress(summary.snapshot())
+    progress(summary)
     return summary
 
 

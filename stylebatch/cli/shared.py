@@ -56,7 +56,7 @@ def with_trained_styles(options: _Stylizing) -> _Stylizing:
 
 
 def followed(job: Callable[..., _Summary], shown: _Summary, unit: str, interrupt: Interrupt) -> _Summary:
-    """Do a job with a progress bar. Of one that has to be left, the summary is the last one that it has shown."""
+    """Do a job with a progress bar. Of one that has to be left, the summary is what it had done by then."""
     with progress_bar(unit) as bar:
 
         def show(summary: _Summary) -> None:
@@ -67,7 +67,7 @@ def followed(job: Callable[..., _Summary], shown: _Summary, unit: str, interrupt
             total = None if summary.listing else max(summary.total, summary.finished)
             advance(bar, summary.finished, total, summary.skipped)
 
-        return interrupt.wait_for(lambda: job(progress=show, stop=interrupt)) or replace(shown, interrupted=True)
+        return interrupt.wait_for(lambda: job(progress=show, stop=interrupt)) or replace(shown.snapshot(), interrupted=True)
 
 
 def troubles(summary: Summary) -> list[str]:

@@ -81,12 +81,12 @@ def run_folder_on_ray(
             def done(part: Summary) -> None:
                 summary.add(part)
                 summary.seconds = time.perf_counter() - start
-                progress(summary.snapshot())
+                progress(summary)
 
             def lost(name: str, reason: str) -> None:
                 summary.failures.append(Failure(name, reason))
 
-            progress(summary.snapshot())
+            progress(summary)
             workers.spread(batches, done, lost, lambda: stop() or bool(summary.aborted))
             workers.close()  # so that the manifest can be merged
             output.clean()

@@ -62,7 +62,7 @@ def stylize_folder(
         batch_size: photographs of one size that go through the network together; by default 1 on a CPU, on a GPU
             what fits.
         workers: processes that decode; by default half the cores on a CPU, where the network needs them, else all.
-        progress: called after each batch with the summary so far.
+        progress: called after each batch with the summary so far, which goes on: what is to stay is its `snapshot()`.
         stop: asked after each batch, and while it waits for one; True ends the run when what is in flight has been written.
 
     Raises:

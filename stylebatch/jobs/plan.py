@@ -89,7 +89,7 @@ def planned(
             if standing is Standing.DONE:
                 summary.skipped += 1
                 if time.monotonic() > reported + _REPORTED_EVERY:
-                    progress(summary.snapshot())
+                    progress(summary)
                     reported = time.monotonic()
             elif standing < Standing.OTHERWISE or manifest.overwrite:
                 yield name, content

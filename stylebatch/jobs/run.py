@@ -24,7 +24,7 @@ def run_job(
 
     Args:
         stylizer: one that was made of `job.stylizer` already, for several jobs with the same; by default it is made here.
-        progress: called after each batch with the summary so far.
+        progress: called after each batch with the summary so far, which goes on: what is to stay is its `snapshot()`.
         stop: asked after each batch; True ends the run when what is in flight has been written.
 
     Returns:

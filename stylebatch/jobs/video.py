@@ -102,7 +102,7 @@ def stylize_video(
         strength, strokes: as in `stylize_folder`.
         overwrite: replace what is there and was not made from this film, or with other options.
         batch_size: frames that go through the network together; by default 1 on a CPU, on a GPU what fits.
-        progress: called after each batch with the summary so far.
+        progress: called after each batch with the summary so far, which goes on: what is to stay is its `snapshot()`.
         stop: asked after each batch; True ends the run when what is in flight has been encoded. The same call goes on.
 
     Raises:
