@@ -34,6 +34,12 @@ if sys.platform == "win32":
     def pass_on(process: subprocess.Popen[str], number: int) -> None:
         """The console has sent it to all of its processes."""
 
+    def hold(leader: int) -> None:
+        """Nothing holds a process here: it goes on, at its low priority."""
+
+    def let_go_on(leader: int) -> None:
+        """None was held."""
+
     def sync_folder(folder: Path) -> None:
         """A rename needs no such call."""
 
@@ -67,6 +73,16 @@ else:
     def pass_on(process: subprocess.Popen[str], number: int) -> None:
         """Send a signal to a process that was started in a session of its own."""
         process.send_signal(number)
+
+    def hold(leader: int) -> None:
+        """Hold a group of processes where they are, until `let_go_on`. Should this process end meanwhile, the kernel lets
+        them go on, and sends them SIGHUP."""
+        with suppress(ProcessLookupError):
+            os.killpg(leader, signal.SIGSTOP)
+
+    def let_go_on(leader: int) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(leader, signal.SIGCONT)
 
     def sync_folder(folder: Path) -> None:
         """Have a folder's names on the disk. Raises OSError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 import os
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,32 @@ def test_a_picture_in_is_a_picture_out(server: Server) -> None:
     assert psnr(np.asarray(opened(answer.body).convert("RGB")), expected) > 40
     jpeg = server.ask("/api/image", "POST", query={"format": "jpg", "quality": 50, "size": 48}, body=body)
     assert opened(jpeg.body).format == "JPEG"
+
+
+def test_a_closed_tab_ends_its_picture_in_full_size_and_a_draft_does_not_wait_for_it(server: Server, photo: str) -> None:
+    Image.new("RGB", (6000, 4500), "teal").save(server.root / "large.jpg")
+    large = server.ask("/api/photos", "POST", query={"path": "large.jpg"}).json["id"]
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    connection.request("POST", f"/api/image?photo={large}", headers={"Authorization": f"Bearer {server.token}"})
+    until(lambda: bool(_painting(server)))
+    assert server.ask("/api/preview", query={"photo": photo}).status == 200
+    assert _painting(server)
+    connection.close()
+    until(lambda: not _painting(server))
+
+
+def _painting(server: Server) -> list[str]:
+    """The processes that paint in full size."""
+    pid = server.process.pid
+    commands = [f"/proc/{child}/cmdline" for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [command for command in commands if b"painting" in Path(command).read_bytes()]
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_what_is_no_picture_is_refused(server: Server) -> None:

@@ -208,6 +208,7 @@ def test_a_wrong_token_opens_nothing(chromium: Browser, server: Server) -> None:
     answer = tab.goto(re.sub("token=.*", "token=wrong", server.address))
     assert answer
     assert answer.status == 401
+    expect(tab.locator("body")).to_contain_text("open the address that stylebatch page prints")
     tab.context.close()
 
 

@@ -22,6 +22,8 @@ from PIL import Image
 from support.clips import make_clip
 from support.pages import Server, page
 
+from stylebatch.system import hold
+
 pytest.importorskip("starlette", reason="needs the extra `page`")
 pytestmark = pytest.mark.slow
 
@@ -251,13 +253,19 @@ def test_numbered_pictures_are_a_film(server: Server, root: Path, tmp_path: Path
     assert (refused.status, "outside of" in refused.json["error"]) == (400, True)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ended", "killed"])
-def test_a_server_that_is_started_again_goes_on(root: Path, tmp_path: Path, how: int) -> None:
-    name = f"again{how}"
+@pytest.mark.parametrize(
+    ("how", "held"),
+    [(signal.SIGINT, False), (signal.SIGKILL, False), (signal.SIGKILL, True)],
+    ids=["ended", "killed", "killed during a preview"],
+)
+def test_a_server_that_is_started_again_goes_on(root: Path, tmp_path: Path, how: int, held: bool) -> None:
+    name = f"again{how}{held}"
     with page(root, tmp_path) as first:
         id = job(first, kind="folder", source="many", output=name, style="scream")["id"]
         until(first, id, "running", done=2)
         token = first.token
+        if held:
+            hold(_children(first)[-1])
         first.end(how)
     before = len(list((root / name).glob("*.jpg")))
     assert 0 < before < MANY
@@ -279,11 +287,15 @@ def test_what_is_no_job_in_the_folder_of_jobs_is_passed_over(root: Path, tmp_pat
         assert server.ask("/api/jobs").json == {"jobs": []}
 
 
+def _children(server: Server) -> list[int]:
+    pid = server.process.pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def test_a_job_whose_process_is_killed_says_so_and_goes_on(server: Server, root: Path) -> None:
     id = job(server, kind="folder", source="many", output="killed", style="scream")["id"]
     until(server, id, "running", done=1)
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-    os.kill(int(children[-1]), signal.SIGKILL)
+    os.kill(_children(server)[-1], signal.SIGKILL)
     failed = until(server, id, "failed")
     assert "ended with status -9" in failed["error"]
     server.ask(f"/api/jobs/{id}/resume", "POST")

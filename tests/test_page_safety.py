@@ -27,7 +27,6 @@ from stylebatch.images.options import ImageOptions
 from stylebatch.manifest import NAME, written_in
 from stylebatch.page.browse import listing, under
 from stylebatch.page.forms import check_names, described, read
-from stylebatch.page.lanes import Lane
 from stylebatch.page.photos import Photos, plain_name
 from stylebatch.page.queue import Entry
 from stylebatch.page.replies import answering, failure
@@ -87,6 +86,7 @@ def test_who_has_not_is_told_where_it_is_and_nothing_else(given: dict[str, str])
     assert b"stylebatch page" in bytes(refused.body)
     assert answer("/static/main.js", **given).status_code == 401
     assert answer("/?token=wrong", **given).status_code == 401
+    assert bytes(answer("/", accept="text/html", **given).body).startswith(b"<!doctype html>")
 
 
 def test_the_address_that_is_opened_becomes_a_cookie_that_no_script_and_no_other_page_sees() -> None:
@@ -101,6 +101,12 @@ def test_the_address_that_is_opened_becomes_a_cookie_that_no_script_and_no_other
 @pytest.mark.parametrize("host", ["evil.example:8642", "", "evil.example", "127.0.0.1.evil.example", "[", "a b"])
 def test_a_name_that_was_made_to_lead_here_is_refused(host: str) -> None:
     assert answer(**BEARER, host=host).status_code == 403
+
+
+def test_a_name_is_shown_as_text() -> None:
+    shown = answer(accept="text/html", host="<script>alert(1)</script>")
+    assert b"<script>" not in bytes(shown.body)
+    assert "script-src" not in shown.headers["content-security-policy"]
 
 
 @pytest.mark.parametrize(
@@ -234,68 +240,6 @@ def test_so_many_photographs_are_kept_and_no_more(tmp_path: Path) -> None:
     for dropped in (ids[0], "../../etc", "0" * 32):
         with pytest.raises(HTTPException, match="no such photograph"):
             photos.find(dropped)
-
-
-class Client:
-    """One whose connection can be closed."""
-
-    def __init__(self) -> None:
-        self.closed = asyncio.Event()
-
-    async def receive(self) -> dict[str, Any]:
-        await self.closed.wait()
-        return {"type": "http.disconnect"}
-
-    @property
-    def request(self) -> Request:
-        return Request({"type": "http"}, self.receive)
-
-
-def test_newer_work_takes_the_place_of_older_and_what_nobody_waits_for_is_not_done() -> None:
-    done: list[str] = []
-
-    async def run() -> list[Any]:
-        lane, first, second, third = Lane(), Client(), Client(), Client()
-        begun, go_on = asyncio.Event(), asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def slow(_given_up: Any) -> str:
-            loop.call_soon_threadsafe(begun.set)
-            asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(10)
-            done.append("slow")
-            return "slow"
-
-        def work(name: str) -> Any:
-            return lambda _given_up: done.append(name) or name
-
-        tasks = [asyncio.create_task(lane.do(first.request, slow))]
-        await begun.wait()
-        tasks += [asyncio.create_task(lane.do(second.request, work(name), "slider")) for name in ("one", "two", "three")]
-        tasks += [asyncio.create_task(lane.do(third.request, work("closed tab")))]
-        await asyncio.sleep(0)
-        third.closed.set()
-        await asyncio.sleep(0.01)
-        go_on.set()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        lane.close()
-        return results
-
-    slow, one, two, three, closed = asyncio.run(run())
-    assert (slow, three) == ("slow", "three")
-    assert [one.status_code, two.status_code, closed.status_code] == [409, 409, 499]
-    assert done == ["slow", "three"]
-
-
-def test_a_lane_that_is_full_says_so() -> None:
-    async def run() -> None:
-        lane = Lane(most=0)
-        try:
-            await lane.do(Client().request, lambda _: None)
-        finally:
-            lane.close()
-
-    with pytest.raises(HTTPException, match="too many"):
-        asyncio.run(run())
 
 
 @pytest.mark.parametrize(

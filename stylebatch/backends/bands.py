@@ -8,7 +8,7 @@ statistics come from a thumbnail (URST, arXiv 2103.11784) or from each tile alon
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import torch
@@ -31,15 +31,19 @@ class InBands:
     def __init__(self, stages: list[Stage], device: torch.device, precision: Precision) -> None:
         self.stages = on_device(stages, device, precision)
 
-    def start(self, pixels: Tensor) -> Result:
-        """Done on return. Raises MemoryError where the layers kept do not fit into main memory."""
+    def start(self, pixels: Tensor, between: Callable[[], object] = lambda: None) -> Result:
+        """Done on return. `between` is called before each band; what it raises ends the pass.
+
+        Raises:
+            MemoryError: the layers kept do not fit into main memory.
+        """
         _, height, width, _ = pixels.shape
         padded = pad_to_multiple(pixels, dims=(1, 2))
         kernel = self.stages[0].kernel
         if kernel.device.type == "cpu":
             _check_memory(padded[0, :, :, 0].numel() * values_per_pixel(self.stages) * kernel.itemsize)
         with torch.inference_mode():
-            results = [stylize_in_bands(self.stages, picture) for picture in padded]
+            results = [stylize_in_bands(self.stages, picture, between) for picture in padded]
         stylized = torch.stack([result for result, _ in results])[:, :height, :width].contiguous()
         finite = all(finite for _, finite in results)
         return lambda: (stylized, finite)
@@ -52,12 +56,15 @@ def values_per_pixel(stages: list[Stage]) -> float:
     return 3 * max(stage.channels for stage in stages) / 16
 
 
-def stylize_in_bands(stages: list[Stage], pixels: Tensor) -> tuple[Tensor, bool]:
+def stylize_in_bands(
+    stages: list[Stage], pixels: Tensor, between: Callable[[], object] = lambda: None
+) -> tuple[Tensor, bool]:
     """Stylize one picture.
 
     Args:
         stages: on the device, and in the dtype, to compute with.
         pixels: H×W×3 integers on the CPU, H and W multiples of 4 from 8 up.
+        between: called before each band; what it raises ends the pass.
 
     Returns:
         The same shape and dtype, on the CPU, and whether every value was finite.
@@ -66,10 +73,11 @@ def stylize_in_bands(stages: list[Stage], pixels: Tensor) -> tuple[Tensor, bool]
     before: _Picture | _Layer | None = None
     for stage, following in pairwise(stages):
         reduced = stage.output_size(layer.height) < len(pixels)
-        above = _Layer(stage, layer, before if stage.residual else None, keep=reduced)
+        above = _Layer(stage, layer, before if stage.residual else None, between, keep=reduced)
         layer, before = above, layer if following.residual else None
     stylized, finite = torch.empty_like(pixels), True
     for first, end in _bands(stages[-1], *pixels.shape[:2]):
+        between()
         rows = _convolve_rows(stages[-1], layer, first, end)
         stylized[first:end] = to_integers(rows, pixels.dtype)[0].cpu()
         finite = finite and bool(rows.isfinite().all())
@@ -93,7 +101,15 @@ class _Picture:
 class _Layer:
     """What a stage makes of the layer below, normalised and activated; kept, or computed again whenever rows are read."""
 
-    def __init__(self, stage: Stage, below: _Picture | _Layer, skip: _Picture | _Layer | None, *, keep: bool) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        below: _Picture | _Layer,
+        skip: _Picture | _Layer | None,
+        between: Callable[[], object],
+        *,
+        keep: bool,
+    ) -> None:
         self._stage = stage
         self._below: _Picture | _Layer | None = below
         self._skip = skip
@@ -103,6 +119,7 @@ class _Layer:
         kept = stage.kernel.new_empty(1, stage.channels, self.height, self.width) if keep else None
         moments = _Moments(stage.channels)
         for first, end in _bands(stage, self.height, self.width):
+            between()
             rows = _convolve_rows(stage, below, first, end)
             moments.add(rows)
             if kept is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,21 +23,22 @@ class PyTorchBackend:
         self.stages = on_device(stages, device, precision)
         self._streams = Streams(device) if device.type == "cuda" else None
 
-    def start(self, pixels: Tensor) -> Result:
-        """Done on return, but on CUDA."""
+    def start(self, pixels: Tensor, between: Callable[[], object] = lambda: None) -> Result:
+        """Done on return, but on CUDA. `between` is called before each stage; what it raises ends the pass."""
         if self._streams:
             return self._streams.start(pixels, self._run)
         with torch.inference_mode():
-            stylized, finite = self._run(pixels.to(self.device))
+            stylized, finite = self._run(pixels.to(self.device), between)
             done = stylized.cpu(), bool(finite)
         return lambda: done
 
-    def _run(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def _run(self, pixels: Tensor, between: Callable[[], object] = lambda: None) -> tuple[Tensor, Tensor]:
         """The same shape and dtype, and whether every value was finite."""
         _, height, width, _ = pixels.shape
         levels = levels_to_subtract(pixels, self.stages[0])
         x = before = pad_to_multiple(to_input(pixels, levels, self.stages[0].kernel.dtype))
         for stage in self.stages:
+            between()
             y = convolve(stage, x, top=stage.padding, bottom=stage.padding)
             y = y[:, :, stage.crop : y.shape[2] - stage.crop]
             if not stage.last:

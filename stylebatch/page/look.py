@@ -8,7 +8,6 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,18 +16,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from stylebatch.errors import StylebatchError
 from stylebatch.images.options import ImageOptions
-from stylebatch.jobs import stylize_image
 from stylebatch.jobs.job import StylizerOptions
 from stylebatch.page.browse import under
 from stylebatch.page.forms import check_names, read
 from stylebatch.page.photos import MAX_BYTES, SAMPLES, Photo
-from stylebatch.page.previews import LARGEST, Look, jpeg
+from stylebatch.page.previews import LARGEST, Look, is_draft, jpeg
 from stylebatch.page.replies import body_into
 from stylebatch.page.shared import Page, in_thread, number_in, query_of
-from stylebatch.styles import added_folder, find_style, named_styles, parse_mix
-from stylebatch.stylizer import Stylizer
+from stylebatch.styles import added_folder, named_styles
 
 _PREVIEW = ("style", "strength", "strokes", "photo", "preserve_color", "size", "client", "view")
 _IMAGE = ("name", "photo")
@@ -98,10 +94,7 @@ class LookEndpoints:
         photo = await in_thread(self._page.photos.find, request.path_params["id"])
         size = number_in(query_of(request), "size", 16, LARGEST) or LARGEST
 
-        def shown(_given_up: object) -> bytes:
-            return jpeg(self._page.photos.pixels(photo, size))
-
-        picture = await self._page.drafts.do(request, shown)
+        picture = await self._page.looks.do(request, lambda _: jpeg(self._page.photos.pixels(photo, size)))
         return Response(picture, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
     async def preview(self, request: Request) -> Response:
@@ -112,11 +105,9 @@ class LookEndpoints:
         check_names(query, further=_PREVIEW)
         photo, look = await in_thread(self._asked, query)
         size = None if query.get("size", "draft") == "draft" else number_in(query, "size", 16, LARGEST)
-        lane = self._page.drafts if size is None or size <= 320 else self._page.heavy
+        lane = self._page.drafts if is_draft(size) else self._page.looks
         key = f"{query['client']} {query.get('view', '')}" if "client" in query else ""
-        picture, (width, height) = await lane.do(
-            request, lambda given_up: self._page.previews(photo, look, size, given_up), key
-        )
+        picture, (width, height) = await lane.do(request, lambda check: self._page.previews(photo, look, size, check), key)
         return Response(picture, media_type="image/jpeg", headers={"X-Painted": f"{width}x{height}"})
 
     def _asked(self, query: Mapping[str, str]) -> tuple[Photo, Look]:
@@ -142,15 +133,7 @@ class LookEndpoints:
                 photo = await in_thread(self._page.photos.add, arrived)
                 source = photo.path
 
-            def painted(_given_up: object) -> Path:
-                stamps = tuple(find_style(each).stat().st_mtime_ns for each in parse_mix(style))
-                stylizer = _stylizer(replace(paint, style=style), stamps)
-                try:
-                    return stylize_image(source, f"{folder}/", stylizer, options=options)
-                except StylebatchError as error:
-                    raise StylebatchError(str(error).replace(str(source), source.name)) from None
-
-            result = await self._page.heavy.do(request, painted)
+            result = await self._page.painter.do(request, source, folder, replace(paint, style=style), options)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -162,12 +145,6 @@ class LookEndpoints:
             headers={"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}"},
             background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
         )
-
-
-@lru_cache(2)
-def _stylizer(options: StylizerOptions, _stamps: tuple[int, ...]) -> Stylizer:
-    """One of a style whose files have these times: another training may take their names."""
-    return Stylizer(**options.stylizer)
 
 
 def _sample(name: str) -> Path:

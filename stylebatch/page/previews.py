@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -17,26 +16,29 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-from stylebatch.backends import Backend, load_backend
+from stylebatch.backends.bands import InBands
+from stylebatch.backends.pytorch import PyTorchBackend
 from stylebatch.checkpoint import load_checkpoint
 from stylebatch.device import Precision, pick_devices, pick_precision
 from stylebatch.effects import effects_of
 from stylebatch.errors import StylebatchError
 from stylebatch.frame import Pixels
 from stylebatch.images.jpeg import to_jpeg
-from stylebatch.page.lanes import GivenUp
+from stylebatch.page.lanes import Check
 from stylebatch.page.photos import Photo, Photos
 from stylebatch.pixels import with_tone_of
 from stylebatch.stages import Stage, as_stages
 from stylebatch.strokes import underpainted, widening
 from stylebatch.styles import check_style, find_style, parts_of
 
-#: Seconds that the network of a draft may take: the bar is 150 ms from the slider to the picture, of which the browser and
-#: the way there and back take about 45 on two cores.
-_DRAFT_SECONDS = 0.05
+#: Seconds that the network of a draft may take: twenty are to be painted a second, and the bar is 150 ms from the slider to
+#: the picture, of which the browser and the way there and back take about 45 on two cores.
+_DRAFT_SECONDS = 0.04
 _DRAFT_SIZES = (128, 160, 192, 224, 256, 288, 320, 352, 384, 448, 512, 576, 640)
 #: Larger pictures are computed in bands, in little memory.
 _WHOLE_PIXELS = 1_500_000
+#: Long side of the smaller pictures of a gallery.
+_CARD = 320
 #: Long side of the largest preview.
 LARGEST = 3200
 _QUALITY = 88
@@ -79,42 +81,45 @@ class Networks:
         self.precision = pick_precision("auto", self.device)
         self._most = most
         self._kept: OrderedDict[tuple[Path, int], _Network] = OrderedDict()
-        self._ready: OrderedDict[tuple[object, ...], Backend] = OrderedDict()
+        self._ready: OrderedDict[tuple[object, ...], PyTorchBackend | InBands] = OrderedDict()
         self._lock = Lock()
 
     def width(self, style: str) -> int:
         """Channels of a style's network; of a mix, of its first."""
         return self._network(find_style(next(iter(check_style(style))))).width
 
-    def __call__(self, pixels: Pixels, style: str, strength: float, widening: float = 1.0) -> Pixels:
+    def __call__(
+        self, pixels: Pixels, style: str, strength: float, widening: float = 1.0, check: Check = lambda: None
+    ) -> Pixels:
         """H×W×3 uint8 → painted, as `Stylizer` does.
 
         Args:
             widening: how many times as wide as the network's own strokes are to be.
+            check: called between layers, or bands of rows.
 
         Raises:
             StylebatchError: as `load_style`.
         """
         batch = torch.from_numpy(pixels)[None]
-        seen = underpainted(batch, widening, lambda small: self._run(small, style, strength))
-        painted: Pixels = self._run(seen, style, strength)[0].numpy()
+        seen = underpainted(batch, widening, lambda small: self._run(small, style, strength, check))
+        painted: Pixels = self._run(seen, style, strength, check)[0].numpy()
         return painted if strength >= 1 else with_tone_of(painted, pixels, 1 - strength)
 
-    def _run(self, batch: Tensor, style: str, strength: float) -> Tensor:
+    def _run(self, batch: Tensor, style: str, strength: float, check: Check) -> Tensor:
         in_bands = self.device.type == "cpu" and batch.shape[1] * batch.shape[2] > _WHOLE_PIXELS
         for precision in (self.precision, "fp32"):
-            stylized, finite = self._backend(style, strength, precision, in_bands).start(batch)()
+            stylized, finite = self._backend(style, strength, precision, in_bands).start(batch, check)()
             if finite:
                 return stylized
         raise StylebatchError(f"style {style}: its weights make no numbers of this picture")
 
-    def _backend(self, style: str, strength: float, precision: Precision, in_bands: bool) -> Backend:
+    def _backend(self, style: str, strength: float, precision: Precision, in_bands: bool) -> PyTorchBackend | InBands:
         parts = parts_of(style, strength, self._network)
         key = tuple((network.digest, share) for network, share in parts), precision, in_bands
         with self._lock:
             ready = self._ready.pop(key, None)
         if ready is None:
-            ready = load_backend("torch", _blended(parts), self.device, precision, in_bands=in_bands)
+            ready = (InBands if in_bands else PyTorchBackend)(_blended(parts), self.device, precision)
         with self._lock:
             self._ready[key] = ready
             while len(self._ready) > 4:
@@ -173,28 +178,26 @@ class Previews:
         return in_time[-1] if in_time else _DRAFT_SIZES[0]
 
     def __call__(
-        self, photo: Photo, look: Look, size: int | None = None, given_up: Callable[[], bool] = lambda: False
+        self, photo: Photo, look: Look, size: int | None = None, check: Check = lambda: None
     ) -> tuple[bytes, tuple[int, int]]:
         """A JPEG, and width and height that it was painted at.
 
         Args:
             size: long side; None for a draft's.
-            given_up: asked before the network begins. What has been painted is shown, or newer and newer requests would
-                leave nothing to see.
+            check: called before the network begins, and between its layers or bands of rows. What it raises ends the work.
 
         Raises:
-            GivenUp: it was.
             StylebatchError: an unknown style, or one that cannot be mixed with the other, or that has no such strength.
         """
         asked = min(size or self.draft_size(photo, look.style), LARGEST)
         original = self._photos.pixels(photo, asked)
-        if given_up():
-            raise GivenUp
+        check()
         # As wide, in proportion to the picture, as they will be on the whole photograph.
         times = widening(look.strokes, photo.height, photo.width) * max(original.shape) / max(photo.width, photo.height)
         start = time.perf_counter()
-        painted = self.networks(original, look.style, look.strength, times)
-        self._note_pace(look.style, original, time.perf_counter() - start)
+        painted = self.networks(original, look.style, look.strength, times, check)
+        if is_draft(size):  # others may have gone first
+            self._note_pace(look.style, original, time.perf_counter() - start)
         if look.preserve_color:
             painted = effects_of(preserve_color=look.preserve_color)(original, painted)
         return jpeg(painted), (original.shape[1], original.shape[0])
@@ -204,6 +207,11 @@ class Previews:
         width, now = self.networks.width(style), seconds / (painted.shape[0] * painted.shape[1])
         last = self._pace.get(width, now)
         self._pace[width] = 0.7 * last + 0.3 * min(now, 3 * last) if now > last else 0.4 * last + 0.6 * now
+
+
+def is_draft(size: int | None) -> bool:
+    """Whether a preview of this long side is painted in time for somebody who moves a slider."""
+    return size is None or size <= _CARD
 
 
 def jpeg(pixels: Pixels) -> bytes:

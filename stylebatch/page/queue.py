@@ -6,10 +6,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
-import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -19,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from stylebatch.errors import OutputError
 from stylebatch.files import atomic_write
+from stylebatch.page.lanes import Turns, Urgency, started
 from stylebatch.page.replies import log_fault
 
 #: What a job can be. `paused` and `failed` ones can go on, `waiting` and `running` ones be paused, all be cancelled.
@@ -31,7 +30,6 @@ _GRACE = 30.0
 #: Seconds for which an output may be busy: the process of a server that was killed ends its last picture.
 _PATIENCE = 60.0
 
-_HOME = Path(__file__).parent.parent.parent
 _log = logging.getLogger("stylebatch")
 
 
@@ -73,15 +71,18 @@ class Queue:
 
     Args:
         folder: where their files lie; made if it is missing.
+        turns: whose last ones are theirs.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, turns: Turns) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self._turns = turns
         self._entries: dict[str, Entry] = {}
         self._change = asyncio.Condition()
         self._count = 0
         self._process: asyncio.subprocess.Process | None = None
+        self._let_go: Callable[[], None] = lambda: None
         self._running: Entry | None = None
         self._closing = False
         for path in sorted(folder.glob("*.json"), key=lambda path: path.stem.zfill(12)):
@@ -197,6 +198,7 @@ class Queue:
         process = self._process
         if process is None or process.returncode is not None:
             return
+        self._let_go()  # it ends what is in flight, beside whatever is more urgent
         with suppress(OSError):
             assert process.stdin
             process.stdin.write(b"stop\n")
@@ -226,24 +228,21 @@ class Queue:
     async def _attempt(self, entry: Entry) -> dict[str, Any]:
         """Run the process to its end. Gives the last line that it has told."""
         module = "trainer.worker" if entry.kind == "train" else "stylebatch.page.worker"
-        process = self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-X", "utf8", "-m", module, cwd=_HOME, process_group=0, limit=2**24,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-            env={**os.environ, "OMP_WAIT_POLICY": "ACTIVE"},
-        )  # fmt: skip
+        process = self._process = await started(module)
         assert process.stdin
         assert process.stdout
-        with suppress(OSError):
-            process.stdin.write(json.dumps(entry.job).encode() + b"\n")
-            await process.stdin.drain()
         told: dict[str, Any] = {}
-        async for line in process.stdout:
-            told = json.loads(line)
-            entry.told = told.get("summary") or told.get("progress") or entry.told
-            if "losses" in told:
-                entry.history.append(told["losses"])
-            await self._changed(entry, save="summary" in told)
-        code = await process.wait()
+        with self._turns.of_process(Urgency.JOB, process) as self._let_go:
+            with suppress(OSError):
+                process.stdin.write(json.dumps(entry.job).encode() + b"\n")
+                await process.stdin.drain()
+            async for line in process.stdout:
+                told = json.loads(line)
+                entry.told = told.get("summary") or told.get("progress") or entry.told
+                if "losses" in told:
+                    entry.history.append(told["losses"])
+                await self._changed(entry, save="summary" in told)
+            code = await process.wait()
         if "summary" not in told and "error" not in told and entry.state == RUNNING and not self._closing:
             return {"error": f"its process ended with status {code}: it may take more memory than there is; resume goes on"}
         return told

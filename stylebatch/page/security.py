@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import hmac
+import html
 import ipaddress
 import os
 import secrets
@@ -12,7 +15,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.requests import cookie_parser
-from starlette.responses import JSONResponse, RedirectResponse
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 #: Nothing comes from other hosts, nothing is sent to them, and no other page shows this one.
@@ -47,6 +50,22 @@ def token_in(path: Path) -> str:
         token = secrets.token_urlsafe(24)
         file.write(token)
     return token
+
+
+_STYLE = "body { font: 1.1rem/1.5 system-ui, sans-serif; max-width: 34rem; margin: 20vh auto; padding: 0 1.2rem }"
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+
+
+def _told(text: str, status: int, headers: Headers) -> Response:
+    """Why somebody is sent away: for people as a page, for programs as JSON."""
+    if "text/html" not in headers.get("accept", ""):
+        return JSONResponse({"error": text}, status)
+    page = (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f'<meta name="color-scheme" content="light dark"><title>stylebatch</title><style>{_STYLE}</style>'
+        f"<h1>stylebatch</h1><p>{html.escape(text[:1].upper() + text[1:])}.</p>"
+    )
+    return HTMLResponse(page, status, {"Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'"})
 
 
 class Guard:
@@ -85,13 +104,13 @@ class Guard:
 
         headers, query = Headers(scope=scope), QueryParams(scope["query_string"])
         if refusal := self._refusal(headers):
-            answer: ASGIApp = JSONResponse({"error": refusal}, 403)
+            answer: ASGIApp = _told(refusal, 403, headers)
         elif self._is_token(query.get("token")) and scope["path"] == "/":
             answer = RedirectResponse("/", 303, {"Cache-Control": "no-store"})
             answer.set_cookie(self._cookie, self._token, httponly=True, samesite="strict", max_age=365 * 24 * 3600)
         elif not self._may_pass(headers, query):
-            told = "the token is missing or wrong: open the address that `stylebatch page` prints"
-            answer = JSONResponse({"error": told}, 401, {"WWW-Authenticate": "Bearer"})
+            answer = _told("the token is missing or wrong: open the address that stylebatch page prints", 401, headers)
+            answer.headers["WWW-Authenticate"] = "Bearer"
         else:
             answer = self._app
         await answer(scope, receive, send_guarded)

@@ -121,7 +121,8 @@ def application(page: Page, token: str, port: int, host: str = "127.0.0.1") -> A
         with suppress(asyncio.CancelledError):
             await running
         page.drafts.close()
-        page.heavy.close()
+        page.looks.close()
+        page.painter.close()
 
     everything = [
         *routes,

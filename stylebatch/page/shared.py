@@ -14,7 +14,8 @@ from starlette.requests import Request
 
 from stylebatch.errors import StylebatchError
 from stylebatch.page.browse import under
-from stylebatch.page.lanes import Lane
+from stylebatch.page.fullsize import Painter
+from stylebatch.page.lanes import Lane, Turns, Urgency
 from stylebatch.page.photos import Photos
 from stylebatch.page.previews import Previews
 from stylebatch.page.queue import Queue
@@ -28,8 +29,11 @@ class Page:
     Attributes:
         root: the folder that may be seen, with all links followed.
         folder: where what is kept between requests lies; in `scratch`, what is kept for one.
+        turns: who computes, of all that follow.
         drafts: for pictures that take a moment.
-        heavy: for larger ones, one at a time.
+        looks: for larger ones.
+        painter: for those in full size.
+        queue: for jobs and trainings.
     """
 
     root: Path
@@ -37,9 +41,11 @@ class Page:
     scratch: Path = field(init=False)
     photos: Photos = field(init=False)
     previews: Previews = field(init=False)
+    turns: Turns = field(default_factory=Turns)
+    drafts: Lane = field(init=False)
+    looks: Lane = field(init=False)
+    painter: Painter = field(init=False)
     queue: Queue = field(init=False)
-    drafts: Lane = field(default_factory=Lane)
-    heavy: Lane = field(default_factory=lambda: Lane(16))
 
     def __post_init__(self) -> None:
         self.scratch = self.folder / "scratch"
@@ -47,7 +53,9 @@ class Page:
         self.scratch.mkdir(parents=True)
         self.photos = Photos(self.folder / "photos")
         self.previews = Previews(self.photos)
-        self.queue = Queue(self.folder / "jobs")
+        self.drafts, self.looks = Lane(self.turns, Urgency.DRAFT), Lane(self.turns, Urgency.LOOK)
+        self.painter = Painter(self.turns)
+        self.queue = Queue(self.folder / "jobs", self.turns)
         kept = {str(entry.job.get("source", "")) for entry in self.queue.list()}
         for folder in (self.folder / "uploads").glob("dropped-*"):
             if not any(Path(source).is_relative_to(folder) for source in kept):

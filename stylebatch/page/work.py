@@ -250,7 +250,7 @@ class WorkEndpoints:
         if not path or not path.is_file():
             raise HTTPException(404, f"{name}: no such result")
         if size := number_in(query, "size", 16, 3200):
-            pixels = await self._page.drafts.do(request, lambda _given_up: jpeg(picture(path, size)))
+            pixels = await self._page.looks.do(request, lambda _: jpeg(picture(path, size)))
             return Response(pixels, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         # What a browser would run stays a download.

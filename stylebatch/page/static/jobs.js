@@ -169,7 +169,6 @@ function listen() {
     for (const each of news.jobs) jobs.set(each.id, each);
     draw(news.jobs);
     for (const watch of watchers) watch([...jobs.values()], news.jobs);
-    $("running").classList.remove("lost");
   };
   events.onerror = () => {
     $("running").hidden = false;
@@ -210,7 +209,7 @@ async function latest(item, entry) {
   shown_at.set(id, known);
   const place = () => {
     if (!known.names.length) return;
-    const pictures = known.names.map((name) => element("img", { src: address(`/api/jobs/${id}/result`, { name, size: 160 }), alt: "" }));
+    const pictures = known.names.map((name) => element("img", { src: address(`/api/jobs/${id}/result`, { name, size: 160 }), alt: "", loading: "lazy" }));
     item.querySelector(".actions").before(element("div", { class: "latest", "aria-hidden": "true" }, pictures));
   };
   place();
