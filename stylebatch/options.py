@@ -88,6 +88,12 @@ STROKES = Option(
 STEADINESS = Option(help="How still paint holds: 0, each frame alone, to 1.", least=0, most=1, unit="%")
 #: How much of a film's pixel comes from the frame before, by default.
 STEADY = 0.95
+#: Who decodes and encodes is in a result's settings (`images.nvjpeg.Jpegs`): the option asks for it, and may not get it.
+GPU_JPEG = Option(
+    help="JPEGs on an NVIDIA GPU: exact encodes, and decodes 4:4:4; all decodes 4:2:0 too, some levels off; or off.",
+    choices=("exact", "all", "off"),
+    result=False,
+)
 #: How far chroma goes back to the original's.
 KEPT_COLOUR: dict[str, Any] = {"least": 0, "most": 1, "unit": "%", "switch": True}
 

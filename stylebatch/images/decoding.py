@@ -67,15 +67,16 @@ def read_frames(
 
 
 def read_coded(path: Path, name: str, options: ImageOptions = DEFAULTS, output: str | None = None) -> CodedJpeg | None:
-    """A JPEG for another decoder, if it is a whole one whose levels are the same by any, and if `read_frames` would do
-    nothing to its pixels: turn, scale or convert them. Else None.
+    """A JPEG for another decoder, if it is a whole one whose levels are the same by any, or `gpu_jpeg` takes others, and if
+    `read_frames` would do nothing to its pixels: turn, scale or convert them. Else None.
 
     Raises:
         As `read_frames`.
     """
     with _decoding(options), open_image(path) as image:
         width, height = image.size
-        if options.allow_truncated or not is_plain(image) or options.work_size(width, height) != image.size:
+        plain = is_plain(image, subsampled=options.gpu_jpeg == "all")
+        if options.allow_truncated or not plain or options.work_size(width, height) != image.size:
             return None
         profile, hdr = stated_colour(image, path)
         if hdr or not (profile is None or is_srgb(profile)) or orientation(read_metadata(image)) != 1:

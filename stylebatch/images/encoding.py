@@ -17,8 +17,8 @@ from stylebatch.files import atomic_write
 from stylebatch.frame import Pixels
 from stylebatch.images.deep import encode_png, encode_tiff
 from stylebatch.images.extra import ImageExtra
+from stylebatch.images.jpeg import Encode
 from stylebatch.images.metadata import as_saved, into_png, into_tiff
-from stylebatch.images.nvjpeg import NvJpeg
 from stylebatch.images.options import DEFAULTS, ImageOptions
 from stylebatch.pixels import from_srgb, over_white, resized, to_8_bits
 
@@ -55,7 +55,7 @@ def write_frames(
     path: Path,
     options: ImageOptions,
     put: Callable[[Path, Path], None] | None = None,
-    jpeg: NvJpeg | None = None,
+    jpeg: Encode | None = None,
 ) -> None:
     """Encode the pixels of a photograph, or of all frames of an animation, in the output's size; atomic, as `atomic_write`.
     JPEGs by `jpeg`, if there is one and it takes the picture.
@@ -72,7 +72,7 @@ def write_frames(
 
 
 def _encode(
-    frames: list[Pixels], extras: list[ImageExtra], options: ImageOptions, file: BinaryIO, jpeg: NvJpeg | None
+    frames: list[Pixels], extras: list[ImageExtra], options: ImageOptions, file: BinaryIO, jpeg: Encode | None
 ) -> None:
     """What takes long lets go of Python's lock, so that threads encode on all cores. Of Pillow's encoders that of TIFF never
     does, and that of JPEG into a real file alone."""
@@ -100,7 +100,7 @@ def _array(pixels: Pixels, extra: ImageExtra) -> Pixels:
 
 def _save(
     frames: list[Pixels], extras: list[ImageExtra], save: dict[str, Any], options: ImageOptions, file: BinaryIO,
-    jpeg: NvJpeg | None = None,
+    jpeg: Encode | None = None,
 ) -> None:  # fmt: skip
     """By Pillow, or `jpeg`, in 8 bits."""
     extra = extras[0]
@@ -108,6 +108,9 @@ def _save(
         save["quality"] = options.quality
     if extra.format != "PNG":
         save |= as_saved(extra.metadata, extra.profile, extra.format)
+    if jpeg and extra.format == "JPEG" and (encoded := jpeg(_colours(frames[0], extra), save)):
+        file.write(encoded)
+        return
     pictures = [_picture(*frame) for frame in zip(frames, extras, strict=True)]
     if len(pictures) > 1:
         if any(picture.mode == "RGBA" for picture in pictures):
@@ -115,10 +118,7 @@ def _save(
             save["disposal"] = 2 if extra.format == "GIF" else 0
         save |= {"save_all": True, "append_images": pictures[1:], "duration": [round(e.duration) for e in extras]}
         save |= {} if extra.loop is None else {"loop": extra.loop}
-    if jpeg and extra.format == "JPEG" and (encoded := jpeg(pictures[0], save)):
-        file.write(encoded)
-    else:
-        save_picture(pictures[0], file, extra.format, **save)
+    save_picture(pictures[0], file, extra.format, **save)
 
 
 def save_picture(picture: Image.Image, file: BinaryIO, format: str, **options: Any) -> None:
@@ -140,13 +140,15 @@ def save_picture(picture: Image.Image, file: BinaryIO, format: str, **options: A
 
 def _picture(pixels: Pixels, extra: ImageExtra) -> Image.Image:
     """One frame in 8 bits and the colour space of its file."""
-    alpha = None if extra.alpha is None else to_8_bits(extra.alpha)
-    pixels = to_8_bits(pixels)
-    if alpha is not None and extra.format in _NO_ALPHA:
-        pixels = over_white(pixels, alpha)
-    if extra.convert_back and extra.profile is not None:
-        pixels = from_srgb(pixels, extra.profile)
-    picture = Image.fromarray(pixels)
-    if alpha is not None and extra.format not in _NO_ALPHA:
-        picture.putalpha(Image.fromarray(alpha))
+    picture = Image.fromarray(_colours(pixels, extra))
+    if extra.alpha is not None and extra.format not in _NO_ALPHA:
+        picture.putalpha(Image.fromarray(to_8_bits(extra.alpha)))
     return picture
+
+
+def _colours(pixels: Pixels, extra: ImageExtra) -> Pixels:
+    """Its H×W×3, shown on white where the file holds no alpha."""
+    pixels = to_8_bits(pixels)
+    if extra.alpha is not None and extra.format in _NO_ALPHA:
+        pixels = over_white(pixels, to_8_bits(extra.alpha))
+    return from_srgb(pixels, extra.profile) if extra.convert_back and extra.profile is not None else pixels

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
@@ -12,7 +14,14 @@ from simplejpeg import decode_jpeg, encode_jpeg
 
 from stylebatch.frame import FrameInfo, Pixels
 
+#: A file → H×W×3 uint8, RGB, or None if it is not taken.
+Decode: TypeAlias = Callable[[bytes], Pixels | None]
+#: H×W×3 uint8, and what Pillow's `save` is given beside the format → the file, or None if it is not taken.
+Encode: TypeAlias = Callable[[Pixels, dict[str, Any]], bytes | None]
+
 _SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
+#: How often brightness and the two colours lie across and down in 4:2:0 and 4:2:2.
+_SUBSAMPLED = (((2, 2), (1, 1), (1, 1)), ((2, 1), (1, 1), (1, 1)))
 _JPEG_IN_TIFF = 7
 _TIFF_PARTS = (
     (TiffImagePlugin.STRIPOFFSETS, TiffImagePlugin.STRIPBYTECOUNTS),
@@ -33,14 +42,15 @@ class CodedJpeg:
         return pixels
 
 
-def is_plain(image: Image.Image) -> bool:
-    """Whether an opened picture is a JPEG of which every decoder makes the same levels, within rounding: 8 bits, colours at
-    full resolution, nothing but a baseline scan."""
+def is_plain(image: Image.Image, *, subsampled: bool) -> bool:
+    """Whether an opened picture is a JPEG that every decoder reads: 8 bits, nothing but a baseline scan. Of colours at full
+    resolution all make the same levels, within rounding; `subsampled` takes 4:2:0 and 4:2:2 too, of which they do not."""
+    if image.format != "JPEG" or image.mode != "RGB":
+        return False
+    parts = tuple(part[1:3] for part in image.layer)  # type: ignore[attr-defined]
     return (
-        image.format == "JPEG"
-        and image.mode == "RGB"
-        and image.bits == 8  # type: ignore[attr-defined]
-        and len({part[1:3] for part in image.layer}) == 1  # type: ignore[attr-defined]
+        image.bits == 8  # type: ignore[attr-defined]
+        and (len({*parts}) == 1 or (subsampled and parts in _SUBSAMPLED))
         and image.info.get("adobe_transform") != 0
         and not image.info.get("progressive")
     )

@@ -1,10 +1,14 @@
 """JPEGs on an NVIDIA GPU, by nvJPEG, where torchvision has it: 0.2 ms to encode one and 0.4 to decode one, where a core
-takes 15."""
+takes 15. From 0.29 on torchvision says that these functions will go, for those of torchcodec: then the processor does it."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -12,44 +16,56 @@ import torch
 from PIL import Image
 
 from stylebatch.frame import Pixels
+from stylebatch.images.jpeg import Decode, Encode
+from stylebatch.styles import note
 
-#: How far its pixels may be from those of Pillow's JPEG of the same quality, where it is tried: a mean of squares.
+#: How far an encoder's pixels may be from those of Pillow's JPEG of the same quality, where it is tried: a mean of squares.
 _MOST_ERROR = 4.0
+#: How far a decoder's may be from libjpeg's, by sampling: a mean of levels.
+_MOST_LEVELS = {"4:4:4": 0.0, "4:2:0": 2.0}
 _SAVE: dict[str, Any] = {"quality": 95, "subsampling": "4:4:4"}
+#: torchvision has one encoder in a process, which it lets go of before its result has been copied.
+_encoding = Lock()
+
+
+@dataclass(frozen=True)
+class Jpegs:
+    """What a GPU does of JPEGs; what is None, and what that refuses, the processor does.
+
+    Attributes:
+        settings: what of it makes other results.
+    """
+
+    encode: Encode | None = None
+    decode: Decode | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 class NvJpeg:
-    """An encoder on one GPU. Threads may share it."""
-
-    name = "nvjpeg"
+    """The encoder and the decoder of one GPU. Threads may share it."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
 
-    def __call__(self, picture: Image.Image, save: dict[str, Any]) -> bytes | None:
-        """The file, with what Pillow's `save` would put before the pixels; None if the encoder does not take the picture. It
-        makes no other sampling than 4:4:4."""
+    def encode(self, pixels: Pixels, save: dict[str, Any]) -> bytes | None:
+        """With what Pillow's `save` would put before the pixels. It makes no other sampling than 4:4:4."""
         from torchvision.io import encode_jpeg
 
-        if picture.mode != "RGB" or save.get("subsampling") != "4:4:4" or not isinstance(save.get("quality"), int):
+        if save.get("subsampling") != "4:4:4" or not isinstance(save.get("quality"), int):
             return None
         try:
-            with torch.inference_mode(), torch.cuda.device(self._device):
-                pixels = torch.from_numpy(np.array(picture)).to(self._device).permute(2, 0, 1).contiguous()
-                encoded: bytes = encode_jpeg(pixels, save["quality"]).cpu().numpy().tobytes()
+            with torch.inference_mode():
+                on_device = torch.from_numpy(np.require(pixels, requirements=("C", "W"))).to(self._device)
+                planes = on_device.permute(2, 0, 1).contiguous()
+                if planes.is_cuda:  # it encodes on a stream of its own, which does not wait for this one
+                    torch.cuda.current_stream(self._device).synchronize()
+                with _encoding:
+                    encoded: bytes = encode_jpeg(planes, save["quality"]).cpu().numpy().tobytes()
         except RuntimeError:  # too large, or the GPU's memory is full
             return None
         return with_headers(encoded, save)
 
-
-class NvJpegDecoder:
-    """A decoder on one GPU. Threads may share it."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-
-    def __call__(self, data: bytes) -> Pixels | None:
-        """H×W×3 uint8, RGB; None if the decoder does not take the file."""
+    def decode(self, data: bytes) -> Pixels | None:
         from torchvision.io import ImageReadMode, decode_jpeg
 
         try:
@@ -79,45 +95,56 @@ def _end_of_headers(data: bytes) -> int:
 
 
 @cache
-def jpeg_encoder(device: torch.device) -> NvJpeg | None:
-    """The GPU's, if it is one that makes what Pillow makes of a sample."""
-    if device.type != "cuda":
-        return None
-    encoder = NvJpeg(device)
-    gradient, expected = _sample()
-    try:
-        encoded = encoder(gradient, _SAVE)
-        with Image.open(io.BytesIO(encoded or b"")) as image, Image.open(io.BytesIO(expected)) as like:
+def jpegs_on(device: torch.device, asked: str) -> Jpegs:
+    """What the device does of JPEGs, if it does what Pillow and libjpeg do of a sample.
+
+    Args:
+        asked: as `gpu_jpeg` of `ImageOptions`.
+    """
+    own = NvJpeg(device) if device.type == "cuda" and asked != "off" else None
+    encode = own.encode if own and encodes(own.encode) else None
+    decode = own.decode if own and all(decodes(own.decode, each) for each in _samplings(asked)) else None
+    settings = {"jpeg": "nvjpeg"} if encode else {}
+    if asked == "all" and decode:
+        settings["decoder"] = "nvjpeg"
+    elif asked == "all":
+        why = "torchvision has no nvJPEG that decodes as it should" if own else f"{device} has none of its own"
+        note(f"`gpu_jpeg` all: {why}; the processor decodes JPEGs")
+    return Jpegs(encode, decode, settings)
+
+
+def _samplings(asked: str) -> tuple[str, ...]:
+    return ("4:4:4", "4:2:0") if asked == "all" else ("4:4:4",)
+
+
+def encodes(encode: Encode) -> bool:
+    """Whether it makes of a sample what Pillow makes of it."""
+    sample, data = _sample("4:4:4")
+    with suppress(Exception):  # torchvision without it, or without its library, says so in many ways
+        encoded = encode(np.asarray(sample), _SAVE)
+        with Image.open(io.BytesIO(encoded or b"")) as image, Image.open(io.BytesIO(data)) as like:
             ours, theirs = (np.asarray(each, dtype=np.float32) for each in (image, like))
             sampled = {each[1:3] for each in image.layer}  # type: ignore[attr-defined]
-        good = sampled == {(1, 1)} and float(np.square(ours - theirs).mean()) <= _MOST_ERROR
-    except Exception:  # torchvision without it, or without its library, says so in many ways
-        good = False
-    return encoder if good else None
+        return sampled == {(1, 1)} and float(np.square(ours - theirs).mean()) <= _MOST_ERROR
+    return False
 
 
-@cache
-def jpeg_decoder(device: torch.device) -> NvJpegDecoder | None:
-    """The GPU's, if it is one that makes the very levels of a sample that libjpeg makes of it."""
-    return matching(NvJpegDecoder(device)) if device.type == "cuda" else None
+def decodes(decode: Decode, sampling: str) -> bool:
+    """Whether it makes of a sample the levels that libjpeg makes of it: the same of 4:4:4, near ones of 4:2:0."""
+    _, data = _sample(sampling)
+    with suppress(Exception):  # as above
+        pixels = decode(data)
+        with Image.open(io.BytesIO(data)) as image:
+            off = np.abs(np.asarray(pixels, np.float32) - np.asarray(image, np.float32))
+        return float(off.mean()) <= _MOST_LEVELS[sampling]
+    return False
 
 
-def matching(decoder: NvJpegDecoder) -> NvJpegDecoder | None:
-    """A decoder that decodes to libjpeg's levels; None of any other."""
-    _, data = _sample()
-    try:
-        pixels = decoder(data)
-    except Exception:  # as above
-        return None
-    with Image.open(io.BytesIO(data)) as image:
-        return decoder if pixels is not None and np.array_equal(pixels, np.asarray(image)) else None
-
-
-def _sample() -> tuple[Image.Image, bytes]:
+def _sample(sampling: str) -> tuple[Image.Image, bytes]:
     """A picture, and Pillow's JPEG of it."""
     gradient = Image.merge(
         "RGB", [Image.linear_gradient("L"), Image.radial_gradient("L"), Image.linear_gradient("L").rotate(90)]
     )
     file = io.BytesIO()
-    gradient.save(file, format="JPEG", **_SAVE)
+    gradient.save(file, format="JPEG", **{**_SAVE, "subsampling": sampling})
     return gradient, file.getvalue()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stylebatch.errors import StylebatchError
 from stylebatch.images.formats import CHOICES
-from stylebatch.options import KEPT_COLOUR, Options, option
+from stylebatch.options import GPU_JPEG, KEPT_COLOUR, Options, option
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class ImageOptions(Options):
     keep_work_size: bool = option(False, "Leave the result at `size` instead of the original size.")
     allow_truncated: bool = option(False, "Take what is there of a file that breaks off or is damaged.", result=False)
     max_megapixels: int = option(512, "Refuse pictures whose header promises more, over all frames.", least=1, result=False)
+    gpu_jpeg: str = field(default="exact", metadata={"option": GPU_JPEG})
     # fmt: on
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ from stylebatch.frame import Failure, FrameInfo, Pixels, Saved
 from stylebatch.grid import side_by_side
 from stylebatch.images.encoding import save_picture, write_frames
 from stylebatch.images.formats import LARGEST, renamed
-from stylebatch.images.nvjpeg import NvJpeg
+from stylebatch.images.jpeg import Encode
 from stylebatch.images.options import DEFAULTS, ImageOptions
 from stylebatch.pixels import to_8_bits
 from stylebatch.system import cores, free_memory
@@ -52,7 +52,7 @@ class ImageSink:
         grid: also write original | stylized side by side, as `{name}_grid.jpg`; of an animation its first frame.
         effects: what is done to the stylized pictures; by default what the options say.
         threads: that encode; by default as many as there are cores, and two at least: one of them may wait for the disk.
-        jpeg: encodes JPEGs, if it takes them.
+        jpeg: encodes JPEGs, if it takes them, as `Jpegs.encode`.
         put: gives a complete file, the result of a source's name, its own name.
     """
 
@@ -64,7 +64,7 @@ class ImageSink:
         grid: bool = False,
         effects: Effects | None = None,
         threads: int | None = None,
-        jpeg: NvJpeg | None = None,
+        jpeg: Encode | None = None,
         put: Callable[[str, Path, Path], None] = lambda _, temp, path: replace(temp, path),
     ) -> None:
         self.root = root

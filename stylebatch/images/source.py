@@ -12,10 +12,10 @@ from typing import Any
 from PIL import ExifTags, UnidentifiedImageError
 
 from stylebatch.errors import StylebatchError
-from stylebatch.frame import Failure, Frame, Pixels
+from stylebatch.frame import Failure, Frame
 from stylebatch.images.decoding import READABLE, open_image, read_coded, read_frames
 from stylebatch.images.formats import EXTENSIONS, PICTURE_SUFFIXES
-from stylebatch.images.jpeg import CodedJpeg
+from stylebatch.images.jpeg import CodedJpeg, Decode
 from stylebatch.images.options import DEFAULTS, ImageOptions
 from stylebatch.storage import IS_OUTPUT, LEADS_OUT, Folder, Storage, storage_of
 
@@ -39,8 +39,7 @@ class ImageSource:
         outputs: where the results of some names go, relative to the folder of all results; of others, by default, to their
             own names with the extension of the format that is written.
         passing: the files are there for this alone: each is removed when it has been read.
-        jpeg: makes H×W×3 uint8 of a JPEG's bytes, the same levels as libjpeg, or None if it cannot. Processes that decode
-            hand it what it may take.
+        jpeg: decodes the JPEGs that it may and can, as `Jpegs.decode`. Processes that decode hand it what it may take.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class ImageSource:
         outputs: Mapping[str, str] | None = None,
         *,
         passing: bool = False,
-        jpeg: Callable[[bytes], Pixels | None] | None = None,
+        jpeg: Decode | None = None,
     ) -> None:
         self.root = root
         self.passing = passing
@@ -88,8 +87,9 @@ class ImageSource:
     def __getitem__(self, name: str) -> Frame | Failure | list[Frame]:
         """A picture, or all frames of an animation. In another process it may be what `finish` makes one of."""
         try:
-            if self._hands_over and (coded := read_coded(self.root / name, name, self.options, self.outputs.get(name))):
-                return coded  # type: ignore[return-value]
+            other = self._jpeg or self._hands_over
+            if other and (coded := read_coded(self.root / name, name, self.options, self.outputs.get(name))):
+                return coded if self._hands_over else self.finish(coded)  # type: ignore[return-value]
             frames = read_frames(self.root / name, name, self.options, self.outputs.get(name))
             return frames if len(frames) > 1 else frames[0]
         except StylebatchError as error:

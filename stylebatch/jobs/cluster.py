@@ -22,7 +22,8 @@ from typing import Any
 
 from stylebatch.errors import StylebatchError, first_line
 from stylebatch.frame import Failure
-from stylebatch.jobs.folder import open_manifest, opened, pictures_of, stylize_units
+from stylebatch.images.nvjpeg import jpegs_on
+from stylebatch.jobs.folder import open_manifest, opened, pictures_of, settings_of, stylize_units
 from stylebatch.jobs.job import Cluster, FolderJob, Job, VideoJob, job_from_json
 from stylebatch.jobs.plan import planned
 from stylebatch.jobs.urls import destination_of
@@ -141,9 +142,11 @@ class _Worker:
         self._pool: Pool | None = None
         self._stopped = False
 
-    def ready(self) -> tuple[dict[str, str], str]:
-        """The stylizer's settings, and the machine."""
-        return self._stylizer.settings, ray.get_runtime_context().get_node_id()
+    def ready(self) -> tuple[dict[str, Any], str]:
+        """What makes its results others than another worker's, and the machine."""
+        job, stylizer = self._job, self._stylizer
+        settings = settings_of(job, stylizer) if isinstance(job, FolderJob) else stylizer.settings
+        return settings, ray.get_runtime_context().get_node_id()
 
     def work(self, units: list[str]) -> Summary:
         """Names of photographs, or a film's job."""
@@ -154,9 +157,11 @@ class _Worker:
         assert isinstance(self._job, FolderJob)
         if self._manifest is None:
             source, output = storage_of(self._job.source), storage_of(self._job.output)
-            self._manifest = open_manifest(self._job, self._stylizer.settings, source, output, writer=self._name)
+            settings = settings_of(self._job, self._stylizer)
+            self._manifest = open_manifest(self._job, settings, source, output, writer=self._name)
             count = max(1, cores() // 2) if self._job.workers is None else self._job.workers
-            self._pool = Pool(pictures_of(self._job, source), count) if count else None
+            jpegs = jpegs_on(self._stylizer.device, self._job.options.gpu_jpeg)
+            self._pool = Pool(pictures_of(self._job, source, jpegs.decode), count) if count else None
         manifest = self._manifest
         return stylize_units(
             self._job, ((name, manifest.content(name)) for name in units), self._stylizer, manifest, summary=Summary(),
@@ -192,13 +197,13 @@ class _Workers:
         self._cluster = cluster
         self._count = cluster.ray_workers or _room(cluster)
         self._started = self._failed_starts = 0
-        self._settings: dict[str, str] | None = None
+        self._settings: dict[str, Any] | None = None
         self._machines: dict[Any, str] = {}
         #: What actors are at; of those that have just been started, None.
         self._running: dict[Any, tuple[Any, _Batch | None]] = {}
         self._idle: list[Any] = []
 
-    def settings(self) -> dict[str, str]:
+    def settings(self) -> dict[str, Any]:
         """Of the stylizers that the workers have, when the first has it. Raises StylebatchError."""
         while self._settings is None:
             self._start_missing()
@@ -290,13 +295,13 @@ class _Workers:
                 else:
                     self._greet(actor, *result)
 
-    def _greet(self, actor: Any, settings: dict[str, str], machine: str) -> None:
+    def _greet(self, actor: Any, settings: dict[str, Any], machine: str) -> None:
         self._machines[actor] = machine
         self._failed_starts = 0
         self._settings = self._settings or settings
         if settings != self._settings:
-            differ = " and ".join(f"`{name}` {self._settings[name]} or {settings[name]}" for name in settings
-                                  if settings[name] != self._settings[name])  # fmt: skip
+            both = [(name, self._settings.get(name), settings.get(name)) for name in {**self._settings, **settings}]
+            differ = " and ".join(f"`{name}` {first} or {other}" for name, first, other in both if first != other)
             raise StylebatchError(f"workers would not give the same pixels, with {differ}; choose one")
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from stylebatch.effects import effects_of
-from stylebatch.images.nvjpeg import NvJpeg, NvJpegDecoder, jpeg_decoder, jpeg_encoder
+from stylebatch.images.jpeg import Decode
+from stylebatch.images.nvjpeg import jpegs_on
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.sink import ImageSink
 from stylebatch.images.source import ImageSource
@@ -88,12 +89,10 @@ def run_folder(
     """What `stylize_folder` does, of a job as data, by `stylizer` if there is one for it already."""
     with opened(job) as (source, output, inputs):
         stylizer = stylizer or Stylizer(**job.stylizer)
-        jpeg = jpeg_encoder(stylizer.device)
-        settings = {**stylizer.settings, "jpeg": jpeg.name} if jpeg else stylizer.settings
         summary = Summary()
-        with open_manifest(job, settings, source, output) as manifest:
+        with open_manifest(job, settings_of(job, stylizer), source, output) as manifest:
             units = planned(job, manifest, inputs, summary=summary, progress=progress, stop=stop)
-            return stylize_units(job, units, stylizer, manifest, summary=summary, jpeg=jpeg, progress=progress, stop=stop)
+            return stylize_units(job, units, stylizer, manifest, summary=summary, progress=progress, stop=stop)
 
 
 @contextmanager
@@ -113,14 +112,19 @@ def opened(job: FolderJob) -> Iterator[tuple[Storage, Storage, Inputs]]:
         yield source, output, inputs
 
 
-def open_manifest(job: FolderJob, stylizer: Mapping[str, str], source: Storage, output: Storage, **options: Any) -> Manifest:
+def settings_of(job: FolderJob, stylizer: Stylizer) -> dict[str, Any]:
+    """What makes a photograph's result another one, beside the options, as JSON values."""
+    return {**stylizer.settings, **jpegs_on(stylizer.device, job.options.gpu_jpeg).settings}
+
+
+def open_manifest(job: FolderJob, settings: Mapping[str, Any], source: Storage, output: Storage, **options: Any) -> Manifest:
     """The record of what the job has done.
 
     Args:
-        stylizer: the settings of its stylizer, and of its encoder if that is not the cores'.
+        settings: of the job and its stylizer, as `settings_of`.
         options: of the `Manifest`.
     """
-    settings = {**stylizer, "options": job.options.as_settings()}
+    settings = {**settings, "options": job.options.as_settings()}
     return Manifest(output, source, settings, overwrite=job.overwrite, **options)
 
 
@@ -132,7 +136,6 @@ def stylize_units(
     *,
     summary: Summary,
     pool: Pool | None = None,
-    jpeg: NvJpeg | None = None,
     progress: Callable[[Summary], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
@@ -143,7 +146,6 @@ def stylize_units(
         units: names in the source, with what they hold now.
         summary: what is done and what fails is added to it.
         pool: processes that decode for several such calls, with the job's `pictures_of`.
-        jpeg: encodes JPEGs, if it takes them; the manifest's settings name it.
         progress: as in `stylize_folder`.
         stop: as in `stylize_folder`.
     """
@@ -159,8 +161,9 @@ def stylize_units(
             yield name
 
     effects = effects_of(tone=stylizer.tone, preserve_color=job.options.preserve_color)
-    sink = ImageSink(output.root, options=job.options, grid=job.grid, effects=effects, jpeg=jpeg, put=put)
-    pictures = pictures_of(job, source, jpeg_decoder(stylizer.device))
+    jpegs = jpegs_on(stylizer.device, job.options.gpu_jpeg)
+    sink = ImageSink(output.root, options=job.options, grid=job.grid, effects=effects, jpeg=jpegs.encode, put=put)
+    pictures = pictures_of(job, source, jpegs.decode)
     return stylize(
         pictures, source.staged(names(), summary.failures.append), stylizer, sink, summary=summary,
         batch_size=job.batch_size, workers=pool or job.workers, progress=progress, stop=stop,
@@ -168,6 +171,6 @@ def stylize_units(
     )  # fmt: skip
 
 
-def pictures_of(job: FolderJob, source: Storage, jpeg: NvJpegDecoder | None = None) -> ImageSource:
+def pictures_of(job: FolderJob, source: Storage, jpeg: Decode | None) -> ImageSource:
     """The photographs of a job, by their names, when they lie under the storage's root."""
     return ImageSource(source.root, job.options, passing=source.real is None, jpeg=jpeg)

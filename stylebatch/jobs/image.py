@@ -13,6 +13,7 @@ from stylebatch.files import create, identity, is_folder, taken
 from stylebatch.files import replace as put_in_place
 from stylebatch.images.decoding import written_as
 from stylebatch.images.formats import format_of, output_name
+from stylebatch.images.nvjpeg import jpegs_on
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.sink import ImageSink, grid_path
 from stylebatch.images.source import ImageSource
@@ -72,14 +73,13 @@ def stylize_image(
         check_output(each, [source, *keep], overwrite)
     put = put_in_place if overwrite else create
     effects = effects_of(tone=stylizer.tone, preserve_color=options.preserve_color)
-    summary = stylize(
-        ImageSource(source.parent, options, {source.name: path.name}),
-        [source.name],
-        stylizer,
-        ImageSink(path.parent, options=options, grid=grid, effects=effects, put=lambda _, temp, path: put(temp, path)),
-        summary=Summary(total=1),
-        workers=0,
-    )
+    jpegs = jpegs_on(stylizer.device, options.gpu_jpeg)
+    sink = ImageSink(
+        path.parent, options=options, grid=grid, effects=effects, jpeg=jpegs.encode,
+        put=lambda _, temp, path: put(temp, path),
+    )  # fmt: skip
+    photograph = ImageSource(source.parent, options, {source.name: path.name}, jpeg=jpegs.decode)
+    summary = stylize(photograph, [source.name], stylizer, sink, summary=Summary(total=1), workers=0)
     check_done(summary, source.parent)
     for more in summary.partial.values():
         note(f"first page or frame alone, {more} more")

@@ -15,6 +15,7 @@ from stylebatch.effects import Effects, effects_of
 from stylebatch.errors import BusyError, OutputError, StylebatchError
 from stylebatch.files import create, remove_temporaries
 from stylebatch.frame import Frame
+from stylebatch.images.nvjpeg import Jpegs, jpegs_on
 from stylebatch.jobs.job import VideoJob
 from stylebatch.jobs.urls import as_path, brought_here, destination_of, passing_folder, place_of, plain_name
 from stylebatch.loader import FilmBatches
@@ -148,11 +149,18 @@ def run_video(
     path = output.folder if isinstance(output, Numbered) else output
     summary = VideoSummary(total=film.clip.expected_frames(options) or 0, output=path)
     settings = {**stylizer.settings, "options": options.as_settings()}
+    jpegs = jpegs_on(stylizer.device, options.gpu_jpeg)
+    numbered = [output] if isinstance(output, Numbered) else []
+    if isinstance(film, SequenceSource):
+        film.jpeg = jpegs.decode
+        numbered.append(film.pictures)
+    if any(pictures.format == "JPEG" for pictures in numbered):
+        settings |= jpegs.settings
     effects = effects_of(
         tone=stylizer.tone, steady=options.steady, preserve_color=options.preserve_color, side_by_side=options.side_by_side
     )
     if isinstance(output, Numbered):
-        return _write_pictures(job, film, output, stylizer, effects, summary, settings, progress, stop)
+        return _write_pictures(job, film, output, stylizer, effects, summary, settings, jpegs, progress, stop)
     with Manifest(path.parent, film.path, settings, overwrite=job.overwrite, wait=_PATIENCE) as manifest:
         standing = manifest.standing(film.content, path)
         if standing is Standing.DONE:
@@ -238,6 +246,7 @@ def _write_pictures(
     effects: Effects,
     summary: VideoSummary,
     settings: dict[str, Any],
+    jpegs: Jpegs,
     progress: Callable[[VideoSummary], None],
     stop: Callable[[], bool],
 ) -> VideoSummary:
@@ -252,7 +261,10 @@ def _write_pictures(
         contents.update(enumerate(film.contents(chained=effects.is_stateful)))
     with Manifest(pictures.folder, film.path, settings, overwrite=job.overwrite) as manifest:
         remove_temporaries(pictures.folder)
-        sink = PictureSink(pictures, film, manifest=manifest, effects=effects, number=number, content=contents.__getitem__)
+        sink = PictureSink(
+            pictures, film, manifest=manifest, effects=effects, number=number, content=contents.__getitem__,
+            jpeg=jpegs.encode,
+        )  # fmt: skip
         try:
             summary.skipped = sink.done
             batches = _batches(film.frames(sink.wanted), stylizer, job.batch_size)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from stylebatch.errors import StylebatchError
-from stylebatch.options import KEPT_COLOUR, STEADINESS, STEADY, Options, option
+from stylebatch.options import GPU_JPEG, KEPT_COLOUR, STEADINESS, STEADY, Options, option
 
 #: What films are encoded in; `encoding.CODECS` says how.
 CODECS = ("h264", "h265", "av1", "vp9", "prores", "ffv1", "h264_nvenc", "h265_nvenc", "av1_nvenc")
@@ -67,6 +67,7 @@ class VideoOptions(Options):
     on_corrupt: str = option(
         "fail", "At a frame that cannot be decoded fail, or repeat the one before; of a film cut off, take what there is.",
         choices=("fail", "repeat"), result=False, recorded="fail")
+    gpu_jpeg: str = field(default="exact", metadata={"option": GPU_JPEG})
     # fmt: on
 
     def __post_init__(self) -> None:

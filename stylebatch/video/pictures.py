@@ -27,6 +27,7 @@ from stylebatch.frame import FrameInfo, Pixels, Saved
 from stylebatch.images.encoding import write_frames
 from stylebatch.images.exr import ExrExtra, encode_exr
 from stylebatch.images.extra import ImageExtra
+from stylebatch.images.jpeg import Encode
 from stylebatch.images.options import DEFAULTS
 from stylebatch.manifest import Manifest, Standing, digest_of
 from stylebatch.pixels import resized
@@ -57,6 +58,7 @@ class PictureSink(FilmSink):
         effects: what is done to the stylized frames.
         number: of the picture of a frame, by its index.
         content: what a picture is made from, by the index of its frame.
+        jpeg: encodes JPEGs, if it takes them, as of `ImageSink`.
 
     Attributes:
         done: pictures that are there already.
@@ -76,6 +78,7 @@ class PictureSink(FilmSink):
         effects: Effects,
         number: Callable[[int], int],
         content: Callable[[int], Content],
+        jpeg: Encode | None = None,
     ) -> None:
         self.pictures = pictures
         super().__init__(source)
@@ -83,7 +86,7 @@ class PictureSink(FilmSink):
         self.waited = 0.0
         self._inputs = {identity(file) for file in source.files} - {None}
         self._manifest, self._effects = manifest, effects
-        self._number, self._content = number, content
+        self._number, self._content, self._jpeg = number, content, jpeg
         options = source.options
         self._every = options.every or 1
         if pictures.format in ("JPEG", "EXR"):
@@ -227,7 +230,8 @@ class PictureSink(FilmSink):
             if alpha is not None and self.pictures.format == "JPEG" and alpha.min() < np.iinfo(alpha.dtype).max:
                 self.source.warn("JPEG holds no alpha: shown on white")
             own = timing.beside if isinstance(timing.beside, ImageExtra) else ImageExtra(path.name, self.pictures.format)
-            write_frames([pixels], [replace(own, format=self.pictures.format, alpha=alpha)], path, DEFAULTS, put)
+            own = replace(own, format=self.pictures.format, alpha=alpha)
+            write_frames([pixels], [own], path, DEFAULTS, put, self._jpeg)
         self._outcomes.put(Saved(info.source, path, pixels.shape[0] * pixels.shape[1]))
 
     def _keep_state(self) -> None:

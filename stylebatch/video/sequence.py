@@ -22,6 +22,7 @@ from stylebatch.errors import StylebatchError
 from stylebatch.frame import Failure, Frame, FrameInfo, Pixels
 from stylebatch.images.exr import ExrExtra, exr_size, read_exr
 from stylebatch.images.extra import ImageExtra
+from stylebatch.images.jpeg import Decode
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.source import ImageSource
 from stylebatch.manifest import digest_of
@@ -65,6 +66,7 @@ class SequenceSource:
         files: that each frame is read from: of its number, or the last one before it.
         numbers: those of the pictures, from the first that is taken to the last, missing ones too.
         format: Pillow's name of the format in which its pictures will be written, for their metadata; None for a film.
+        jpeg: decodes JPEGs, if it takes them, as of `ImageSource`.
         warnings: what was met on the way that a person should know.
 
     Raises:
@@ -89,6 +91,7 @@ class SequenceSource:
         self.options = replace(options, fps=rate, start=None, end=None, preview=None)
         self.threads = threads
         self.format: str | None = None
+        self.jpeg: Decode | None = None
         self.warnings: list[str] = []
         self.times = Times({0: [(0, Fraction(0))]})
         self.files = [pictures.picture(there[bisect_right(there, number) - 1]) for number in self.numbers]
@@ -163,9 +166,9 @@ class SequenceSource:
         else:
             reading = ImageOptions(
                 format=self.format, size=options.size, keep_work_size=options.keep_work_size, preserve_color=shows,
-                max_megapixels=options.max_megapixels,
+                max_megapixels=options.max_megapixels, gpu_jpeg=options.gpu_jpeg,
             )  # fmt: skip
-            frame = ImageSource(path.parent, reading)[path.name]
+            frame = ImageSource(path.parent, reading, jpeg=self.jpeg)[path.name]
             if isinstance(frame, Failure):
                 raise StylebatchError(f"{path}: {frame.reason}")
             if isinstance(frame, list):
