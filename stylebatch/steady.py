@@ -15,6 +15,7 @@ coarsest band is drawn towards the frame's own, so that colours do not drift, an
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -27,24 +28,25 @@ from stylebatch.options import STEADINESS, STEADY
 #: The motion is found in half the size where the shorter side has this much; in smaller frames there is too little for that.
 _HALVED = 128
 #: Of the grey pictures whose motion is found: the standard deviation of their blur, against noise, in pixels.
-_DENOISED = 0.7
+_DENOISED = 0.5
 #: Pixels² by which flows there and back miss each other: up to here they measure the same motion; where half is believed.
-_AGREED, _MISS = 0.5, 0.09
+_AGREED, _MISS = 0.5, 0.05
 #: Levels a pixel by which brightness changes where disagreement of flows counts half.
 _EVEN = 2.0
-#: The camera's motion is fitted to each fourth pixel across and down, in so many rounds; by how many pixels flow may miss it
-#: in the last, there to count a quarter.
-_SPARSE, _ROUNDS, _OFF = 4, 8, 0.5
+#: The camera's motion is fitted to each eighth pixel across and down, in so many rounds; by how many pixels flow may miss
+#: it in the last, there to count a quarter.
+_SPARSE, _ROUNDS, _OFF = 8, 8, 0.5
 #: Of the camera's motion against the flow: the noise, in levels², that makes neither of two predictions the better one; what
 #: speaks for it from the start; by how many pixels it may differ before that is gone; the deviation of the window.
-_NOISE, _FAVOUR, _NEAR, _AROUND = 2.0, 1.5, 2.0, 2.5
+_NOISE, _FAVOUR, _NEAR, _AROUND = 2.0, 1.5, 1.0, 2.5
 #: Pixels from the edge of the frame before, up to which what moves is not believed: the flow has nothing to go by there.
 _EDGE = 2.0
 #: Levels of 255 by which the moved frame of the film may differ from this one; twice that is not believed at all.
 _UNLIKE = 24.0
 #: Standard deviations of the Gaussians between bands, in pixels; by how much a frame may amplify one; the side of the square
-#: over which energies are compared. With 1.25, amplified strokes bead into dashes over some twenty frames.
-_BANDS, _MOST, _WINDOW = (0.7, 1.4), 1.15, 17
+#: over which energies are compared, in cells; a cell's side. With 1.25, amplified strokes bead into dashes over some twenty
+#: frames.
+_BANDS, _MOST, _WINDOW, _CELL = (0.7, 1.4), 1.15, 5, 4
 #: What the coarsest band takes from the frame's own painting, and its standard deviation, in pixels; by how many levels the
 #: film's brightness changes where it takes all.
 _OWN_COLOURS, _COARSE, _REDUCED, _FADE = 0.5, 16, 8, 3.0
@@ -135,6 +137,7 @@ class Steadier:
         for deviation in _BANDS:
             (coarser, band), (own, own_band) = _split(coarse, deviation), _split(own, deviation)
             gain = cv2.sqrt((_energy(own_band) + 0.5) / (_energy(band) + 0.5)).clip(1 / _MOST, _MOST) - 1
+            gain = cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
             sharp = cv2.add(sharp, cv2.multiply(band, cv2.merge([gain] * 3)))
             coarse = coarser
         return sharp
@@ -187,12 +190,7 @@ def _small_motion(before: Pixels, now: Pixels) -> tuple[Pixels, Pixels, float]:
 def _camera(flow: Pixels, weight: Pixels) -> Pixels:
     """The motion that most of a flow has in common: of a plane before a camera that moves and turns. Its eight numbers are
     fitted by weighted squares, in rounds, in which what they miss counts less and less."""
-    height, width, _ = flow.shape
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    x, y = x / width - np.float32(0.5), y / width - np.float32(0.5 * height / width)
-    one, none = np.ones_like(x), np.zeros_like(x)
-    across = np.stack([one, x, y, none, none, none, x * x, x * y])
-    along = np.stack([none, none, none, one, x, y, x * y, y * y])
+    across, along = _planes(*flow.shape[:2])
     sparse = np.s_[..., _SPARSE // 2 :: _SPARSE, _SPARSE // 2 :: _SPARSE]
     rows = np.stack([each[sparse].reshape(8, -1) for each in (across, along)]).astype(np.float64)
     values = np.stack([part[sparse].ravel() for part in cv2.split(flow)]).astype(np.float64)
@@ -208,9 +206,18 @@ def _camera(flow: Pixels, weight: Pixels) -> Pixels:
         numbers = np.linalg.solve(left, (weighted * values[:, None]).sum((0, 2)))
         missed = np.square(values - (numbers[:, None] * rows).sum(1)).sum(0)
         spread = max(_OFF, spread / 2)
-    parts = numbers.astype(np.float32)[:, None, None]
-    motion: Pixels = cv2.merge([(parts * each).sum(0) for each in (across, along)])
+    parts = numbers.astype(np.float32)
+    motion: Pixels = cv2.merge([np.einsum("a,ayx->yx", parts, each) for each in (across, along)])
     return motion
+
+
+@lru_cache(maxsize=2)
+def _planes(height: int, width: int) -> tuple[Pixels, Pixels]:
+    """What each of a camera's eight numbers moves the pixels of a frame by, across and along, each 8×H×W."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    x, y = x / width - np.float32(0.5), y / width - np.float32(0.5 * height / width)
+    one, none = np.ones_like(x), np.zeros_like(x)
+    return np.stack([one, x, y, none, none, none, x * x, x * y]), np.stack([none, none, none, one, x, y, x * y, y * y])
 
 
 def _flow(image: Pixels, other: Pixels) -> Pixels:
@@ -219,8 +226,8 @@ def _flow(image: Pixels, other: Pixels) -> Pixels:
     dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setFinestScale(0)
     dis.setPatchStride(5)
-    dis.setGradientDescentIterations(12)
-    dis.setVariationalRefinementIterations(3)
+    dis.setGradientDescentIterations(6)
+    dis.setVariationalRefinementIterations(5)
     flow: Pixels = dis.calc(image, other, None)
     return flow
 
@@ -253,13 +260,16 @@ def _blurred(image: Pixels, deviation: float) -> Pixels:
 
 
 def _split(image: Pixels, deviation: float) -> tuple[Pixels, Pixels]:
-    """A picture's coarse part, and what is finer."""
-    coarse = _blurred(image, deviation)
+    """A picture's coarse part, and what is finer. The Gaussian ends at three deviations, where OpenCV takes four."""
+    side = 2 * round(3 * deviation) + 1
+    coarse = cv2.GaussianBlur(image, (side, side), deviation, borderType=cv2.BORDER_REFLECT_101)
     return coarse, cv2.subtract(image, coarse)
 
 
 def _energy(band: Pixels) -> Pixels:
-    """Of all channels, in levels², around each pixel."""
+    """Of all channels, in levels², around each cell."""
+    height, width, _ = band.shape
     total = cv2.transform(cv2.multiply(band, band), np.ones((1, 3), np.float32))
+    total = cv2.resize(total, (-(-width // _CELL), -(-height // _CELL)), interpolation=cv2.INTER_AREA)
     energy: Pixels = cv2.blur(total, (_WINDOW, _WINDOW), borderType=cv2.BORDER_REFLECT_101)
     return energy
