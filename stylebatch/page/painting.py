@@ -12,11 +12,12 @@ from queue import SimpleQueue
 from typing import Any
 
 from stylebatch.errors import OutputError, StylebatchError
+from stylebatch.images.decoding import open_image
 from stylebatch.images.options import ImageOptions
 from stylebatch.jobs import stylize_image
 from stylebatch.jobs.job import StylizerOptions
 from stylebatch.styles import find_style, parse_mix
-from stylebatch.stylizer import Stylizer
+from stylebatch.stylizer import WHOLE_PIXELS, Stylizer
 from stylebatch.system import keep_freed_memory
 
 
@@ -29,6 +30,8 @@ def _stylizer(options: StylizerOptions, _stamps: tuple[int, ...]) -> Stylizer:
 def _painted(source: Path, folder: str, paint: StylizerOptions, options: ImageOptions) -> dict[str, Any]:
     """The result, or the error with its status in HTTP, or a fault of the program."""
     try:
+        with open_image(source) as image:
+            keep_freed_memory(image.width * image.height <= WHOLE_PIXELS)
         stamps = tuple(find_style(each).stat().st_mtime_ns for each in parse_mix(paint.style))
         return {"result": str(stylize_image(source, f"{folder}/", _stylizer(paint, stamps), options=options))}
     except StylebatchError as error:
@@ -41,7 +44,6 @@ def _painted(source: Path, folder: str, paint: StylizerOptions, options: ImageOp
 
 
 def main() -> None:
-    keep_freed_memory()
     if hasattr(os, "nice"):
         os.nice(10)
     asked: SimpleQueue[str] = SimpleQueue()

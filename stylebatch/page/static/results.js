@@ -26,12 +26,11 @@ export function refreshResults(changed) {
   if (!entry || (entry.state === "running" && performance.now() < due)) return;
   due = performance.now() + 2000;
   shown.entry = entry;
-  shown.results = [];
-  told(more)();
+  told(() => more([]))();
 }
 
-async function more() {
-  const { entry, results } = shown;
+async function more(results = shown.results) {
+  const { entry } = shown;
   const answer = await get(address(`/api/jobs/${entry.id}/results`, { offset: results.length, limit: PAGE }));
   if (shown?.entry.id !== entry.id) return;
   shown.results = [...results, ...answer.results];
@@ -60,7 +59,7 @@ function draw() {
   $("results").replaceChildren(
     element("header", {}, heading, all, close),
     total ? element("ul", { class: "tiles" }, tiles) : element("p", { class: "quiet" }, "Nothing is finished yet."),
-    results.length < total ? element("button", { type: "button", onclick: told(more) }, `${total - results.length} more`) : "",
+    results.length < total ? element("button", { type: "button", onclick: told(() => more()) }, `${total - results.length} more`) : "",
   );
   if (focused >= 0) $("results").querySelectorAll("button, a")[focused]?.focus({ preventScroll: true });
 }
