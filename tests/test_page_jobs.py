@@ -83,6 +83,18 @@ def test_a_folder_is_painted_and_its_failures_have_names(server: Server, root: P
     assert json.loads(done.stdout)["skipped"] == 3, "the command line does not go on with what the page has done"
 
 
+def test_a_folder_of_which_nothing_can_be_painted_has_failed(server: Server, root: Path) -> None:
+    (root / "broken").mkdir()
+    shutil.copy(root / "in" / "broken.jpg", root / "broken")
+    queued = job(server, kind="folder", source="broken")
+    ended = until(server, queued["id"], "failed")
+    assert ended["error"] == "none of them could be painted"
+    assert [each["path"] for each in ended["told"]["failed"]] == ["broken.jpg"]
+    picture(32, 32, seed="own").save(root / "broken" / "fine.png")
+    server.ask(f"/api/jobs/{queued['id']}/resume", "POST")
+    until(server, queued["id"], "done")
+
+
 def test_results_are_shown_and_sent(server: Server) -> None:
     id = until(server, "1", "done")["id"]
     small = server.ask(f"/api/jobs/{id}/result", query={"name": "0.png", "size": 32})

@@ -221,7 +221,7 @@ class Queue:
         finally:
             self._running = self._process = None
         if entry.state == RUNNING and not self._closing:
-            entry.error = told.get("error") or entry.told.get("aborted") or ""
+            entry.error = told.get("error") or entry.told.get("aborted") or _nothing_painted(entry.told)
             entry.state = FAILED if entry.error else DONE
         await self._changed(entry)
 
@@ -260,6 +260,11 @@ class Queue:
                     _log.warning("job %s will be forgotten with the server: %s", entry.id, error)
         async with self._change:
             self._change.notify_all()
+
+
+def _nothing_painted(told: dict[str, Any]) -> str:
+    """What people are told where all has failed; empty where something has not."""
+    return "none of them could be painted" if told.get("failures") and not (told.get("done") or told.get("skipped")) else ""
 
 
 def _read(path: Path) -> Entry | None:

@@ -248,7 +248,7 @@ function fill(item, entry) {
     done: [forget],
   }[state];
   const figures = [];
-  if (total) figures.push(`${finished} of ${total} ${unit}`);
+  if (total) figures.push(`${state === "running" ? finished : finished - (so_far.failures ?? 0)} of ${total} ${unit}`);
   if (so_far.done && so_far.seconds) figures.push(rate >= 1 ? `${rate.toFixed(1)} a second` : `${(1 / rate).toFixed(1)} s each`);
   if (state === "running" && Number.isFinite(left) && left > 0.5) figures.push(`${duration(left)} left`);
   if (so_far.skipped) figures.push(`${so_far.skipped} were done before`);
