@@ -45,6 +45,7 @@ addEventListener("drop", (event) => {
 
 addEventListener("hashchange", () => {
   section();
+  $("toasts").replaceChildren(); // they were about what has been left
   scrollTo(0, 0); // not to the section, which would hide what is above it
 });
 section();

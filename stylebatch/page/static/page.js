@@ -52,7 +52,8 @@ export async function show(image, blob) {
   if (last.startsWith("blob:")) URL.revokeObjectURL(last);
 }
 
-export const percent = (share) => `${Math.round(share * 100)} %`;
+// The number and its sign stay on one line.
+export const percent = (share) => `${Math.round(share * 100)}\u00a0%`;
 
 export function duration(seconds) {
   if (!Number.isFinite(seconds)) return "";
