@@ -153,14 +153,16 @@ def test_a_device_out_of_memory_takes_a_single_picture_in_bands(checkpoint: Path
 
 @pytest.mark.slow
 @pytest.mark.skipif(free_memory() is None, reason="this system does not tell its memory")
-def test_what_does_not_fit_into_memory_is_refused_before_the_system_kills(checkpoint: Path) -> None:
-    free = free_memory()
+def test_what_does_not_fit_into_memory_is_refused_before_the_system_kills(tmp_path: Path) -> None:
+    """A wide network, for which a picture need not be so large."""
+    free, network = free_memory(), TransNet(width=64)
     assert free is not None
     assert 10**8 < free < 10**14
-    side = int((free / (4 * bands.values_per_pixel(as_stages(load_checkpoint(checkpoint).network())))) ** 0.5) + 2000
+    save_pth(Checkpoint(network.state_dict(), {"padding_mode": "reflect"}), tmp_path / "wide.pth")
+    side = int((free / (4 * bands.values_per_pixel(as_stages(network)))) ** 0.5) + 2000
     huge = torch.zeros(1, 1, 1, 3, dtype=torch.uint8).expand(1, side // 8 * 8, side // 8 * 8, 3)
     with pytest.raises(MemoryError, match=r"needs [\d.]+ GB of memory and [\d.]+ GB are free; use `size`"):
-        Stylizer(checkpoint, device="cpu", precision="fp32")(huge)
+        Stylizer(tmp_path / "wide.pth", device="cpu", precision="fp32", strokes=1)(huge)
 
 
 @requires_openvino

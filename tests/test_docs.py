@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shlex
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 import write_options
+from click.testing import CliRunner
 from conftest import picture
 from support.clips import make_clip
+
+import stylebatch.cli
+import trainer.cli
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,15 +39,9 @@ NOT_RUN = {
     "scripts/measure_steady.py": "paints for minutes",
     "scripts/train_base.py": "trains for hours",
 }
-#: The commands as a person has them, but trainings of two steps.
-COMMANDS = """
-stylebatch() { "$PYTHON" -m stylebatch "$@"; }
-trainer() {
-    local command=$1; shift
-    "$PYTHON" -m trainer "$command" "$@" --steps 2 --crop-size 32 --style-size 80 --patience 0 --init base --workers 0
-}
-"""
-SHORT_TRAINING = "FitConfig(steps=2, crop_size=32, style_size=80, patience=0, init='base', workers=0, "
+#: What a training is here: two steps.
+SHORT = {"steps": 2, "crop_size": 32, "style_size": 80, "patience": 0, "init": "base", "workers": 0}
+COMMANDS = {"stylebatch": stylebatch.cli.main, "trainer": trainer.cli.main}
 
 
 def shell_lines() -> list[str]:
@@ -77,8 +74,8 @@ def python_blocks(page: Path) -> list[str]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with what the pages speak of: the checkout's, and a person's."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with what the pages speak of: the checkout's, and a person's."""
     (tmp_path / "in").mkdir()
     picture(48, 32, seed="photograph").save(tmp_path / "in" / "a.jpg")
     picture(48, 32, seed="cat").save(tmp_path / "cat.jpg")
@@ -90,20 +87,20 @@ def folder(tmp_path: Path) -> Path:
         picture(48, 32, seed=number).save(tmp_path / "shot" / f"{number:05}.png")
     for name in ("scripts", "trainer"):
         (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     return tmp_path
-
-
-def run(command: list[str], folder: Path) -> None:
-    environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(folder / "data")}
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout + result.stderr
 
 
 @pytest.mark.slow
 def test_shell_blocks(folder: Path) -> None:
     lines = [line for line in shell_lines() if not line.startswith(tuple(NOT_RUN))]
-    assert {line.split()[0] for line in lines} == {"stylebatch", "trainer"}
-    run(["bash", "-euc", COMMANDS + "\n".join(lines)], folder)
+    assert {line.split()[0] for line in lines} == COMMANDS.keys()
+    for line in lines:
+        program, *words = shlex.split(line, comments=True)
+        short = (f"--{name.replace('_', '-')}={value}" for name, value in SHORT.items() if program == "trainer")
+        result = CliRunner().invoke(COMMANDS[program], [*words, *short])
+        assert result.exit_code == 0, f"{line}: {result.output}"
     assert (folder / "out" / "a.jpg").exists()
     assert (folder / "checkpoints" / "great_wave.safetensors").exists()
 
@@ -141,9 +138,9 @@ def test_each_exception_is_needed() -> None:
     "page", [page for page in PAGES if python_blocks(page) and page.name in WRITTEN], ids=lambda page: page.name
 )
 def test_python_blocks(page: Path, folder: Path) -> None:
-    """Each as a script of its own."""
+    short = "".join(f"{name}={value!r}, " for name, value in SHORT.items())
     for number, block in enumerate(python_blocks(page)):
         script = folder / f"script_{number}.py"
-        script.write_text(block.replace("FitConfig(", SHORT_TRAINING), encoding="utf-8")
-        run([sys.executable, str(script)], folder)
+        script.write_text(block.replace("FitConfig(", f"FitConfig({short}"), encoding="utf-8")
+        runpy.run_path(str(script), run_name="__main__")
     assert all((folder / name).exists() for name in WRITTEN[page.name])

@@ -117,7 +117,7 @@ def test_films_keep_their_colours(asked: dict[str, Any], deep: bool, checkpoint:
     lossless = {"codec": "ffv1", "pix_fmt": "gbrp16le" if deep else "bgr0", **asked}
     for name, preserve_color in (("plain.mkv", False), ("colours.mkv", True)):
         options = VideoOptions(**lossless, preserve_color=preserve_color)
-        stylize_video(clip, tmp_path / name, checkpoint, device="cpu", options=options)
+        stylize_video(clip, tmp_path / name, checkpoint, device="cpu", backend="torch", options=options)
     plain, coloured = (pictures(tmp_path / name, "rgb48le" if deep else "rgb24") for name in ("plain.mkv", "colours.mkv"))
     for frame, without, result in zip(VideoSource(clip), plain, coloured, strict=True):
         full = resized(frame.pixels, (32, 24) if "keep_work_size" in asked else (64, 48))
@@ -133,7 +133,7 @@ def test_films_with_alpha_keep_their_colours(checkpoint: Path, tmp_path: Path) -
     clip = make_clip(tmp_path / "a.mov", frames=3, codec="prores_ks", pix_fmt="yuva444p10le", options={})
     for name, preserve_color in (("plain.mkv", False), ("colours.mkv", True)):
         options = VideoOptions(codec="ffv1", pix_fmt="gbrap16le", size=32, side_by_side=True, preserve_color=preserve_color)
-        stylize_video(clip, tmp_path / name, checkpoint, device="cpu", options=options)
+        stylize_video(clip, tmp_path / name, checkpoint, device="cpu", backend="torch", options=options)
     plain, coloured = (pictures(tmp_path / name, "rgba64le") for name in ("plain.mkv", "colours.mkv"))
     for without, result in zip(plain, coloured, strict=True):
         assert np.array_equal(result[..., 3], without[..., 3])
@@ -146,7 +146,7 @@ def test_pictures_of_a_film_keep_their_colours(size: int | None, checkpoint: Pat
     clip = make_clip(tmp_path / "a.mp4", frames=5)
     for name, preserve_color in (("plain", False), ("colours", True)):
         options = VideoOptions(every=2, size=size, preserve_color=preserve_color)
-        stylize_video(clip, tmp_path / name, checkpoint, device="cpu", options=options)
+        stylize_video(clip, tmp_path / name, checkpoint, device="cpu", backend="torch", options=options)
     paths = sorted((tmp_path / "plain").glob("*.png"))
     assert len(paths) == 3
     for frame, path in zip(list(VideoSource(clip))[::2], paths, strict=True):
@@ -162,7 +162,7 @@ def test_a_film_that_was_stopped_keeps_its_colours(checkpoint: Path, tmp_path: P
 
     def film(name: str, preserve_color: bool = True, **more: Any) -> Any:
         options = VideoOptions(size=32, side_by_side=True, preserve_color=preserve_color)
-        return stylize_video(clip, tmp_path / name, checkpoint, device="cpu", options=options, **more)
+        return stylize_video(clip, tmp_path / name, checkpoint, device="cpu", backend="torch", options=options, **more)
 
     film("whole.mp4")
     film("b.mp4", progress=lambda summary: done.append(summary.finished), stop=lambda: done[-1] >= 8)

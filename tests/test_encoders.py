@@ -30,15 +30,16 @@ def large(seed: int = 0, deep: bool = False, times: int = 1) -> Pixels:
     return pixels.astype(np.uint16) * 257 if deep else pixels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("format", "deep", "count"),
     [("JPEG", False, 1), ("PNG", False, 1), ("WEBP", False, 1), ("AVIF", False, 1), ("TIFF", False, 1), ("PNG", True, 1),
      ("TIFF", True, 1), ("PNG", False, 2), ("WEBP", False, 2), ("AVIF", False, 2), ("GIF", False, 2)],
 )  # fmt: skip
 def test_encoders_hold_no_lock(format: str, deep: bool, count: int, tmp_path: Path) -> None:
-    frames = [large(seed, deep, 3) for seed in range(count)]
-    if format != "JPEG":  # it is so fast that the disk takes most of the time for a small one
-        frames = [frame[:400, :600] if format in ("AVIF", "GIF") else frame[:1200, :1600] for frame in frames]
+    # JPEG is so fast that the disk takes most of the time for a small one.
+    times, height = {"JPEG": (3, 3600), "AVIF": (1, 400), "GIF": (1, 400)}.get(format, (1, 800))
+    frames = [large(seed, deep, times)[:height, : height * 4 // 3] for seed in range(count)]
     extras = [ImageExtra("", format, frames=count, frame=frame, duration=40) for frame in range(count)]
     path = tmp_path / f"a{EXTENSIONS[format][0]}"
     assert any(waiting(lambda: write_frames(frames, extras, path, DEFAULTS)) < 0.5 for _ in range(8))
@@ -49,7 +50,7 @@ def test_encoders_hold_no_lock(format: str, deep: bool, count: int, tmp_path: Pa
 
 def test_an_avif_has_the_same_bytes_on_any_number_of_cores(tmp_path: Path) -> None:
     """Contact sheets too. It has tiles, which by default are as many as there are threads."""
-    sheet = Image.fromarray(large()[:640, :1280])
+    sheet = Image.fromarray(large()[:256, :1024])
     by_one, by_two = io.BytesIO(), io.BytesIO()
     sheet.save(by_one, "AVIF", max_threads=1)
     sheet.save(by_two, "AVIF", max_threads=2)
@@ -69,6 +70,7 @@ def test_what_is_done_beside_encoding_holds_no_lock(tmp_path: Path) -> None:
         assert any(waiting(work) < 0.5 for _ in range(8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_tall_tiff(deep: bool, tmp_path: Path) -> None:
     """With more lines than a directory has room for strips."""

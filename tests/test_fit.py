@@ -40,7 +40,7 @@ def settings(tmp_path: Path, photos: Callable[..., Path]) -> dict[str, Any]:
     picture(96, 80, seed="style").save(tmp_path / "paint.png")
     return {
         "style": tmp_path / "paint.png", "content": photos("a.jpg", "b.png", "c.jpg", size=(80, 70)),
-        "out": tmp_path / "checkpoints", "steps": 5, "crop_size": 32, "style_size": 0, "checkpoint_steps": 2,
+        "out": tmp_path / "checkpoints", "steps": 5, "crop_size": 32, "style_size": 0, "checkpoint_steps": 100,
         "batch_size": 2, "init": "none", "optimizer": "adamw", "learning_rate": 2e-3, "patience": 0, "stability_weight": 0.0,
         "small_crops": 0.0, "shift_every": 0, "style_weight": 5.0, "workers": 0, "device": "cpu", "precision": "fp32",
     }  # fmt: skip
@@ -63,7 +63,8 @@ def losses(path: Path) -> list[dict[str, float]]:
 def test_what_it_leaves(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainer.fit.PREVIEW_AFTER", math.inf)
     told: list[Any] = []
-    result = fit(FitConfig(**{**settings, "crop_size": 64}), progress=told.append)  # smaller ones have no lattice loss
+    settings |= {"checkpoint_steps": 2, "crop_size": 64}  # smaller crops have no lattice loss
+    result = fit(FitConfig(**settings), progress=told.append)
     out = settings["out"]
     assert result.checkpoint == out / "paint_trans_net_3.pth"  # 2 steps an epoch: step 5 lies in the third
     assert {path.name for path in out.iterdir()} == {
@@ -103,7 +104,7 @@ def test_preview(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.slow
 def test_it_learns(settings: dict[str, Any]) -> None:
-    fit(FitConfig(**{**settings, "steps": 30, "optimizer": "muon", "learning_rate": 1e-2, "checkpoint_steps": 100}))
+    fit(FitConfig(**{**settings, "steps": 30, "optimizer": "muon", "learning_rate": 1e-2}))
     rows = losses(settings["out"] / "paint_losses.csv")
     assert rows[-1]["style"] < 0.5 * rows[0]["style"]
 
@@ -202,7 +203,7 @@ def test_resume_of_nothing_starts_and_of_something_else_is_refused(settings: dic
 @pytest.mark.slow
 def test_init_starts_from_a_checkpoint(settings: dict[str, Any], checkpoint: Path) -> None:
     still = fit(
-        FitConfig(**{**settings, "steps": 1, "learning_rate": 1e-12, "width": 32, "init": str(checkpoint)})
+        FitConfig(**{**settings, "steps": 1, "learning_rate": 1e-12, "width": 8, "init": str(checkpoint)})
     ).checkpoint
     for key, tensor in weights(still).items():
         assert_close(tensor, weights(checkpoint)[key])
@@ -259,7 +260,7 @@ def test_flat_validation_cools_down_and_stops(settings: dict[str, Any], monkeypa
     is the last on the planned way."""
     monkeypatch.setattr("trainer.schedule.VALIDATE_EVERY", 2)
     said: list[str] = []
-    config = FitConfig(**{**settings, "steps": 40, "learning_rate": 1e-9, "patience": 4, "checkpoint_steps": 100})
+    config = FitConfig(**{**settings, "steps": 40, "learning_rate": 1e-9, "patience": 4})
     result = fit(config, message=said.append)
     assert result.step == result.steps == 12
     assert any("flat since step 2: cooling down, the last step is 12 instead of 40" in line for line in said)
@@ -271,10 +272,10 @@ def test_flat_validation_cools_down_and_stops(settings: dict[str, Any], monkeypa
 
 @pytest.mark.slow
 def test_patience_begins_after_the_small_crops(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As above, with 10 of 40 steps on small crops: step 14 is the last on the planned way."""
+    """As above, with 4 of 20 steps on small crops and a patience of 2: step 6 is the last on the planned way."""
     monkeypatch.setattr("trainer.schedule.VALIDATE_EVERY", 2)
-    shared = {"steps": 40, "learning_rate": 1e-9, "patience": 4, "checkpoint_steps": 100}
-    assert fit(FitConfig(**{**settings, **shared, "crop_size": 64, "small_crops": 0.25})).steps == 28
+    shared = {"steps": 20, "learning_rate": 1e-9, "patience": 2}
+    assert fit(FitConfig(**{**settings, **shared, "crop_size": 64, "small_crops": 0.2})).steps == 12
 
 
 @pytest.mark.slow
@@ -372,12 +373,12 @@ def test_losses_that_are_read_together_are_those_of_each_step(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a GPU: checkpoints, validations and stops come at the same steps, with the same bytes."""
-    more = {**settings, "steps": 11, "checkpoint_steps": 4, "patience": 50}
+    more = {**settings, "steps": 7, "checkpoint_steps": 4, "patience": 50}
     fit(FitConfig(**more))
     monkeypatch.setattr("trainer.fit.steps_at_once", lambda _: 3)
     told: list[Any] = []
     fit(FitConfig(**{**more, "out": tmp_path / "together"}), progress=told.append)
-    assert [progress.step for progress in told if not progress.stage] == list(range(1, 12))
+    assert [progress.step for progress in told if not progress.stage] == list(range(1, 8))
     names = sorted(path.name for path in settings["out"].iterdir())
     assert names == sorted(path.name for path in (tmp_path / "together").iterdir())
     for name in names:

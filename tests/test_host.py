@@ -180,7 +180,8 @@ def _in_a_fork(connection: object, stylizer: Stylizer, style: str) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.parametrize("backend", [pytest.param("torch", marks=pytest.mark.slow), "auto"])
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["torch", "auto"])
 def test_a_fork_paints_too(backend: str, checkpoint: Path) -> None:
     stylizer = Stylizer(checkpoint, device="cpu", precision="fp32", backend=backend)
     painted, one = stylizer(BATCH), stylizer(BATCH[0] / 255)

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from stylebatch.cli import main
 from stylebatch.files import TEMP_PREFIX
 from stylebatch.interrupt import catch_interrupts
 
@@ -28,6 +30,12 @@ Process.ask = stopped
 """,
     "network": """
 from stylebatch.stylizer import Stylizer
+Stylizer._start = lambda *_: (stuck(), time.sleep(3600))
+""",
+    "patient network": """
+from stylebatch import interrupt
+from stylebatch.stylizer import Stylizer
+interrupt.GRACE = 3600
 Stylizer._start = lambda *_: (stuck(), time.sleep(3600))
 """,
     "encoder": """
@@ -61,7 +69,7 @@ def start(stuck: str, arguments: list[str], out: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stuck", STUCK)
+@pytest.mark.parametrize("stuck", ["decoder", "network", "encoder"])
 def test_one_signal_ends_a_folder(stuck: str, photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     source = photos(*(f"{number}.png" for number in range(6)))
@@ -73,10 +81,8 @@ def test_one_signal_ends_a_folder(stuck: str, photos: Callable[..., Path], check
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert "not done; the same command goes on" in said
-    again = subprocess.run(
-        [sys.executable, "-m", "stylebatch", "folder", str(source), str(out), *options], capture_output=True, text=True
-    )
-    assert again.returncode == 0, again.stdout
+    again = CliRunner().invoke(main, ["folder", str(source), str(out), *options])
+    assert again.exit_code == 0, again.output
     assert len(list(out.glob("*.png"))) == 6
     assert not [path for path in out.iterdir() if path.name.startswith(TEMP_PREFIX)]
 
@@ -88,6 +94,19 @@ def test_one_signal_ends_one_photograph(photos: Callable[..., Path], checkpoint:
     said, errors = process.communicate(timeout=20)
     assert (process.returncode, said) == (130, "")
     assert "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_it_at_once(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    """Whatever the first one waits for."""
+    process = start(
+        "patient network", ["folder", str(photos()), str(tmp_path / "out"), "--style", str(checkpoint)], tmp_path
+    )
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
 
 
 def test_a_job_ends_as_it_does() -> None:

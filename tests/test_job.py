@@ -74,6 +74,7 @@ def test_a_training_is_data_too() -> None:
     assert FitConfig.from_dict(json.loads(json.dumps(config.as_dict()))) == config
 
 
+@pytest.mark.slow
 def test_it_runs_in_another_process_and_folder(
     photos: Callable[..., Path], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

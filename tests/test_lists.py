@@ -23,7 +23,7 @@ def painted(folder: Path) -> list[str]:
 
 
 def paint(source: object, out: Path, checkpoint: Path, **options: Any) -> Summary:
-    return stylize_folder(str(source), out, checkpoint, device="cpu", workers=0, **options)
+    return stylize_folder(str(source), out, checkpoint, device="cpu", backend="torch", workers=0, **options)
 
 
 def test_photographs_come_before_all_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,6 @@ SIZE = (48, 32)
 CAMERA, GPS = 0x8769, 0x8825
 THUMBNAIL = b"\xff\xd8 the photograph, small \xff\xd9"
 NOTE = b"MAKER\0 with offsets of its own"
-#: By extension, what holds EXIF, XMP and a picture.
-WITH_EXIF = [".jpg", ".png", ".webp", ".tif", ".avif"]
 
 
 def picture(width: int = SIZE[0], height: int = SIZE[1]) -> Image.Image:

@@ -6,6 +6,7 @@ import io
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,11 @@ from stylebatch.images.nvjpeg import Jpegs, NvJpeg, decodes, encodes, jpegs_on, 
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.source import ImageSource
 
-torchvision_io = pytest.importorskip("torchvision.io")
+#: It takes a second to load: one process does these tests.
+pytestmark = [
+    pytest.mark.skipif(not find_spec("torchvision"), reason="torchvision is not installed"),
+    pytest.mark.xdist_group("torchvision"),
+]
 
 
 def everything() -> dict[str, Any]:
@@ -40,8 +45,10 @@ def everything() -> dict[str, Any]:
 
 def test_what_is_before_the_pixels_is_pillows() -> None:
     """A profile of several segments among it."""
+    from torchvision.io import encode_jpeg
+
     pixels = torch.from_numpy(np.array(picture(61, 43))).permute(2, 0, 1)
-    encoded = torchvision_io.encode_jpeg(pixels, 91).numpy().tobytes()
+    encoded = encode_jpeg(pixels, 91).numpy().tobytes()
     expected = io.BytesIO()
     picture(61, 43).save(expected, format="JPEG", **everything())
     with (

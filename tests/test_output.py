@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from conftest import picture
 
+import trainer.cli
 from stylebatch.checkpoint import Checkpoint, save_pth, save_safetensors
 from stylebatch.errors import StylebatchError
 from stylebatch.transnet import TransNet
@@ -54,12 +54,11 @@ def finished(output: Output, model: dict[str, torch.Tensor]) -> None:
     save_safetensors(Checkpoint(model, {**output.origin, "padding_mode": "reflect"}), output.style)
 
 
-@pytest.mark.slow
 def test_one_training_at_a_time(make: Callable[..., Output]) -> None:
     with make().locked():
-        command = [sys.executable, "-m", "trainer", "fit", make().config.style, "--out", make().config.out]
-        other = subprocess.run([*command, "--steps", "1"], capture_output=True, text=True)
-        assert other.returncode == 1
+        command = ["fit", str(make().config.style), "--out", str(make().config.out), "--steps", "1"]
+        other = CliRunner().invoke(trainer.cli.main, command)
+        assert other.exit_code == 1
         assert "another run is writing there; wait for it, or give another output" in other.stderr
         with make("other.png").locked():
             pass

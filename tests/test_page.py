@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import io
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -22,8 +21,13 @@ from PIL import Image
 from support.pages import Server, page
 
 from stylebatch import Stylizer
+from stylebatch.errors import StylebatchError
+from stylebatch.locking import Log
 
 pytest.importorskip("starlette", reason="needs the extra `page`")
+
+from stylebatch.page.server import serve
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
@@ -187,20 +191,18 @@ def test_no_token_no_answer(server: Server) -> None:
 
 
 def test_a_second_server_of_a_root_and_a_taken_port_are_told(server: Server, tmp_path: Path) -> None:
-    def said(*options: str) -> str:
-        command = [sys.executable, "-m", "stylebatch", "page", "--no-browser", *options]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**_environment(tmp_path)})
-        assert done.returncode == 2
-        return done.stderr
+    data = tmp_path / "data"
 
-    assert f"port {server.port}" in said("--root", str(tmp_path), "--port", str(server.port))
-    assert "--port 0 takes" in said("--root", str(tmp_path), "--port", str(server.port))
-    assert "no such folder" in said("--root", str(tmp_path / "none"))
-    assert "from 0 to 65535" in said("--root", str(tmp_path), "--port", "70000")
+    def refused(root: Path, port: int, told: str) -> None:
+        with pytest.raises(StylebatchError, match=told):
+            serve(root, data, "127.0.0.1", port, pytest.fail)
 
-
-def _environment(data: Path) -> dict[str, str]:
-    return {**os.environ, "XDG_DATA_HOME": str(data)}
+    refused(tmp_path, server.port, f"port {server.port}: .*; --port 0 takes any that is free")
+    refused(tmp_path, 70_000, "port 70000: must be from 0 to 65535")
+    refused(tmp_path / "none", 0, "none: no such folder")
+    lock = Log(data / ".lock")
+    refused(tmp_path, 0, "another `stylebatch page` has it")
+    lock.close()
 
 
 def test_the_description_names_every_address_with_its_options(server: Server) -> None:

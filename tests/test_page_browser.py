@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from support.pages import Server, page
 from stylebatch.styles import shipped_styles
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 pytest.importorskip("starlette", reason="needs the extra `page`")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
@@ -76,7 +77,11 @@ def tab(chromium: Browser, server: Server) -> Iterator[Page]:
 
 def drop(tab: Page, *paths: Path) -> None:
     """Files, as from a file manager."""
-    files = [{"name": path.name, "data": list(path.read_bytes())} for path in paths]
+    drop_files(tab, {path.name: path.read_bytes() for path in paths})
+
+
+def drop_files(tab: Page, contents: dict[str, bytes]) -> None:
+    files = [{"name": name, "data": list(content)} for name, content in contents.items()]
     transfer = tab.evaluate_handle(
         """(files) => {
             const held = new DataTransfer();
@@ -89,8 +94,16 @@ def drop(tab: Page, *paths: Path) -> None:
         tab.dispatch_event("body", kind, {"dataTransfer": transfer})
 
 
+def reduced(sample: str) -> Image.Image:
+    """A photograph that is painted in every style in a moment."""
+    with Image.open(SAMPLES / f"{sample}.jpg") as image:
+        image.thumbnail((200, 200))
+        return image
+
+
 def open_viewer(tab: Page, style: str = "hosi", sample: str = "cat") -> None:
-    tab.get_by_role("button", name=f"Sample: {sample}").click()
+    reduced(sample).save(data := io.BytesIO(), "JPEG")
+    drop_files(tab, {f"{sample}.jpg": data.getvalue()})
     tab.locator(f"[data-style={style}] img:not([hidden])").wait_for()
     tab.locator(f".card[data-style={style}]").click()
     painted(tab)
@@ -191,8 +204,8 @@ def test_the_picture_is_saved_in_full_size(tab: Page, tmp_path: Path) -> None:
         tab.get_by_role("button", name="Save in full size").click()
     download.value.save_as(tmp_path / "saved.jpg")
     assert download.value.suggested_filename == "coffee_wave.jpg"
-    with Image.open(tmp_path / "saved.jpg") as saved, Image.open(SAMPLES / "coffee.jpg") as sample:
-        assert saved.size == sample.size
+    with Image.open(tmp_path / "saved.jpg") as saved:
+        assert saved.size == reduced("coffee").size
 
 
 def test_what_is_no_picture_is_told_and_the_page_goes_on(tab: Page, tmp_path: Path) -> None:
@@ -371,13 +384,18 @@ def test_a_painting_becomes_a_style(tab: Page, server: Server) -> None:
     expect(tab.locator("#painting")).to_be_visible()
     expect(tab.get_by_label("Name", exact=True)).to_have_value("great_wave")
     tab.get_by_label("Name", exact=True).fill("my wave")
-    tab.evaluate(
-        "() => { const steps = document.getElementById('train-steps'); steps.min = steps.step = 1; steps.value = 10; }"
-    )
+    short = {"steps": 3, "crop_size": 64, "style_size": 128, "init": "base"}
+
+    def shortened(route: Route) -> None:
+        asked = route.request.post_data_json
+        assert asked["options"] == {"steps": 500}
+        route.continue_(post_data=json.dumps({**asked, "options": short}))
+
+    tab.route("**/api/trainings", shortened)
     tab.locator("#train-start").click()
     job = tab.locator("#training-list .job").filter(has_text="my wave")
     expect(job).to_have_attribute("data-state", "done")
-    expect(job.locator(".figures")).to_contain_text("step 10 of 10")
+    expect(job.locator(".figures")).to_contain_text("step 3 of 3")
     expect(job.locator("img")).to_be_visible()
     expect(job.locator(".curve path")).to_have_attribute("d", re.compile("^M.*L"))
     job.get_by_role("button", name="Keep as a style").click()

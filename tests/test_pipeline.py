@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ONE_LEVEL, picture
+from conftest import ONE_LEVEL, picture, run
 from PIL import Image
 
 import stylebatch.loader
@@ -20,10 +20,6 @@ from stylebatch.loader import equal_sizes, load_batches
 from stylebatch.manifest import NAME
 from stylebatch.pipeline import Summary
 from stylebatch.styles import shipped_styles
-
-
-def run(source: Path, output: Path, checkpoint: Path, **options: object) -> Summary:
-    return stylize_folder(source, output, checkpoint, device="cpu", precision="fp32", **options)  # type: ignore[arg-type]
 
 
 def tree(root: Path) -> list[str]:

@@ -17,13 +17,15 @@ import torch
 from conftest import TOLERANCES, assert_close, picture
 
 from stylebatch.checkpoint import load_checkpoint
+from trainer import schedule
 from trainer.config import FitConfig
 from trainer.crops import endless_batches
 from trainer.fit import fit
-from trainer.schedule import VALIDATE_EVERY
 from trainer.step import draw
 
-#: How far losses and weights may be after 25 steps, relative: sums of shares round in another order, and each step of a
+#: Steps between validations here.
+EVERY = 8
+#: How far losses and weights may be after so many steps, relative: sums of shares round in another order, and each step of a
 #: training makes of such a difference a larger one.
 DRIFT = 3e-2
 
@@ -56,6 +58,31 @@ def torchrun(count: int, *words: str, **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, **options)
 
 
+#: Each argument is a program for two processes that find each other: forks of this one, which has loaded PyTorch for all.
+PAIRS = """
+import os, socket, sys
+import trainer.fit
+places = [socket.create_server(("127.0.0.1", 0)) for _ in sys.argv[1:]]
+ports = [place.getsockname()[1] for place in places]
+for place in places:
+    place.close()
+for port, program in zip(ports, sys.argv[1:]):
+    for rank in "01":
+        if not os.fork():
+            os.environ.update(RANK=rank, WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+            exec(program, {})
+            sys.exit()
+for _ in 2 * ports:
+    os.wait()
+"""
+
+
+def in_pairs(*programs: str) -> tuple[str, str]:
+    """What they say on standard output and on standard error."""
+    run = subprocess.run([sys.executable, "-c", PAIRS, *programs], capture_output=True, text=True, timeout=100)
+    return run.stdout, run.stderr
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> dict[str, Any]:
     """Four photographs to learn from and one held out, three a step: every second step has one alone, for one process."""
@@ -64,14 +91,14 @@ def settings(tmp_path: Path) -> dict[str, Any]:
     for number in range(5):
         picture(50, 40, seed=number).save(tmp_path / "in" / f"{number}.png")
     return {
-        "style": tmp_path / "paint.png", "content": tmp_path / "in", "steps": VALIDATE_EVERY + 1, "crop_size": 64,
+        "style": tmp_path / "paint.png", "content": tmp_path / "in", "steps": EVERY + 1, "crop_size": 32,
         "batch_size": 3, "init": "none", "width": 8, "optimizer": "adamw", "schedule": "constant", "learning_rate": 1e-4,
         "patience": 50, "small_crops": 0.0, "checkpoint_steps": 100, "workers": 0, "device": "cpu", "precision": "fp32",
     }  # fmt: skip
 
 
 def as_words(settings: dict[str, Any]) -> list[str]:
-    return ["-m", "trainer", "fit", *(f"--{name.replace('_', '-')}={value}" for name, value in settings.items())]
+    return ["fit", *(f"--{name.replace('_', '-')}={value}" for name, value in settings.items())]
 
 
 def rows(out: Path) -> list[dict[str, float]]:
@@ -80,11 +107,15 @@ def rows(out: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_trains(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_two_processes_train_what_one_trains(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And one goes on where two have ended."""
-    one, two = tmp_path / "one", tmp_path / "two"
+    one, two, program = tmp_path / "one", tmp_path / "two", tmp_path / "program.py"
+    program.write_text(f"from trainer import cli, schedule; schedule.VALIDATE_EVERY = {EVERY}; cli.main()")
+    monkeypatch.setattr(schedule, "VALIDATE_EVERY", EVERY)
     alone = fit(FitConfig(**settings, out=one))
-    with torchrun(2, *as_words({**settings, "steps": VALIDATE_EVERY, "out": two})) as run:
+    with torchrun(2, str(program), *as_words({**settings, "steps": EVERY, "out": two})) as run:
         said, told = run.communicate(timeout=100)
     assert run.returncode == 0, told
     assert said == f"{two / 'paint.safetensors'}\n"
@@ -96,7 +127,7 @@ def test_two_processes_train_what_one_trains(settings: dict[str, Any], tmp_path:
     for name in ("content", "style", "palette", "shading", "stability", "total"):
         told_by = [[row[name] for row in of] for of in (there, here)]
         assert told_by[0][:5] == pytest.approx(told_by[1][:5], rel=relative), name
-    last = VALIDATE_EVERY - 1
+    last = EVERY - 1
     assert [there[last][name] for name in ("total", "validation")] == pytest.approx(
         [here[last][name] for name in ("total", "validation")], rel=DRIFT
     )
@@ -112,7 +143,7 @@ def test_two_processes_train_what_one_trains(settings: dict[str, Any], tmp_path:
 def test_ctrl_c_ends_all_and_keeps_what_is_done(settings: dict[str, Any], tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = as_words({**settings, "steps": 100_000, "checkpoint_steps": 1, "out": out})
-    with torchrun(2, *words) as run:
+    with torchrun(2, "-m", "trainer", *words) as run:
         deadline = time.monotonic() + 60
         while not (out / "paint_losses.csv").exists() and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -124,19 +155,15 @@ def test_ctrl_c_ends_all_and_keeps_what_is_done(settings: dict[str, Any], tmp_pa
     assert load_checkpoint(Path(said.strip())).training["step"] == len(rows(out))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("end", "message"),
-    [
-        ("raise StylebatchError('no room')", "no room"),
-        ("raise StopError", ""),
-        ("os.kill(os.getpid(), 9)", "another process of the training was killed; `resume` goes on from the last checkpoint"),
-    ],
-)
-def test_when_one_ends_all_end(end: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(f"""
-import os, pathlib, signal
-signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it to the others, which are to end by themselves
+#: What one of two processes does, and what the other raises.
+ENDS = {
+    "raise StylebatchError('no room')": "StylebatchError: no room",
+    "raise StopError": "StopError: ",
+    "os.kill(os.getpid(), 9)":
+        "StylebatchError: another process of the training was killed; `resume` goes on from the last checkpoint",
+}  # fmt: skip
+END = """
+import os
 from stylebatch.errors import StylebatchError
 from trainer.ranks import StopError, together
 try:
@@ -147,17 +174,20 @@ try:
         ranks.shared(lambda: None)
         ranks.share(None, 32)
 except Exception as error:
-    pathlib.Path(f"said_{{ranks.number}}").write_text(f"{{type(error).__name__}}: {{error}}")
-""")
-    with torchrun(2, "program.py", cwd=tmp_path) as run:
-        _, told = run.communicate(timeout=60)
-    kind = "StylebatchError" if message else "StopError"
-    assert (tmp_path / "said_0").read_text() == f"{kind}: {message}", told
+    if os.environ["RANK"] == "0":
+        print(f"{type(error).__name__}: {error}", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_when_one_ends_all_end() -> None:
+    said, told = in_pairs(*(END.replace("{end}", end) for end in ENDS))
+    assert sorted(said.splitlines()) == sorted(ENDS.values()), told
 
 
 @pytest.mark.slow
 def test_more_processes_than_photographs_is_an_error(settings: dict[str, Any], tmp_path: Path) -> None:
-    with torchrun(2, *as_words({**settings, "batch_size": 1, "out": tmp_path / "out"})) as run:
-        _, told = run.communicate(timeout=60)
+    words = as_words({**settings, "batch_size": 1, "out": tmp_path / "out"})
+    _, told = in_pairs(f"import trainer.cli; trainer.cli.main({words!r})")
     assert told.count("Error: --batch-size 1: each of 2 processes needs one in a step") == 1
     assert not (tmp_path / "out").exists()

@@ -64,7 +64,7 @@ def shot(folder: Path, suffix: str = ".png", count: int = 6, first: int = 1001, 
 def paint(checkpoint: Path) -> Callable[..., VideoSummary]:
     def run(source: Path, output: Path | str | None, *, overwrite: bool = False, **options: Any) -> VideoSummary:
         return stylize_video(
-            source, output, checkpoint, options=VideoOptions(**options), overwrite=overwrite, device="cpu"
+            source, output, checkpoint, options=VideoOptions(**options), overwrite=overwrite, device="cpu", backend="torch",
         )  # fmt: skip
 
     return run
@@ -227,15 +227,15 @@ def test_pictures_that_were_stopped_go_on(
 ) -> None:
     monkeypatch.setattr(sink, "_KEPT_EVERY", 3)
     pattern = shot(tmp_path / "in", count=16)
-    stylize_video(pattern, tmp_path / "whole" / "%d.png", checkpoint, device="cpu")
+    stylize_video(pattern, tmp_path / "whole" / "%d.png", checkpoint, device="cpu", backend="torch")
     done = [0]
     for stop in stops:
         summary = stylize_video(
-            pattern, tmp_path / "parts" / "%d.png", checkpoint, device="cpu",
+            pattern, tmp_path / "parts" / "%d.png", checkpoint, device="cpu", backend="torch",
             progress=lambda summary: done.append(summary.finished), stop=lambda stop=stop: done[-1] >= stop,
         )  # fmt: skip
         assert summary.interrupted
-    summary = stylize_video(pattern, tmp_path / "parts" / "%d.png", checkpoint, device="cpu")
+    summary = stylize_video(pattern, tmp_path / "parts" / "%d.png", checkpoint, device="cpu", backend="torch")
     assert 0 < summary.done < 16
     assert content(tmp_path / "parts") == content(tmp_path / "whole")
     assert not list((tmp_path / "parts").glob(".*.state"))

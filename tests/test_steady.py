@@ -234,7 +234,7 @@ def test_films_are_steadied_unless_told_not_to(
     for steady in (STEADY, 0):
         path = tmp_path / f"{steady}.mkv"
         options = VideoOptions(codec="ffv1", steady=steady, **asked)
-        stylize_video(clip, path, style=checkpoint, options=options, device="cpu")
+        stylize_video(clip, path, style=checkpoint, options=options, device="cpu", backend="torch")
         films[steady] = pictures(path)
     assert flicker_of(films[STEADY]) < flicker_of(films[0])
 
@@ -244,7 +244,9 @@ def test_animated_pictures_are_steadied(checkpoint: Path, tmp_path: Path) -> Non
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=40, loop=0)
     for steady in (STEADY, 0):
         options = VideoOptions(steady=steady)
-        stylize_video(tmp_path / "a.gif", tmp_path / f"{steady}.gif", checkpoint, options=options, device="cpu")
+        stylize_video(
+            tmp_path / "a.gif", tmp_path / f"{steady}.gif", checkpoint, options=options, device="cpu", backend="torch"
+        )
     assert flicker_of(pictures(tmp_path / f"{STEADY}.gif")) < flicker_of(pictures(tmp_path / "0.gif"))
 
 
@@ -255,13 +257,13 @@ def test_a_film_that_was_stopped_is_steadied_as_one_that_was_not(
     stops: tuple[int, ...], checkpoint: Path, tmp_path: Path
 ) -> None:
     clip = make_clip(tmp_path / "a.mp4", frames=26)
-    stylize_video(clip, tmp_path / "whole.mp4", style=checkpoint, device="cpu")
+    stylize_video(clip, tmp_path / "whole.mp4", style=checkpoint, device="cpu", backend="torch")
     done = [0]
     for stop in stops:
         stylize_video(
-            clip, tmp_path / "b.mp4", style=checkpoint, device="cpu",
+            clip, tmp_path / "b.mp4", style=checkpoint, device="cpu", backend="torch",
             progress=lambda summary: done.append(summary.finished), stop=lambda stop=stop: done[-1] >= stop,
         )  # fmt: skip
         assert not (tmp_path / "b.mp4").exists()
-    stylize_video(clip, tmp_path / "b.mp4", style=checkpoint, device="cpu")
+    stylize_video(clip, tmp_path / "b.mp4", style=checkpoint, device="cpu", backend="torch")
     assert (tmp_path / "b.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()

@@ -39,7 +39,7 @@ from stylebatch.storage.local import LocalStorage
 NAMES = ("a.jpg", "b.png", "nested/deep/c.jpg", "nested/clear.webp")
 
 
-@pytest.fixture(params=["memory", "s3", "file"])
+@pytest.fixture(params=["memory", pytest.param("s3", marks=pytest.mark.xdist_group("s3")), "file"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of an empty folder."""
     name = f"bucket-{uuid.uuid4().hex}"
@@ -81,7 +81,10 @@ def test_a_store_gives_what_a_folder_gives(
     (source / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
     (source / "notes.txt").write_text("no picture")
     put(f"{store}/in", source)
-    options: dict[str, Any] = {"style": str(checkpoint), "device": "cpu", "grid": True}
+    workers = 1 if store.startswith("s3") else 0
+    options: dict[str, Any] = {
+        "style": str(checkpoint), "device": "cpu", "backend": "torch", "grid": True, "workers": workers
+    }  # fmt: skip
     here = stylize_folder(source, tmp_path / "here", **options)
     there = stylize_folder(f"{store}/in", f"{store}/out", **options)
     assert (there.done, there.ignored) == (here.done, here.ignored) == (len(NAMES), ["notes.txt"])
@@ -102,7 +105,7 @@ def test_a_store_gives_what_a_folder_gives(
 
 def test_a_store_keeps_what_is_not_ours(store: str, photos: Callable[..., Path], checkpoint: Path) -> None:
     put(f"{store}/in", photos("a.jpg", "b.jpg", "c.jpg"))
-    options: dict[str, Any] = {"style": str(checkpoint), "device": "cpu", "workers": 0}
+    options: dict[str, Any] = {"style": str(checkpoint), "device": "cpu", "backend": "torch", "workers": 0}
     stylize_folder(f"{store}/in", f"{store}/out", **options)
     files, top = files_of(store)
     files.pipe_file(f"{top}/out/a.jpg", b"somebody's retouching")
@@ -119,7 +122,7 @@ def test_a_store_keeps_what_is_not_ours(store: str, photos: Callable[..., Path],
 def test_a_store_that_was_left_goes_on(store: str, photos: Callable[..., Path], checkpoint: Path) -> None:
     """Killed before the end, it leaves lines that are not merged, and at most a line whose file did not come."""
     put(f"{store}/in", photos(*NAMES))
-    options: dict[str, Any] = {"style": str(checkpoint), "device": "cpu", "workers": 0}
+    options: dict[str, Any] = {"style": str(checkpoint), "device": "cpu", "backend": "torch", "workers": 0}
     stylize_folder(f"{store}/in", f"{store}/whole", **options)
     with pytest.MonkeyPatch.context() as patch:
         # As if it had not come so far: the system lets go of what a process held.
@@ -138,7 +141,9 @@ def test_films_come_from_a_store_and_go_to_one(store: str, checkpoint: Path, tmp
     """As here, and what is there is not replaced, nor made again."""
     clip = make_clip(tmp_path / "in" / "more" / "a.mp4", frames=4, options=LOSSLESS)
     put(f"{store}/in", tmp_path / "in")
-    job = VideoJob(source=f"{store}/in/more/a.mp4", style=str(checkpoint), device="cpu", output=f"{store}/out/")
+    job = VideoJob(
+        source=f"{store}/in/more/a.mp4", style=str(checkpoint), device="cpu", backend="torch", output=f"{store}/out/"
+    )
     expected = tmp_path / "more.mp4"
     run_job(replace(job, source=str(clip), output=str(expected)))
     assert films_of([f"{store}/in"], f"{store}/out") == [(f"{store}/in/more/a.mp4", f"{store}/out/more/")]
@@ -163,7 +168,7 @@ def test_films_come_from_a_store_and_go_to_one(store: str, checkpoint: Path, tmp
 @pytest.mark.usefixtures("short_segments")
 def test_a_film_for_a_store_goes_on(store: str, checkpoint: Path, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "a.mp4", frames=40, options=LOSSLESS)
-    job = VideoJob(source=str(clip), style=str(checkpoint), device="cpu", output=f"{store}/out/a.mp4")
+    job = VideoJob(source=str(clip), style=str(checkpoint), device="cpu", backend="torch", output=f"{store}/out/a.mp4")
     done: list[int] = []
     part = run_job(job, progress=lambda summary: done.append(summary.finished), stop=lambda: bool(done))
     assert part.interrupted
@@ -180,7 +185,7 @@ def test_single_photographs(
     source = photos("a.jpg")
     put(f"{store}/in", source)
     monkeypatch.chdir(tmp_path)
-    stylizer = Stylizer(checkpoint, device="cpu")
+    stylizer = Stylizer(checkpoint, device="cpu", backend="torch")
     expected = stylize_image(source / "a.jpg", tmp_path / "here.jpg", stylizer).read_bytes()
     assert stylize_photograph(f"{store}/in/a.jpg", None, stylizer, overwrite=False) == "a_plain.jpg"
     assert Path("a_plain.jpg").read_bytes() == expected
@@ -197,7 +202,7 @@ def test_single_photographs(
 def test_a_photograph_of_a_web_server(
     photos: Callable[..., Path], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, stylizer = photos("a.jpg"), Stylizer(checkpoint, device="cpu")
+    root, stylizer = photos("a.jpg"), Stylizer(checkpoint, device="cpu", backend="torch")
     monkeypatch.chdir(tmp_path)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=root)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

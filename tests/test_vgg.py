@@ -6,7 +6,6 @@ import pytest
 import torch
 from conftest import assert_close
 from safetensors.torch import load_file
-from torchvision.models import vgg16
 
 from stylebatch.errors import StylebatchError
 from trainer.config import STYLE_LAYERS
@@ -20,10 +19,17 @@ def vgg() -> VGG16:
     return VGG16()
 
 
+def torchvisions() -> torch.nn.Sequential:
+    """The convolutions of its VGG-16: the rest, which nobody needs here, is nine tenths of it."""
+    from torchvision.models.vgg import cfgs, make_layers
+
+    return make_layers(cfgs["D"])
+
+
 @pytest.mark.slow
 def test_features_are_torchvisions_by_name(vgg: VGG16) -> None:
     """torchvision's own VGG-16 with the same weights, tapped at the indices of relu1_2 … relu4_3."""
-    theirs = vgg16(weights=None).features[:23]
+    theirs = torchvisions()[:23]
     theirs.load_state_dict({key.removeprefix("features."): value.float() for key, value in load_file(EMBEDDED).items()})
     x = torch.rand(2, 3, 48, 40)
     features = vgg(x, STYLE_LAYERS)
@@ -70,7 +76,7 @@ def test_raw_input_of_the_original_weights_scales_the_features() -> None:
 @pytest.mark.slow
 def test_weights_from_a_path(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    state = vgg16(weights=None).state_dict()
+    state = {f"features.{name}": tensor for name, tensor in torchvisions().state_dict().items()}
     path = tmp_path / "vgg.pth"
     torch.save(state, path)
     ours = VGG16(str(path))

@@ -86,12 +86,16 @@ def _called(style: Path) -> str:
 
 def _check_files(config: FitConfig) -> None:
     """What is missing is said before PyTorch is loaded."""
+    from stylebatch.styles import find_style
+
     if config.style.is_dir():
         raise StylebatchError(f"{config.style}: is a folder; give one picture to learn")
     if not config.style.exists():
         raise StylebatchError(f"{config.style}: no such style picture")
     if config.content and not config.content.is_dir():
         raise StylebatchError(f"{config.content}: no such folder of content photographs")
+    if config.init not in ("none", "base", "nearest"):
+        find_style(config.init)
 
 
 def _keep(config: FitConfig) -> Path:

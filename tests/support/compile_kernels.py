@@ -1,4 +1,5 @@
-"""Compiles what kernels a network asks for, for GPUs that need not be there: PRECISION WIDTH PADDING_MODE CAPABILITY..."""
+"""Compiles what kernels networks ask for, for GPUs that need not be there: each argument is a network,
+"PRECISION WIDTH PADDING_MODE CAPABILITY…". Says how many."""
 
 from __future__ import annotations
 
@@ -44,10 +45,13 @@ def _type(argument: Any) -> str:
     return "fp32" if isinstance(argument, float) else "i32"
 
 
-def main(precision: str, width: str, padding_mode: str, *capabilities: str) -> None:
+KERNELS = {name: getattr(backend, name) for name in ("enter", "measure", "conclude", "activate", "leave")}
+
+
+def compiled(precision: str, width: str, padding_mode: str, *capabilities: str) -> int:
     asked: dict[str, ASTSource] = {}
-    for name in ("enter", "measure", "conclude", "activate", "leave"):
-        setattr(backend, name, Noted(getattr(backend, name), asked))
+    for name, kernel in KERNELS.items():
+        setattr(backend, name, Noted(kernel, asked))
     network = TransNet(padding_mode, int(width)).eval()  # type: ignore[arg-type]
     fused = backend.TritonBackend(as_stages(network), torch.device("cpu"), precision)  # type: ignore[arg-type]
     for dtype in (torch.uint8, torch.uint16):
@@ -55,8 +59,8 @@ def main(precision: str, width: str, padding_mode: str, *capabilities: str) -> N
     for capability in capabilities:
         for source in asked.values():
             compiler.compile(source, target=GPUTarget("cuda", int(capability), 32))
-    sys.stdout.write(str(len(asked) * len(capabilities)))
+    return len(asked) * len(capabilities)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.stdout.write(" ".join(str(compiled(*network.split())) for network in sys.argv[1:]))
