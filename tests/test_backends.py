@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_pth
 from stylebatch.device import shortage
 from stylebatch.errors import StylebatchError
 from stylebatch.stages import PIXEL_SCALE, as_stages
-from stylebatch.system import free_memory
+from stylebatch.system import cores, free_memory
 from stylebatch.transnet import TransNet
 
 CPU = torch.device("cpu")
@@ -187,6 +190,21 @@ def test_without_openvino_pytorch_computes(monkeypatch: pytest.MonkeyPatch) -> N
     assert pick_backend("auto", CPU) == "torch"
     with pytest.raises(StylebatchError, match="not installed; pip install openvino"):
         pick_backend("openvino", CPU)
+
+
+@requires_openvino
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or cores() < 2, reason="needs cores to be tied to")
+def test_processes_that_share_the_cores_are_not_tied_to_the_same(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stylebatch.backends.openvino.cores", lambda: 1)
+    backend = load_backend("openvino", as_stages(load_checkpoint(checkpoint).network()), CPU, "fp32")
+    (pixels,) = photographs((256, 256))
+    painting = Thread(target=lambda: [backend.start(pixels) for _ in range(5)])
+    painting.start()
+    allowed = set()
+    while painting.is_alive():
+        with suppress(ProcessLookupError):
+            allowed.add(frozenset(os.sched_getaffinity(painting.native_id or 0)))
+    assert allowed == {frozenset(os.sched_getaffinity(0))}
 
 
 @requires_openvino

@@ -43,6 +43,15 @@ def test_the_tree_is_mirrored_and_stylized(
         assert (result.int() - stylizer(pixels[None])[0].int()).abs().max() <= ONE_LEVEL
 
 
+@pytest.mark.parametrize(
+    ("devices", "there", "count"),
+    [(["cpu"], 1, 1), (["cpu"], 64, 8), (["cuda:0"], 4, 4), (["cuda:0"], 64, 16), (["cuda:0", "cuda:1"], 64, 32)],
+)
+def test_more_processes_decode_for_gpus(monkeypatch: pytest.MonkeyPatch, devices: list[str], there: int, count: int) -> None:
+    monkeypatch.setattr("stylebatch.pipeline.cores", lambda: there)
+    assert pipeline.decoders([torch.device(name) for name in devices]) == count
+
+
 def test_mixed_sizes_in_batches_equal_one_by_one(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
     for size in ((48, 32), (33, 47), (32, 48)):
         photos(*(f"{size[0]}_{i}.png" for i in range(3)), size=size)

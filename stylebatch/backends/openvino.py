@@ -28,10 +28,12 @@ class OpenVINOBackend:
     def __init__(self, stages: list[Stage], precision: Precision) -> None:
         self._stages = stages
         self._precision = precision
-        self._hints = {
+        self._hints: dict[str, str | int | bool] = {
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[precision],
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": cores(),
+            # Else it ties its threads to the first cores, in each of several processes to the same ones.
+            "ENABLE_CPU_PINNING": False,
             # Kernels made for a size are kept for the next picture of that size, by default 5000 of them: 0.5 MB a size.
             "CPU_RUNTIME_CACHE_CAPACITY": "64",
         }

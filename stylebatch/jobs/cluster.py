@@ -29,10 +29,10 @@ from stylebatch.jobs.plan import planned
 from stylebatch.jobs.urls import destination_of
 from stylebatch.jobs.video import VideoSummary, run_video
 from stylebatch.manifest import Manifest
-from stylebatch.pipeline import Summary
+from stylebatch.pipeline import Summary, decoders
 from stylebatch.storage import is_url, storage_of
 from stylebatch.stylizer import Stylizer
-from stylebatch.system import cores, share_cores
+from stylebatch.system import share_cores
 from stylebatch.workers import Pool
 
 try:
@@ -159,7 +159,7 @@ class _Worker:
             source, output = storage_of(self._job.source), storage_of(self._job.output)
             settings = settings_of(self._job, self._stylizer)
             self._manifest = open_manifest(self._job, settings, source, output, writer=self._name)
-            count = max(1, cores() // 2) if self._job.workers is None else self._job.workers
+            count = decoders(self._stylizer.devices) if self._job.workers is None else self._job.workers
             jpegs = jpegs_on(self._stylizer.device, self._job.options.gpu_jpeg)
             self._pool = Pool(pictures_of(self._job, source, jpegs.decode), count) if count else None
         manifest = self._manifest

@@ -62,7 +62,8 @@ def stylize_folder(
         overwrite: replace what is there and was not made from these photographs, or with other options.
         batch_size: photographs of one size that go through the network together; by default 1 on a CPU, on a GPU
             what fits.
-        workers: processes that decode; by default half the cores on a CPU, where the network needs them, else all.
+        workers: processes that decode; by default half the cores on a CPU, up to 8, where the network needs them, else all,
+            up to 16 for each GPU.
         progress: called after each batch with the summary so far, which goes on: what is to stay is its `snapshot()`.
         stop: asked after each batch, and while it waits for one; True ends the run when what is in flight has been written.
 
