@@ -222,9 +222,11 @@ async function latest(item, entry) {
   place();
 }
 
-export function progressOf({ told: so_far, kind }) {
+export function progressOf({ told: so_far, kind, state }) {
   const total = so_far.total ?? 0;
-  const finished = (so_far.skipped ?? 0) + (so_far.done ?? 0) + (so_far.failures ?? 0);
+  const painted = (so_far.skipped ?? 0) + (so_far.done ?? 0);
+  // What failed is behind it, too, but not done.
+  const finished = state === "running" ? painted + (so_far.failures ?? 0) : painted;
   const rate = so_far.done / Math.max(so_far.seconds ?? 0, 1e-9);
   const left = so_far.done ? Math.max(0, total - finished) / rate : NaN;
   return { total, finished, rate, left, share: total ? Math.min(1, finished / total) : null, unit: kind === "video" ? "frames" : "photographs" };
@@ -248,7 +250,7 @@ function fill(item, entry) {
     done: [forget],
   }[state];
   const figures = [];
-  if (total) figures.push(`${state === "running" ? finished : finished - (so_far.failures ?? 0)} of ${total} ${unit}`);
+  if (total) figures.push(`${finished} of ${total} ${unit}`);
   if (so_far.done && so_far.seconds) figures.push(rate >= 1 ? `${rate.toFixed(1)} a second` : `${(1 / rate).toFixed(1)} s each`);
   if (state === "running" && Number.isFinite(left) && left > 0.5) figures.push(`${duration(left)} left`);
   if (so_far.skipped) figures.push(`${so_far.skipped} were done before`);
