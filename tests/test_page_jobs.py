@@ -68,7 +68,9 @@ def until(server: Server, id: str, *states: str, done: int = 0) -> dict[str, Any
     """The job, once it is in one of these states and has done so many."""
     deadline = time.monotonic() + WAIT
     while time.monotonic() < deadline:
-        entry = server.ask(f"/api/jobs/{id}").json
+        answer = server.ask(f"/api/jobs/{id}")
+        assert answer.status == 200, answer.body
+        entry = answer.json
         if entry["state"] in states and entry["told"].get("done", 0) >= done:
             return dict(entry)
         assert entry["state"] in (*states, "waiting", "running"), entry
