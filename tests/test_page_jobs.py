@@ -28,6 +28,7 @@ from stylebatch.system import hold
 
 pytest.importorskip("starlette", reason="needs the extra `page`")
 
+from stylebatch.page.lanes import Turns
 from stylebatch.page.queue import Queue
 
 pytestmark = pytest.mark.slow
@@ -105,7 +106,7 @@ def test_a_folder_of_which_nothing_can_be_painted_has_failed(server: Server, roo
 
 
 def test_results_are_shown_and_sent(server: Server) -> None:
-    id = until(server, "1", "done")["id"]
+    id = until(server, job(server, kind="folder", source="in", output="in_sent")["id"], "done")["id"]
     small = server.ask(f"/api/jobs/{id}/result", query={"name": "0.png", "size": 32})
     assert Image.open(io.BytesIO(small.body)).size == (32, 24)
     original = server.ask(f"/api/jobs/{id}/result", query={"name": "deep/1.png", "original": "true"})
@@ -294,7 +295,7 @@ def test_what_is_no_job_in_the_folder_of_jobs_is_passed_over(tmp_path: Path) -> 
     (tmp_path / "7.json").write_text("{")
     (tmp_path / "8.json").write_text("[]")
     (tmp_path / "x.json").write_text("{}")
-    assert list(Queue(tmp_path).list()) == []
+    assert list(Queue(tmp_path, Turns()).list()) == []
 
 
 def _children(server: Server) -> list[int]:
