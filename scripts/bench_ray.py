@@ -41,7 +41,10 @@ def seconds(job: FolderJob, cluster: Cluster | None, stylizer: Stylizer) -> floa
         nonlocal start
         start = start or time.perf_counter()
 
-    summary = on_ray.run_folder_on_ray(job, cluster, progress=begun) if cluster else run_folder(job, stylizer, progress=begun)
+    if cluster:
+        summary = on_ray.run_folder_on_ray(job, cluster, progress=begun)
+    else:
+        summary = run_folder(job, stylizer, progress=begun)
     assert not summary.failures, summary.failures
     return time.perf_counter() - start
 
