@@ -211,7 +211,7 @@ def _camera(flow: Pixels, weight: Pixels) -> Pixels:
     return motion
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
 def _planes(height: int, width: int) -> tuple[Pixels, Pixels]:
     """What each of a camera's eight numbers moves the pixels of a frame by, across and along, each 8×H×W."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
