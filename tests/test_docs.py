@@ -79,7 +79,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "in").mkdir()
     picture(48, 32, seed="photograph").save(tmp_path / "in" / "a.jpg")
     picture(48, 32, seed="cat").save(tmp_path / "cat.jpg")
-    for name in ("trial.jpg", "la_muse.jpg"):
+    for name in ("trial.jpg", "la_muse.jpg", "hosi.jpg"):
         picture(96, 80, seed=name).save(tmp_path / name)
     make_clip(tmp_path / "clip.mp4")
     (tmp_path / "shot").mkdir()
