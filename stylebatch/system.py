@@ -40,6 +40,9 @@ if sys.platform == "win32":
     def let_go_on(leader: int) -> None:
         """None was held."""
 
+    def go_on_without_parent() -> None:
+        """None was held."""
+
     def sync_folder(folder: Path) -> None:
         """A rename needs no such call."""
 
@@ -75,14 +78,23 @@ else:
         process.send_signal(number)
 
     def hold(leader: int) -> None:
-        """Hold a group of processes where they are, until `let_go_on`. Should this process end meanwhile, the kernel lets
-        them go on, and sends them SIGHUP."""
+        """Hold a group of processes where they are, until `let_go_on`. Should this process end meanwhile, a leader that has
+        called `go_on_without_parent` goes on."""
         with suppress(ProcessLookupError):
             os.killpg(leader, signal.SIGSTOP)
 
     def let_go_on(leader: int) -> None:
         with suppress(ProcessLookupError):
             os.killpg(leader, signal.SIGCONT)
+
+    def go_on_without_parent() -> None:
+        """Let this process go on when its parent ends while it holds it. Kernels do so by themselves, with SIGHUP, where
+        nobody is left who could; but the first process of a container counts as somebody."""
+        if sys.platform == "linux":
+            import ctypes
+
+            set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl.h
+            ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGCONT)
 
     def sync_folder(folder: Path) -> None:
         """Have a folder's names on the disk. Raises OSError."""

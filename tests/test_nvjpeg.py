@@ -281,7 +281,7 @@ def test_numbered_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chec
         assert run(output, "all").unchanged
         asked.clear()
     assert run("jpegs/%d.jpg").done == 3
-    assert asked == [(tmp_path / "jpegs" / f"{number}.jpg").read_bytes() for number in range(3)]
+    assert sorted(asked) == sorted((tmp_path / "jpegs" / f"{number}.jpg").read_bytes() for number in range(3))
 
 
 def test_a_decoder_of_other_levels_is_not_used() -> None:

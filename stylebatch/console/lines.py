@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stylebatch.errors import BusyError, StylebatchError
-from stylebatch.system import keep_freed_memory
+from stylebatch.system import go_on_without_parent, keep_freed_memory, let_go_on
 
 #: Seconds between two lines of progress.
 _EVERY = 0.2
@@ -26,6 +26,7 @@ class Driven:
     """
 
     def __init__(self) -> None:
+        go_on_without_parent()
         self.asked = sys.stdin.readline()
         self._stop = threading.Event()
         self._told_at = 0.0
@@ -49,6 +50,7 @@ class Driven:
     def _listen(self) -> None:
         sys.stdin.readline()
         self._stop.set()
+        let_go_on(os.getpid())  # its own processes, held with it, where whoever held them has ended
 
 
 def driven(job: Callable[[Driven], dict[str, Any]]) -> None:

@@ -27,8 +27,8 @@ _OPEN = (WAITING, RUNNING)
 _MOST = 200
 #: Seconds that a job has to end what is in flight before its process is killed.
 _GRACE = 30.0
-#: Seconds for which an output may be busy: the process of a server that was killed ends its last picture.
-_PATIENCE = 60.0
+#: Seconds for which an output may be busy: the process of a server that was killed ends its last picture, maybe a large one.
+_PATIENCE = 600.0
 
 _log = logging.getLogger("stylebatch")
 
@@ -212,12 +212,13 @@ class Queue:
     async def _do(self, entry: Entry) -> None:
         entry.state, self._running = RUNNING, entry
         await self._changed(entry)
-        deadline = time.monotonic() + _PATIENCE
+        deadline, pause = time.monotonic() + _PATIENCE, 0.5
         try:
             while (
                 (told := await self._attempt(entry)).get("busy") and time.monotonic() < deadline and entry.state == RUNNING
             ):
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, 4.0)
         finally:
             self._running = self._process = None
         if entry.state == RUNNING and not self._closing:
@@ -239,6 +240,7 @@ class Queue:
             async for line in process.stdout:
                 told = json.loads(line)
                 entry.told = told.get("summary") or told.get("progress") or entry.told
+                entry.error = told.get("error", "")
                 if "losses" in told:
                     entry.history.append(told["losses"])
                 await self._changed(entry, save="summary" in told)
