@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager, nullcontext
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -175,6 +176,26 @@ def test_jobs_wait_for_each_other_and_can_be_paused_resumed_and_cancelled(server
     assert ended["told"]["skipped"] >= paused
     assert len(list((root / "out0").glob("*.jpg"))) == MANY
     assert not (root / "out1").exists()
+
+
+def test_a_job_says_what_it_is_held_for(server: Server) -> None:
+    id = job(server, kind="folder", source="many", output="held", style="scream")["id"]
+    until(server, id, "running")
+    picture(1000, 800).save(large := io.BytesIO(), "JPEG")
+    told = {""}
+
+    def save() -> None:
+        for _ in range(10):  # a fast machine is done with one before it is told
+            if len(told) == 1:
+                server.ask("/api/image", "POST", body=large.getvalue())
+
+    saving = Thread(target=save)
+    saving.start()
+    while saving.is_alive():
+        told.add(server.ask(f"/api/jobs/{id}").json["waits_for"])
+        time.sleep(0.1)
+    assert told == {"", "a picture in full size"}
+    assert server.ask(f"/api/jobs/{id}/cancel", "POST").json["waits_for"] == ""
 
 
 def test_events_tell_of_each_change(server: Server) -> None:

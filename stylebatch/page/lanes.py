@@ -94,6 +94,12 @@ class Turns:
         finally:
             self._end(turn)
 
+    def ahead_of(self, process: Process) -> Urgency | None:
+        """What a process is held for; None if it is not held."""
+        with self._change:
+            held = any(turn.process is process and turn is not self._now for turn in self._wanted)
+            return self._now.urgency if held and self._now else None
+
     def _first(self) -> _Turn | None:
         return min(self._wanted, key=lambda turn: turn.urgency, default=None)
 

@@ -29,6 +29,10 @@ _MOST = 200
 _GRACE = 30.0
 #: Seconds for which an output may be busy: the process of a server that was killed ends its last picture, maybe a large one.
 _PATIENCE = 600.0
+#: Seconds between looks at whether a job is held; what two in a row find is told.
+_HELD = 1.0
+#: What a job that is held waits for, in words.
+_AHEAD = {Urgency.DRAFT: "a preview", Urgency.LOOK: "a preview", Urgency.SAVE: "a picture in full size"}
 
 _log = logging.getLogger("stylebatch")
 
@@ -45,6 +49,7 @@ class Entry:
         shown: paths as people see them, and whatever the page wants back.
         told: what the process has said last: the summary so far.
         error: why it failed.
+        waits_for: what is more urgent, for which its process is held; empty while it goes on.
         history: of a training, rows of step and losses.
         changed: a count that grows with each change of any entry.
     """
@@ -57,6 +62,7 @@ class Entry:
     state: str = WAITING
     told: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+    waits_for: str = ""
     created: float = field(default_factory=time.time)
     history: list[list[float]] = field(default_factory=list)
     changed: int = 0
@@ -89,6 +95,7 @@ class Queue:
             if entry := _read(path):
                 # What was running when a server ended goes on.
                 entry.state = WAITING if entry.state == RUNNING else entry.state
+                entry.waits_for = ""
                 self._entries[entry.id] = entry
 
     def list(self) -> Sequence[Entry]:
@@ -188,7 +195,7 @@ class Queue:
         entry = self.find(id)
         if entry.state not in states:
             raise HTTPException(409, f"job {id}: is {entry.state}")
-        entry.state = state
+        entry.state, entry.waits_for = state, ""
         await self._changed(entry)
         if entry is self._running:
             await self._stop()
@@ -233,21 +240,38 @@ class Queue:
         assert process.stdin
         assert process.stdout
         told: dict[str, Any] = {}
-        with self._turns.of_process(Urgency.JOB, process) as self._let_go:
-            with suppress(OSError):
-                process.stdin.write(json.dumps(entry.job).encode() + b"\n")
-                await process.stdin.drain()
-            async for line in process.stdout:
-                told = json.loads(line)
-                entry.told = told.get("summary") or told.get("progress") or entry.told
-                entry.error = told.get("error", "")
-                if "losses" in told:
-                    entry.history.append(told["losses"])
-                await self._changed(entry, save="summary" in told)
-            code = await process.wait()
+        watching = asyncio.create_task(self._watch(entry, process))
+        try:
+            with self._turns.of_process(Urgency.JOB, process) as self._let_go:
+                with suppress(OSError):
+                    process.stdin.write(json.dumps(entry.job).encode() + b"\n")
+                    await process.stdin.drain()
+                async for line in process.stdout:
+                    told = json.loads(line)
+                    entry.told = told.get("summary") or told.get("progress") or entry.told
+                    entry.error = told.get("error", "")
+                    if "losses" in told:
+                        entry.history.append(told["losses"])
+                    await self._changed(entry, save="summary" in told)
+                code = await process.wait()
+        finally:
+            watching.cancel()
+            entry.waits_for = ""
         if "summary" not in told and "error" not in told and entry.state == RUNNING and not self._closing:
             return {"error": f"its process ended with status {code}: it may take more memory than there is; resume goes on"}
         return told
+
+    async def _watch(self, entry: Entry, process: asyncio.subprocess.Process) -> None:
+        """Say what it is held for, where that lasts."""
+        before = None
+        while True:
+            await asyncio.sleep(_HELD)
+            now = self._turns.ahead_of(process) if entry.state == RUNNING else None
+            waits_for = "" if now is None or before is None else _AHEAD[now]
+            if waits_for != entry.waits_for:
+                entry.waits_for = waits_for
+                await self._changed(entry, save=False)
+            before = now
 
     async def _changed(self, entry: Entry | None, save: bool = True) -> None:
         self._count += 1

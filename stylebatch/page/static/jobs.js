@@ -222,6 +222,9 @@ async function latest(item, entry) {
   place();
 }
 
+// Its process is held for something more urgent; it goes on by itself.
+export const waiting = ({ waits_for }) => `waits while ${waits_for} is painted`;
+
 export function progressOf({ told: so_far, kind, state }) {
   const total = so_far.total ?? 0;
   const painted = (so_far.skipped ?? 0) + (so_far.done ?? 0);
@@ -252,7 +255,8 @@ function fill(item, entry) {
   const figures = [];
   if (total) figures.push(`${finished} of ${total} ${unit}`);
   if (so_far.done && so_far.seconds) figures.push(rate >= 1 ? `${rate.toFixed(1)} a second` : `${(1 / rate).toFixed(1)} s each`);
-  if (state === "running" && Number.isFinite(left) && left > 0.5) figures.push(`${duration(left)} left`);
+  if (entry.waits_for) figures.push(waiting(entry));
+  else if (state === "running" && Number.isFinite(left) && left > 0.5) figures.push(`${duration(left)} left`);
   if (so_far.skipped) figures.push(`${so_far.skipped} were done before`);
   if (so_far.unchanged) figures.push("was done before");
   const failures = so_far.failed ?? [];

@@ -2,7 +2,7 @@
 
 import { address, get, send, upload } from "./api.js";
 import { browse } from "./browser.js";
-import { fillStyles, onJobs } from "./jobs.js";
+import { fillStyles, onJobs, waiting } from "./jobs.js";
 import { $, element, toast, told } from "./page.js";
 
 let painting = null; // the photograph that is kept of it
@@ -136,6 +136,7 @@ function fill(item, entry) {
   const figures = [];
   if (so_far.stage) figures.push(`${so_far.stage}…`);
   if (so_far.total) figures.push(`step ${so_far.done} of ${so_far.total}`);
+  if (entry.waits_for) figures.push(waiting(entry));
   if (so_far.losses) figures.push(...["style", "content"].filter((name) => name in so_far.losses).map((name) => `${name} ${so_far.losses[name].toPrecision(3)}`));
   item.querySelector(".figures").replaceChildren(...figures.map((text) => element("span", {}, text)));
   item.querySelector(".wrong").textContent = entry.error;
