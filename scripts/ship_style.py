@@ -1,20 +1,23 @@
 #!/usr/bin/env python3
-"""Turn a trained checkpoint into a shipped style: fp16 safetensors with artwork and training in the header.
+"""Turn a trained style or checkpoint into a shipped style: fp16 safetensors with artwork and training in the header.
 
 It replaces a shipped style of its name, and tells how many steps the one that it started from had in all.
 
-    scripts/ship_style.py checkpoints/hosi_trans_net_6.pth --artwork "The Starry Night" --artist "Vincent van Gogh" \
+    scripts/ship_style.py checkpoints/hosi.safetensors --artwork "The Starry Night" --artist "Vincent van Gogh" \
         --year 1889 --rights "public domain" --photographs "BSDS500 (research use), 400 photographs"
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_safetensors
 from stylebatch.console.command import command
+from stylebatch.errors import StylebatchError
 from stylebatch.styles import FOLDER, shipped_styles
 
 #: Where a training lay on a disk says nothing about the style.
@@ -32,7 +35,7 @@ _PRIVATE = ("style", "content", "out", "init", "resume", "workers", "device")
 @command
 def main(checkpoint: Path, steps_before: int, **artwork: str) -> None:
     trained = load_checkpoint(checkpoint)
-    config = {key: value for key, value in trained.metadata["config"].items() if key not in _PRIVATE}
+    config = {key: value for key, value in _training(checkpoint, trained).items() if key not in _PRIVATE}
     before = shipped_styles().get(trained.metadata["init"])
     if before and before.header.get("width") == str(trained.metadata["width"]):
         steps_before = sum(int(before.header.get(key, 0)) for key in ("step", "steps_before"))
@@ -46,6 +49,20 @@ def main(checkpoint: Path, steps_before: int, **artwork: str) -> None:
     path = FOLDER / f"{trained.metadata['style']}.safetensors"
     save_safetensors(Checkpoint(trained.model, metadata), path)
     click.echo(path)
+
+
+def _training(path: Path, trained: Checkpoint) -> dict[str, Any]:
+    """The configuration of the training that made it: of a `.pth` an object, of a `.safetensors` JSON."""
+    config = trained.metadata.get("config")
+    try:
+        config = json.loads(config) if isinstance(config, str) else config
+    except ValueError:
+        config = None
+    if not isinstance(config, dict) or not {"style", "init", "width"} <= set(trained.metadata):
+        raise StylebatchError(
+            f"{path}: does not say how it was trained; give what `trainer fit` has written, .safetensors or .pth"
+        )
+    return config
 
 
 if __name__ == "__main__":
