@@ -314,7 +314,7 @@ def test_stability_is_learned(settings: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_each_second_step_judges_the_mean_of_two_passes(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_each_second_step_judges_the_mean_of_four_passes(settings: dict[str, Any], tmp_path: Path) -> None:
     """Of random weights, passes that lie elsewhere on the grid differ: their mean is smoother. Other steps are as ever."""
     settings |= {"learning_rate": 1e-12, "steps": 2, "crop_size": 64}
     fit(FitConfig(**settings))

@@ -8,7 +8,7 @@ import torch
 from conftest import assert_close
 from torch import Tensor, nn
 
-from trainer.grain import FOUR_SHIFTS, lattice_energy, lattice_loss, mean_of_shifts, random_shift, shifted_pass
+from trainer.grain import FOUR_SHIFTS, lattice_energy, lattice_loss, mean_of_shifts, random_shifts, shifted_pass
 
 
 def noise(*shape: int) -> Tensor:
@@ -43,7 +43,9 @@ def test_the_mean_of_four_shifts_has_a_quarter_of_the_grain() -> None:
 
 def test_random_shifts_are_all_but_none() -> None:
     generator = torch.Generator().manual_seed(0)
-    assert {random_shift(generator) for _ in range(300)} == {*product(range(4), repeat=2)} - {(0, 0)}
+    draws = [random_shifts(generator) for _ in range(100)]
+    assert {shift for draw in draws for shift in draw} == {*product(range(4), repeat=2)} - {(0, 0)}
+    assert all(len({*draw}) == 3 for draw in draws)
 
 
 def test_lattice_loss_is_of_what_stands_out_at_the_grid_s_frequencies() -> None:

@@ -55,7 +55,7 @@ class FitConfig(Options):
     tv_weight: float = option(1e-6, "Weight of the total variation.", least=0)
     lattice_weight: float = option(0.1, "Weight of what repeats with the network's grid of 4 px.", least=0)
     shift_every: int = option(
-        2, "In each so many steps, judge the mean of two passes, one shifted on the grid. 0: never.", least=0)
+        2, "In each so many steps, judge the mean of four passes, three shifted on the grid. 0: never.", least=0)
     stability_weight: float = option(
         10.0, "Weight of what differs in two frames of a made-up motion: steadies films. 0 saves 1/7 of the time.", least=0)
     vgg: str = option(

@@ -39,10 +39,10 @@ def shifted_pass(network: nn.Module, images: Tensor, down: int, right: int) -> T
     return moved[..., down : down + height, right : right + width]
 
 
-def random_shift(generator: torch.Generator) -> tuple[int, int]:
-    """One of the fifteen that are another place on the grid."""
-    shift = int(torch.randint(1, SIZE_MULTIPLE**2, (), generator=generator))
-    return shift // SIZE_MULTIPLE, shift % SIZE_MULTIPLE
+def random_shifts(generator: torch.Generator) -> list[tuple[int, int]]:
+    """Three of the fifteen that are another place on the grid."""
+    others = torch.randperm(SIZE_MULTIPLE**2 - 1, generator=generator)[:3] + 1
+    return [divmod(int(shift), SIZE_MULTIPLE) for shift in others]
 
 
 @torch.inference_mode()

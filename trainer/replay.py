@@ -51,7 +51,7 @@ class Replay:
     def __call__(self, images: Tensor, draws: Draws) -> Tensor:
         """The losses, which a later step overwrites; of N×3×S×S uint8 photographs, contiguous or channels_last, on the
         device."""
-        if not self.enabled or draws.shift is not None:
+        if not self.enabled or draws.shifts:
             return self._differentiate(images, draws)
         if images.shape not in self._captured:
             self._seen[images.shape] += 1

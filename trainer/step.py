@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stylebatch.transnet import ResBlock, TransNet
 from trainer.config import FitConfig
-from trainer.grain import random_shift, shifted_pass
+from trainer.grain import random_shifts, shifted_pass
 from trainer.stability import Motion, camera_noise
 
 #: The share of made-up frames without a camera's noise: a network that never sees an even sky leaves it unpainted.
@@ -25,12 +25,12 @@ class Draws:
     Attributes:
         motion: of each photograph; None where the stability weight is 0.
         noise: N×3×S×S, the camera's, to be added; None likewise.
-        shift: on the network's grid, of a second pass; None in steps without one.
+        shifts: on the network's grid, of further passes; none in steps of one pass.
     """
 
     motion: Motion | None
     noise: Tensor | None
-    shift: tuple[int, int] | None
+    shifts: Sequence[tuple[int, int]]
 
     def to(self, device: torch.device) -> Draws:
         """On CUDA without waiting for it."""
@@ -55,11 +55,11 @@ class Draws:
     def part(self, first: int, last: int) -> Draws:
         """For the photographs from `first` to before `last`."""
         noise = None if self.noise is None else self.noise[first:last]
-        return Draws(self.motion and self.motion.part(first, last), noise, self.shift)
+        return Draws(self.motion and self.motion.part(first, last), noise, self.shifts)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Draws:
         noise = None if self.noise is None else change(self.noise)
-        return Draws(self.motion and self.motion.each(change), noise, self.shift)
+        return Draws(self.motion and self.motion.each(change), noise, self.shifts)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Painted:
     Attributes:
         photographs: what was stylized, without a camera's noise.
         stylized: what the network made of it, with gradients.
-        judged: `stylized`, or its mean with a second pass: the picture that losses of pictures are of.
+        judged: `stylized`, or its mean with further passes: the picture that losses of pictures are of.
         bounded: what `spike_loss` is to bound.
         before: what the network made of the frame before, without gradients, and how the picture moved since; None where
             the stability weight is 0.
@@ -95,13 +95,12 @@ def draw(shape: torch.Size, config: FitConfig, step: int) -> Draws:
         step: how many were taken before this one.
     """
     generator = torch.Generator().manual_seed((config.seed * 1_000_003 + step) % 2**63)
-    motion = noise = shift = None
+    motion = noise = None
     if config.stability_weight:
         motion = Motion.random(shape, generator)
         noise = camera_noise(shape, generator, CLEAN)
-    if config.shift_every and (step + 1) % config.shift_every == 0:
-        shift = random_shift(generator)
-    return Draws(motion, noise, shift)
+    shifted = config.shift_every and (step + 1) % config.shift_every == 0
+    return Draws(motion, noise, random_shifts(generator) if shifted else ())
 
 
 def paint(network: TransNet, photographs: Tensor, draws: Draws) -> Painted:
@@ -119,13 +118,15 @@ def paint(network: TransNet, photographs: Tensor, draws: Draws) -> Painted:
     with bounded_features(network) as bounded:
         stylized: Tensor = network(frame)
 
-    # In some steps the mean with a second pass is judged, made of the same frame elsewhere on the network's grid, without a
-    # gradient: paint that is tied to the grid is lost in it.
+    # In some steps the mean with further passes is judged, made of the same frame elsewhere on the network's grid: paint
+    # that is tied to the grid is lost in it. The gradient is that of the one pass, as if the others moved with it; the
+    # mean's own, a quarter of it, would hardly count beside the other steps'.
     judged = stylized
-    if draws.shift is not None:
+    if draws.shifts:
         with torch.no_grad():
-            elsewhere = shifted_pass(network, frame, *draws.shift)
-        judged = (stylized + elsewhere) / 2
+            elsewhere = [shifted_pass(network, frame, *shift) for shift in draws.shifts]
+            difference = torch.stack([stylized, *elsewhere]).mean(0) - stylized
+        judged = stylized + difference
     return Painted(photographs, stylized, judged, bounded, before)
 
 
