@@ -39,12 +39,12 @@ from stylebatch.storage.local import LocalStorage
 NAMES = ("a.jpg", "b.png", "nested/deep/c.jpg", "nested/clear.webp")
 
 
-@pytest.fixture(params=["memory", pytest.param("s3", marks=pytest.mark.xdist_group("s3")), "file"])
+@pytest.fixture(params=["memory", pytest.param("s3", marks=pytest.mark.xdist_group("s3")), "file", "local"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of an empty folder."""
+    """The URL of an empty folder. `local` is a file system by fsspec, which like SFTP makes no folders by itself."""
     name = f"bucket-{uuid.uuid4().hex}"
-    if request.param == "file":
-        return (tmp_path / name).as_uri()
+    if request.param in ("file", "local"):
+        return (tmp_path / name).as_uri().replace("file", request.param, 1)
     if request.param == "s3":
         for setting, value in request.getfixturevalue("s3_server").items():
             monkeypatch.setenv(setting, value)

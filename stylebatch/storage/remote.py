@@ -58,6 +58,7 @@ class RemoteStorage:
         protocols = self._files.protocol
         self._whole = not _WHOLE.isdisjoint([protocols] if isinstance(protocols, str) else protocols)
         self._asks_now = True
+        self._made: set[str] = set()
         self._listings: dict[str, dict[str, dict[str, Any]]] = {}
         self._listing = threading.Lock()
 
@@ -202,7 +203,11 @@ class RemoteStorage:
         if self._whole:
             self._files.put_file(str(temp), path)
             return
-        passing = f"{posixpath.dirname(path)}/{TEMP_PREFIX}{uuid.uuid4().hex}.tmp"
+        folder = posixpath.dirname(path)
+        if folder not in self._made:
+            self._files.makedirs(folder, exist_ok=True)
+            self._made.add(folder)
+        passing = f"{folder}/{TEMP_PREFIX}{uuid.uuid4().hex}.tmp"
         self._files.put_file(str(temp), passing)
         if self._files.exists(path):
             self._files.rm_file(path)
