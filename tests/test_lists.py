@@ -62,7 +62,7 @@ def test_other_options_are_refused_before_anything_is_painted(
 
 def test_a_list_stands_for_a_folder(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
     source = photos("a.png", "deep/b.png", "deep/c.png", "not listed.png")
-    entries = ["a.png", "", "./deep/b.png", "a.png", "gone.png", "deep", "nul\0.png"]
+    entries = ["a.png", "", " \t", "./deep/b.png", "a.png", "gone.png", "deep", "nul\0.png"]
     (source / "list.txt").write_bytes("\r\n".join(entries).encode("utf-8-sig"))
     summary = paint(f"@{source / 'list.txt'}", tmp_path / "out", checkpoint)
     assert painted(tmp_path / "out") == ["a.png", "deep/b.png"]
@@ -123,6 +123,7 @@ def test_a_table_lists_photographs(
     ("content", "reason"),
     [
         ("", "is empty"),
+        (" \n\t\n", "is empty"),
         ("memory://one/a.jpg\nmemory://other/b.jpg\n", "no folder in common"),
         ("memory://one/a.jpg\nb.jpg\n", "no folder in common"),
         (None, "no such file"),
@@ -151,6 +152,13 @@ def test_a_list_of_urls(photos: Callable[..., Path], checkpoint: Path, tmp_path:
     assert [failure.source for failure in summary.failures] == ["gone.png"]
     assert paint(f"@{tmp_path / 'list.txt'}", f"memory://{bucket}/out", checkpoint).done == 2
     assert paint(f"@{tmp_path / 'list.txt'}", f"memory://{bucket}/out", checkpoint).skipped == 2
+
+
+def test_file_urls_in_a_list_are_paths(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    source = photos("a.png", "b c.png")
+    (tmp_path / "list.txt").write_text(f"{(source / 'b c.png').as_uri()}\n{source / 'a.png'}\n")
+    paint(f"@{tmp_path / 'list.txt'}", tmp_path / "out", checkpoint)
+    assert painted(tmp_path / "out") == ["a.png", "b c.png"]
 
 
 def test_folders_that_are_one_in_the_output(

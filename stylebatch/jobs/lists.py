@@ -85,14 +85,14 @@ class ListInputs(Inputs):
 
 
 def entries_of(path: Path) -> Iterator[str]:
-    """The lines of a text, or the values in a column `path` or `url` of a Parquet or Arrow file; none that are empty.
+    """The lines of a text, or the values in a column `path` or `url` of a Parquet or Arrow file; none that are blank.
 
     Raises:
         StylebatchError: it cannot be read.
     """
     kind = _TABLES.get(path.suffix.lower())
     try:
-        yield from filter(None, _column(path, kind) if kind else _lines(path))
+        yield from (entry for entry in (_column(path, kind) if kind else _lines(path)) if entry and not entry.isspace())
     except (OSError, UnicodeError) as error:
         raise StylebatchError(f"{path}: cannot be read as a list: {error}") from None
 
@@ -129,9 +129,9 @@ def _column(path: Path, kind: str) -> Iterator[str | None]:
 
 
 def _whole(entry: str, folder: str) -> str:
-    if is_url(entry):
-        return entry
-    return os.path.normpath(Path(folder, entry))
+    if entry.lower().startswith("file://"):
+        return os.path.normpath(storage_of(entry).root)
+    return entry if is_url(entry) else os.path.normpath(Path(folder, entry))
 
 
 def _common(path: Path, common: str | None, folder: str) -> str:
