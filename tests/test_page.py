@@ -118,6 +118,9 @@ def test_a_picture_in_is_a_picture_out(server: Server) -> None:
     assert psnr(np.asarray(opened(answer.body).convert("RGB")), expected) > 40
     jpeg = server.ask("/api/image", "POST", query={"format": "jpg", "quality": 50, "size": 48}, body=body)
     assert opened(jpeg.body).format == "JPEG"
+    unnamed = server.ask("/api/image", "POST", query={"size": 48}, body=body)
+    assert unnamed.headers["content-type"] == "image/png"
+    assert unnamed.headers["content-disposition"].endswith("unnamed_hosi.png")
 
 
 def test_a_closed_tab_ends_its_picture_in_full_size_and_a_draft_does_not_wait_for_it(server: Server, photo: str) -> None:
@@ -150,10 +153,14 @@ def test_what_is_no_picture_is_refused(server: Server) -> None:
     for path in ("/api/image", "/api/photos"):
         answer = server.ask(path, "POST", query={"name": "cat.jpg"}, body=b"#!/bin/sh")
         assert (answer.status, answer.json["error"]) == (415, "cat.jpg: no picture that can be read")
-        assert server.ask(path, "POST").status == 400
+        empty = server.ask(path, "POST", query={"name": "cat.jpg"})
+        assert (empty.status, empty.json["error"]) == (400, "cat.jpg: is empty")
         assert server.ask(path, "POST", headers={"Content-Length": str(10**10)}, body=b"").status == 413
     assert server.ask("/api/photos", "POST", query={"path": "../../etc/passwd"}).status == 400
     assert server.ask("/api/photos", "POST", query={"path": "notes.txt"}).status == 415
+    picture(300, 200).save(whole := io.BytesIO(), "JPEG")
+    cut = server.ask("/api/photos", "POST", query={"name": "cut.jpg"}, body=whole.getvalue()[: len(whole.getvalue()) // 2])
+    assert (cut.status, "cut.jpg: cannot be read: truncated" in cut.json["error"]) == (415, True)
 
 
 def test_a_stream_of_previews_shows_pictures_all_the_time(server: Server, photo: str) -> None:

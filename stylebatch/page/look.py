@@ -16,11 +16,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
+from stylebatch.errors import StylebatchError
 from stylebatch.images.options import ImageOptions
 from stylebatch.jobs.job import StylizerOptions
 from stylebatch.page.browse import under
 from stylebatch.page.forms import check_names, read
-from stylebatch.page.photos import MAX_BYTES, SAMPLES, Photo
+from stylebatch.page.photos import MAX_BYTES, REDUCED, SAMPLES, Photo
 from stylebatch.page.previews import LARGEST, Look, is_draft, jpeg
 from stylebatch.page.replies import body_into
 from stylebatch.page.shared import Page, in_thread, number_in, query_of
@@ -75,7 +76,12 @@ class LookEndpoints:
         else:
             arrived = photos.arriving(query.get("name", ""))
             await body_into(request, arrived, MAX_BYTES)
-        return JSONResponse((await in_thread(photos.add, arrived)).as_dict(), 201)
+        photo = await in_thread(photos.add, arrived)
+        try:  # once, for all previews
+            await self._page.drafts.do(request, lambda _: photos.pixels(photo, REDUCED))
+        except StylebatchError as error:
+            raise HTTPException(415, str(error)) from None
+        return JSONResponse(photo.as_dict(), 201)
 
     def _existing(self, query: Mapping[str, str]) -> Path | None:
         if sample := query.get("sample"):

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from stylebatch.errors import StylebatchError, first_line
 from stylebatch.frame import Pixels
 from stylebatch.images.decoding import open_image, read_pixels
+from stylebatch.images.formats import EXTENSIONS
 from stylebatch.pixels import over_white, resized
 
 #: Of a photograph; the commands take larger ones.
@@ -82,6 +83,9 @@ class Photos:
         """
         try:
             checked = _checked("", arrived)
+            if not arrived.suffix:  # of a program that gives no name
+                with open_image(arrived) as image:
+                    arrived = arrived.rename(arrived.with_suffix(EXTENSIONS[str(image.format)][0]))
             with arrived.open("rb") as file:
                 id = hashlib.file_digest(file, "sha256").hexdigest()[:32]
             target = self.folder / id

@@ -98,7 +98,7 @@ async def body_into(request: Request, path: Path, most: int) -> None:
                     raise HTTPException(413, told)
                 file.write(chunk)
         if not size:
-            raise HTTPException(400, "the body is empty: it must hold the file")
+            raise HTTPException(400, f"{path.name}: is empty")
     except OSError as error:
         path.unlink(missing_ok=True)
         raise HTTPException(507, f"the upload cannot be kept: {error.strerror}") from None
