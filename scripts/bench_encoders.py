@@ -107,17 +107,27 @@ def rate(work: Callable[[], object], threads: int, seconds: float) -> float:
 
 
 def waiting(work: Callable[[], object]) -> float:
-    """Of the time that it takes, how much another thread waits for its turn, for more than two milliseconds each time."""
+    """Of the time that it takes, how much another thread waits for its turn, for more than two milliseconds each time. That
+    it waits for a core does not count."""
     thread = threading.Thread(target=work)
-    waited, start = 0.0, time.perf_counter()
-    last = start
+    waited, start, starved = 0.0, time.perf_counter(), without_core()
+    last, last_starved = start, starved
     thread.start()
     while thread.is_alive():
         time.sleep(0.0002)
-        now = time.perf_counter()
-        waited += now - last if now - last > 0.002 else 0
-        last = now
-    return waited / (last - start)
+        now, now_starved = time.perf_counter(), without_core()
+        turn = now - last - (now_starved - last_starved)
+        waited += turn if turn > 0.002 else 0
+        last, last_starved = now, now_starved
+    return waited / (last - start - (last_starved - starved))
+
+
+def without_core() -> float:
+    """Seconds for which this thread could have run, but others did; 0 where no Linux says so."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
 
 
 def main() -> None:

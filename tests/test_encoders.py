@@ -30,6 +30,10 @@ def large(seed: int = 0, deep: bool = False, times: int = 1) -> Pixels:
     return pixels.astype(np.uint16) * 257 if deep else pixels
 
 
+def test_what_holds_the_lock_is_noticed() -> None:
+    assert waiting(lambda: sum(range(3_000_000))) > 0.5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("format", "deep", "count"),
