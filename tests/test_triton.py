@@ -73,7 +73,7 @@ def test_fused_stages_are_the_plain_network(
     padding_mode: str, width: int, size: tuple[int, int], dtype: torch.dtype
 ) -> None:
     """Of sizes that tiles, blocks and strides divide or do not, and widths that are powers of two or not."""
-    net, pixels = network(padding_mode, width), photographs(1 if width == 32 else 2, *size, dtype)
+    net, pixels = network(padding_mode, width), photographs(2 if width < 10 else 1, *size, dtype)
     stylized, finite = by_triton(as_stages(net), pixels)
     assert finite
     tolerance = ONE_LEVEL if dtype == torch.uint8 else STEPS_OF_65535
@@ -94,8 +94,7 @@ def test_an_even_picture_stays_even() -> None:
     """No contrast, which a normalisation would make much of: exactly none comes of it."""
     stages, pixels = as_stages(network()), torch.tensor([7, 200, 31], dtype=torch.uint8).expand(1, 1, 1, 3).contiguous()
     expected, _ = PyTorchBackend(stages, torch.device("cpu"), "fp32").start(pixels)()
-    assert torch.equal(by_triton(stages, pixels)[0], expected)
-    even = by_triton(stages, pixels.expand(1, 9, 14, 3).contiguous())[0]
+    even = by_triton(stages, pixels.expand(1, 5, 14, 3).contiguous())[0]
     assert torch.equal(even, expected.expand_as(even))
 
 
@@ -115,7 +114,7 @@ def test_a_little_contrast_far_from_zero() -> None:
 
 @pytest.mark.slow
 def test_a_frame_has_the_same_bytes_alone_and_in_a_batch() -> None:
-    stages, pixels = as_stages(network()), photographs(2, 10, 7)
+    stages, pixels = as_stages(network()), photographs(2, 10, 3)
     together = by_triton(stages, pixels)[0]
     apart = torch.cat([by_triton(stages, each[None])[0] for each in pixels])
     assert (together.int() - apart.int()).abs().max() <= (0 if DEVICE.type == "cpu" else ONE_LEVEL)
@@ -123,20 +122,20 @@ def test_a_frame_has_the_same_bytes_alone_and_in_a_batch() -> None:
 
 @pytest.mark.slow
 def test_a_batch_of_too_many_values_is_computed_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    stages, pixels = as_stages(network()), photographs(3, 10, 7)
-    whole = by_triton(stages, pixels)[0]
-    one = (12 + 8) * (8 + 8) * 8
-    monkeypatch.setattr("stylebatch.backends.triton.MOST_VALUES", one)
-    assert (by_triton(stages, pixels)[0].int() - whole.int()).abs().max() <= ONE_LEVEL
+    net, pixels = network(), photographs(3, 10, 3)
+    stages = as_stages(net)
+    one = (12 + 8) * (4 + 8) * 8
+    monkeypatch.setattr("stylebatch.backends.triton.MOST_VALUES", 2 * one)
+    assert (by_triton(stages, pixels)[0].double() - plain(net, pixels)).abs().max() <= ONE_LEVEL
     monkeypatch.setattr("stylebatch.backends.triton.MOST_VALUES", one - 1)
-    with pytest.raises(MemoryError, match=r"10×7 pixels are too many to be computed at once; use `size`"):
+    with pytest.raises(MemoryError, match=r"10×3 pixels are too many to be computed at once; use `size`"):
         triton_backend.TritonBackend(stages, torch.device("cpu"), "fp32").start(pixels)
 
 
 @pytest.mark.slow
 def test_half_precision_stays_close() -> None:
-    stages, pixels = as_stages(load_style("hosi").network()), photographs(1, 32, 24)
-    full = by_triton(stages, pixels)[0]
+    net, pixels = load_style("hosi").network(), photographs(1, 32, 12)
+    stages, full = as_stages(net), plain(net, pixels).to(torch.uint8)
     for precision in ("fp16", "bf16"):
         assert psnr(by_triton(stages, pixels, precision)[0], full) >= MIN_PSNR
 
@@ -144,19 +143,30 @@ def test_half_precision_stays_close() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("style", "strength"), [("hosi:0.6,wave:0.4", 1.0), ("wave", 0.5)])
 def test_mixes_and_strengths(style: str, strength: float) -> None:
-    net, pixels = load_style(style, strength).network(), photographs(1, 24, 20)
+    net, pixels = load_style(style, strength).network(), photographs(1, 24, 12)
     assert (by_triton(as_stages(net), pixels)[0].double() - plain(net, pixels)).abs().max() <= ONE_LEVEL
+
+
+LOUD = [0, 5, 13, 15]
+
+
+def with_loud(*which: int) -> tuple[list[Stage], Tensor]:
+    """A network of which some stages overflow in half precision, and a picture for it."""
+    stages = [replace(each, kernel=each.kernel * (1e6 if i in which else 1)) for i, each in enumerate(as_stages(network()))]
+    return stages, photographs(1, 9, 3)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, in the interpreter
-@pytest.mark.parametrize("stage", [0, 5, 13, 15])
+@pytest.mark.parametrize("stage", LOUD)
 def test_what_overflows_in_half_is_noticed(stage: int) -> None:
     """In whichever layer: a ReLU would make zeros of what is no number, and the picture would look like one."""
-    stages, pixels = as_stages(network()), photographs(1, 9, 5)
-    loud = [replace(each, kernel=each.kernel * (1e6 if index == stage else 1)) for index, each in enumerate(stages)]
-    assert not by_triton(loud, pixels, "fp16")[1]
-    assert by_triton(loud, pixels, "fp32")[1]
+    assert not by_triton(*with_loud(stage), "fp16")[1]
+
+
+@pytest.mark.slow
+def test_what_overflows_in_half_does_not_in_fp32() -> None:
+    assert by_triton(*with_loud(*LOUD), "fp32")[1]
 
 
 def test_where_it_cannot_compute_it_says_so() -> None:
@@ -221,7 +231,7 @@ def test_kernels_compile_for_each_generation_of_gpus() -> None:
     """Without one: what a width and a padding need is what running them here asks for."""
     script = Path(__file__).parent / "support" / "compile_kernels.py"
     without = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    networks = {"fp16 16 reflect 75 80 90": 3, "fp32 32 zeros 90": 1, "bf16 12 reflect 120": 1}
+    networks = {"fp16 16 reflect 75 90": 2, "fp32 32 zeros 80": 1, "bf16 12 reflect 120": 1}
     run = subprocess.run([sys.executable, script, *networks], env=without, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert all(int(count) >= 15 * gpus for count, gpus in zip(run.stdout.split(), networks.values(), strict=True))
