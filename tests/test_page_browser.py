@@ -129,6 +129,14 @@ def test_a_dropped_photograph_appears_in_every_style(tab: Page) -> None:
     expect(tab.locator("#photo-name")).to_have_text("flower.jpg")
 
 
+def test_a_photograph_of_one_pixel_is_painted(tab: Page) -> None:
+    Image.new("RGB", (1, 1), "teal").save(data := io.BytesIO(), "PNG")
+    drop_files(tab, {"one.png": data.getvalue()})
+    expect(tab.locator(".card img:not([hidden])")).to_have_count(len(shipped_styles()))
+    tab.locator(".card[data-style=wave]").click()
+    painted(tab)
+
+
 def test_a_photograph_is_chosen_from_the_machine_and_from_the_root(tab: Page) -> None:
     tab.set_input_files("#file", SAMPLES / "cat.jpg")
     expect(tab.locator("#photo-name")).to_have_text("cat.jpg")

@@ -98,7 +98,7 @@ class LookEndpoints:
     async def photo(self, request: Request) -> Response:
         """A photograph that is kept, as a JPEG; `size` is its long side at most."""
         photo = await in_thread(self._page.photos.find, request.path_params["id"])
-        size = number_in(query_of(request), "size", 16, LARGEST) or LARGEST
+        size = number_in(query_of(request), "size", 1, LARGEST) or LARGEST
 
         picture = await self._page.looks.do(request, lambda _: jpeg(self._page.photos.pixels(photo, size)))
         return Response(picture, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
@@ -110,7 +110,7 @@ class LookEndpoints:
         query = query_of(request)
         check_names(query, further=_PREVIEW)
         photo, look = await in_thread(self._asked, query)
-        size = None if query.get("size", "draft") == "draft" else number_in(query, "size", 16, LARGEST)
+        size = None if query.get("size", "draft") == "draft" else number_in(query, "size", 1, LARGEST)
         lane = self._page.drafts if is_draft(size) else self._page.looks
         key = f"{query['client']} {query.get('view', '')}" if "client" in query else ""
         picture, (width, height) = await lane.do(request, lambda check: self._page.previews(photo, look, size, check), key)

@@ -249,7 +249,7 @@ class WorkEndpoints:
         path = each and (each.original if query.get("original") == "true" else each.path)
         if not path or not path.is_file():
             raise HTTPException(404, f"{name}: no such result")
-        if size := number_in(query, "size", 16, 3200):
+        if size := number_in(query, "size", 1, 3200):
             pixels = await self._page.looks.do(request, lambda _: jpeg(picture(path, size)))
             return Response(pixels, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
