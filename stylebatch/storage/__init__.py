@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from stylebatch.errors import StylebatchError
 
@@ -154,6 +153,8 @@ def storage_of(place: Storage | Path | str) -> Storage:
     if not is_url(place):
         return LocalStorage(Path(place))
     if place.lower().startswith("file://"):
+        from urllib.request import url2pathname  # which loads all of HTTP
+
         parts = urlsplit(place)
         if parts.netloc not in ("", "localhost"):
             raise StylebatchError(f"{place}: a file URL begins with file:///")
