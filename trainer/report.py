@@ -36,6 +36,12 @@ def save_curves(history: Sequence[Sequence[float]], folder: Path, name: str) -> 
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogFormatter
 
+    class Formatter(LogFormatter):
+        """Plain text: powers of ten in mathematical type take half of the time. As many digits as neighbours differ by."""
+
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:.3g}" if super().__call__(x, pos) else ""
+
     steps = [row[0] for row in history]
     title, fonts = _title(name)
     figure = Figure(figsize=(6, 4))
@@ -43,7 +49,7 @@ def save_curves(history: Sequence[Sequence[float]], folder: Path, name: str) -> 
     (line,) = axes.plot(steps, steps, linewidth=0.8)
     axes.set(xlabel="step", yscale="log")
     for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-        set_formatter(LogFormatter())  # plain text: powers of ten in mathematical type take half of the time
+        set_formatter(Formatter())
     axes.grid(alpha=0.3)
     for loss in SHOWN:
         line.set_ydata([row[COLUMNS.index(loss)] for row in history])
