@@ -123,6 +123,9 @@ def test_a_folder_of_which_nothing_can_be_painted_has_failed_and_events_tell_of_
     assert "running" in [each["state"] for each in told]
     assert (told[-1]["state"], told[-1]["error"]) == ("failed", "none of them could be painted")
     assert [each["path"] for each in told[-1]["told"]["failed"]] == ["broken.jpg"]
+    picture(32, 32, seed="own").save(root / "broken" / "fine.png")
+    server.ask(f"/api/jobs/{queued['id']}/resume", "POST")
+    until(server, queued["id"], "done")
 
 
 def test_results_are_shown_and_sent(server: Server, painted: dict[str, Any]) -> None:
@@ -240,6 +243,10 @@ def test_each_film_of_a_folder_is_a_job_and_sent_in_parts(server: Server, root: 
         make_clip(root / "clips" / name, frames=8, size=(64, 48))
     make_clip(tmp_path / "secret.mp4", frames=4, size=(64, 48))
     (root / "clips" / "secret.mp4").symlink_to(tmp_path / "secret.mp4")
+    alone = job(server, kind="video", source="clips/a.mp4", preview="0.2")
+    assert alone["shown"]["output"] == "clips/a_hosi_preview.mp4"
+    until(server, alone["id"], "done")
+    (root / "clips" / "a_hosi_preview.mp4").unlink()
     queued = job(server, kind="video", source="clips", style="wave", preview="0.2")["jobs"]
     assert [each["shown"]["source"] for each in queued] == ["clips/a.mp4", "clips/deep/b.mp4"]
     for each in queued:
