@@ -45,8 +45,9 @@ _EDGE = 2.0
 _UNLIKE = 24.0
 #: Standard deviations of the Gaussians between bands, in pixels; by how much a frame may amplify one; the side of the square
 #: over which energies are compared, in cells; a cell's side. With 1.25, amplified strokes bead into dashes over some twenty
-#: frames.
-_BANDS, _MOST, _WINDOW, _CELL = (0.7, 1.4), 1.15, 5, 4
+#: frames, and with any into dots over a hundred, unless no place has more than the most that the frame's own painting has
+#: in a square of so many pixels around.
+_BANDS, _MOST, _WINDOW, _CELL, _NEARBY = (0.7, 1.4), 1.15, 5, 4, 9
 #: What the coarsest band takes from the frame's own painting, and its standard deviation, in pixels; by how many levels the
 #: film's brightness changes where it takes all.
 _OWN_COLOURS, _COARSE, _REDUCED, _FADE = 0.5, 16, 8, 3.0
@@ -138,7 +139,9 @@ class Steadier:
             (coarser, band), (own, own_band) = _split(coarse, deviation), _split(own, deviation)
             gain = cv2.sqrt((_energy(own_band) + 0.5) / (_energy(band) + 0.5)).clip(1 / _MOST, _MOST) - 1
             gain = cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
-            sharp = cv2.add(sharp, cv2.multiply(band, cv2.merge([gain] * 3)))
+            amplified = cv2.add(band, cv2.multiply(band, cv2.merge([gain] * 3)))
+            peak = cv2.dilate(np.abs(own_band), np.ones((_NEARBY, _NEARBY), np.uint8))
+            sharp = cv2.add(sharp, cv2.subtract(cv2.min(cv2.max(amplified, -peak), peak), band))
             coarse = coarser
         return sharp
 
