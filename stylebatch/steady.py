@@ -7,9 +7,10 @@ taken: it is exact, and known in even places, too. The more the flows disagree (
 over, and the more of the frame's own painting stands; likewise where the moved frame of the film does not look like this.
 In even places noise alone makes flows disagree, and counts for less.
 
-A mean of paintings is dull, and a moved picture is soft. So the finest bands of a Laplacian pyramid are brought back to the
-energy that they have in the frame's own painting, in every frame a little: what is carried along keeps its edges. The
-coarsest band is drawn towards the frame's own, so that colours do not drift, and all the way while a film fades.
+Their coarsest band is drawn towards the frame's own, so that colours do not drift, and all the way while a film fades. A
+mean of paintings is dull, and a moved picture is soft. So the finest bands of a Laplacian pyramid of its luma are brought to
+the energy that they have in the frame's own painting, before it is shown. The next frame takes it over as it was before
+that: sharpened again and again, the wavelengths that gain most would outgrow all others, until strokes are rows of dots.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _HALVED = 128
 #: Of the grey pictures whose motion is found: the standard deviation of their blur, against noise, in pixels.
 _DENOISED = 0.5
 #: Pixels² by which flows there and back miss each other: up to here they measure the same motion; where half is believed.
-_AGREED, _MISS = 0.5, 0.05
+_AGREED, _MISS = 0.5, 0.065
 #: Levels a pixel by which brightness changes where disagreement of flows counts half.
 _EVEN = 2.0
 #: The camera's motion is fitted to each eighth pixel across and down, in so many rounds; by how many pixels flow may miss
@@ -43,11 +44,9 @@ _NOISE, _FAVOUR, _NEAR, _AROUND = 2.0, 1.5, 1.0, 2.5
 _EDGE = 2.0
 #: Levels of 255 by which the moved frame of the film may differ from this one; twice that is not believed at all.
 _UNLIKE = 24.0
-#: Standard deviations of the Gaussians between bands, in pixels; by how much a frame may amplify one; the side of the square
-#: over which energies are compared, in cells; a cell's side. With 1.25, amplified strokes bead into dashes over some twenty
-#: frames, and with any into dots over a hundred, unless no place has more than the most that the frame's own painting has
-#: in a square of so many pixels around.
-_BANDS, _MOST, _WINDOW, _CELL, _NEARBY = (0.7, 1.4), 1.15, 5, 4, 9
+#: Standard deviations of the Gaussians between bands, in pixels; by how much one may be amplified; the side of the square
+#: over which energies are compared, in cells; a cell's side; what is too faint to be amplified, in levels².
+_BANDS, _MOST, _WINDOW, _CELL, _FAINT = (0.7, 1.4), 1.5, 5, 4, np.float32(0.2)
 #: What the coarsest band takes from the frame's own painting, and its standard deviation, in pixels; by how many levels the
 #: film's brightness changes where it takes all.
 _OWN_COLOURS, _COARSE, _REDUCED, _FADE = 0.5, 16, 8, 3.0
@@ -93,9 +92,10 @@ class Steadier:
             steadied = self._steadied(before, now, moved, exact)
         self._frame = now
         self._painted = np.rint(steadied.clip(0, 255) * 256).astype(np.uint16)
-        if painted.dtype == np.uint16:
-            return np.rint(self._painted * (65535 / (255 * 256))).astype(np.uint16)
-        return np.rint(self._painted / np.float32(256)).astype(np.uint8)
+        shown = self._painted.astype(np.float32) / 256
+        if steadied is not exact:
+            shown = cv2.add(shown, cv2.merge([_sharpening(shown, exact)] * 3)).clip(0, 255)
+        return np.rint(shown * 257).astype(np.uint16) if painted.dtype == np.uint16 else np.rint(shown).astype(np.uint8)
 
     @property
     def settings(self) -> dict[str, float]:
@@ -132,18 +132,20 @@ class Steadier:
         drift = cv2.resize(cv2.subtract(painted, steadied), small, interpolation=cv2.INTER_AREA)
         drift = _blurred(drift, _COARSE / _REDUCED)
         tie = min(1.0, _OWN_COLOURS + (1 - _OWN_COLOURS) * change / _FADE)
-        steadied = cv2.scaleAdd(cv2.resize(drift, (width, height), interpolation=cv2.INTER_LINEAR), tie, steadied)
-        sharp: Pixels = steadied
-        coarse, own = steadied, painted
-        for deviation in _BANDS:
-            (coarser, band), (own, own_band) = _split(coarse, deviation), _split(own, deviation)
-            gain = cv2.sqrt((_energy(own_band) + 0.5) / (_energy(band) + 0.5)).clip(1 / _MOST, _MOST) - 1
-            gain = cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
-            amplified = cv2.add(band, cv2.multiply(band, cv2.merge([gain] * 3)))
-            peak = cv2.dilate(np.abs(own_band), np.ones((_NEARBY, _NEARBY), np.uint8))
-            sharp = cv2.add(sharp, cv2.subtract(cv2.min(cv2.max(amplified, -peak), peak), band))
-            coarse = coarser
-        return sharp
+        return cv2.scaleAdd(cv2.resize(drift, (width, height), interpolation=cv2.INTER_LINEAR), tie, steadied)
+
+
+def _sharpening(steadied: Pixels, painted: Pixels) -> Pixels:
+    """What brings the finest bands of a steadied painting's luma towards their energy in the frame's own, H×W in levels."""
+    coarse, own = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (steadied, painted))
+    height, width = coarse.shape
+    added = np.zeros_like(coarse)
+    for deviation in _BANDS:
+        (coarse, band), (own, own_band) = _split(coarse, deviation), _split(own, deviation)
+        gain = cv2.sqrt((_energy(own_band) + _FAINT) / (_energy(band) + _FAINT)).clip(1 / _MOST, _MOST)
+        gain = cv2.resize(gain - 1, (width, height), interpolation=cv2.INTER_LINEAR)
+        added = cv2.add(added, cv2.multiply(band, gain))
+    return added
 
 
 def _motion(before: Pixels, now: Pixels) -> tuple[tuple[Pixels, Pixels], Pixels, float]:
@@ -229,8 +231,8 @@ def _flow(image: Pixels, other: Pixels) -> Pixels:
     dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setFinestScale(0)
     dis.setPatchStride(5)
-    dis.setGradientDescentIterations(6)
-    dis.setVariationalRefinementIterations(5)
+    dis.setGradientDescentIterations(4)
+    dis.setVariationalRefinementIterations(2)
     flow: Pixels = dis.calc(image, other, None)
     return flow
 
@@ -270,9 +272,8 @@ def _split(image: Pixels, deviation: float) -> tuple[Pixels, Pixels]:
 
 
 def _energy(band: Pixels) -> Pixels:
-    """Of all channels, in levels², around each cell."""
-    height, width, _ = band.shape
-    total = cv2.transform(cv2.multiply(band, band), np.ones((1, 3), np.float32))
-    total = cv2.resize(total, (-(-width // _CELL), -(-height // _CELL)), interpolation=cv2.INTER_AREA)
+    """In levels², around each cell."""
+    height, width = band.shape
+    total = cv2.resize(cv2.multiply(band, band), (-(-width // _CELL), -(-height // _CELL)), interpolation=cv2.INTER_AREA)
     energy: Pixels = cv2.blur(total, (_WINDOW, _WINDOW), borderType=cv2.BORDER_REFLECT_101)
     return energy

@@ -42,7 +42,7 @@ def settings(tmp_path: Path, photos: Callable[..., Path]) -> dict[str, Any]:
         "style": tmp_path / "paint.png", "content": photos("a.jpg", "b.png", "c.jpg", size=(80, 70)),
         "out": tmp_path / "checkpoints", "steps": 5, "crop_size": 32, "style_size": 0, "checkpoint_steps": 100,
         "batch_size": 2, "init": "none", "optimizer": "adamw", "learning_rate": 2e-3, "patience": 0, "stability_weight": 0.0,
-        "small_crops": 0.0, "shift_every": 0, "style_weight": 5.0, "workers": 0, "device": "cpu", "precision": "fp32",
+        "small_crops": 0.0, "shift_share": 0.0, "style_weight": 5.0, "workers": 0, "device": "cpu", "precision": "fp32",
     }  # fmt: skip
 
 
@@ -168,7 +168,7 @@ def test_same_seed_same_weights(settings: dict[str, Any], tmp_path: Path) -> Non
 
 #: What is off in `settings`: with it, a training has as much to remember as it can have.
 EVERYTHING = {
-    "optimizer": "muon", "learning_rate": 1e-2, "stability_weight": 6.0, "shift_every": 2, "patience": 25, "crop_size": 64,
+    "optimizer": "muon", "learning_rate": 1e-2, "stability_weight": 6.0, "shift_share": 0.5, "patience": 25, "crop_size": 64,
     "small_crops": 0.5,
 }  # fmt: skip
 
@@ -318,7 +318,7 @@ def test_each_second_step_judges_the_mean_of_four_passes(settings: dict[str, Any
     """Of random weights, passes that lie elsewhere on the grid differ: their mean is smoother. Other steps are as ever."""
     settings |= {"learning_rate": 1e-12, "steps": 2, "crop_size": 64}
     fit(FitConfig(**settings))
-    fit(FitConfig(**{**settings, "shift_every": 2, "out": tmp_path / "shifted"}))
+    fit(FitConfig(**{**settings, "shift_share": 0.5, "out": tmp_path / "shifted"}))
     alone, shifted = (losses(out / "paint_losses.csv") for out in (settings["out"], tmp_path / "shifted"))
     assert shifted[0]["total"] == alone[0]["total"]
     assert shifted[1]["tv"] < 0.95 * alone[1]["tv"]

@@ -54,8 +54,8 @@ class FitConfig(Options):
         6.0, "Weight of what leaves blots in even places: features that outshine all others, black pixels.", least=0)
     tv_weight: float = option(1e-6, "Weight of the total variation.", least=0)
     lattice_weight: float = option(0.1, "Weight of what repeats with the network's grid of 4 px.", least=0)
-    shift_every: int = option(
-        2, "In each so many steps, judge the mean of four passes, three shifted on the grid. 0: never.", least=0)
+    shift_share: float = option(
+        0.5, "Share of the steps that judge the mean of four passes, three shifted on the grid.", least=0, most=1, unit="%")
     stability_weight: float = option(
         10.0, "Weight of what differs in two frames of a made-up motion: steadies films. 0 saves 1/7 of the time.", least=0)
     vgg: str = option(
@@ -114,7 +114,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "epochs": 150, "batch_size": 3, "crop_size": 512, "small_crops": 0.0, "augment": False, "style_size": 0,
         "init": "none", "optimizer": "adamw", "learning_rate": 1e-3, "schedule": "constant", "patience": 0,
         "content_weight": 1.0, "style_weight": 1e5, "palette_weight": 0.0, "shading_weight": 0.0, "spike_weight": 0.0,
-        "tv_weight": 0.0, "lattice_weight": 0.0, "shift_every": 0, "stability_weight": 0.0, "vgg_input": "raw",
+        "tv_weight": 0.0, "lattice_weight": 0.0, "shift_share": 0.0, "stability_weight": 0.0, "vgg_input": "raw",
         "padding_mode": "zeros", "width": 32, "checkpoint_epochs": 30,
     }
 }  # fmt: skip

@@ -99,7 +99,7 @@ def draw(shape: torch.Size, config: FitConfig, step: int) -> Draws:
     if config.stability_weight:
         motion = Motion.random(shape, generator)
         noise = camera_noise(shape, generator, CLEAN)
-    shifted = config.shift_every and (step + 1) % config.shift_every == 0
+    shifted = int((step + 1) * config.shift_share) > int(step * config.shift_share)
     return Draws(motion, noise, random_shifts(generator) if shifted else ())
 
 
