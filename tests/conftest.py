@@ -45,17 +45,6 @@ MAX_SHADING = 0.008
 MAX_BLOCK_LEVELS = {0.25: 25, 0.5: 80}
 
 
-#: Fixtures of a module that take seconds: a cluster, servers, a browser, many paintings. Each process that has one of their
-#: tests would make them anew, so that one process does all tests with them of a module (`--dist loadgroup`).
-COSTLY = {"machines", "server", "chromium", "painted"}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if isinstance(item, pytest.Function) and not COSTLY.isdisjoint(item.fixturenames):
-            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
-
-
 def assert_close(actual: Tensor, expected: Tensor, dtype: torch.dtype = torch.float32) -> None:
     relative, absolute = TOLERANCES[dtype]
     torch.testing.assert_close(actual.double(), expected.double(), rtol=relative, atol=absolute)

@@ -26,11 +26,7 @@ from stylebatch.images.nvjpeg import Jpegs, NvJpeg, decodes, encodes, jpegs_on, 
 from stylebatch.images.options import ImageOptions
 from stylebatch.images.source import ImageSource
 
-#: It takes a second to load: one process does these tests.
-pytestmark = [
-    pytest.mark.skipif(not find_spec("torchvision"), reason="torchvision is not installed"),
-    pytest.mark.xdist_group("torchvision"),
-]
+pytestmark = pytest.mark.skipif(not find_spec("torchvision"), reason="torchvision is not installed")
 
 
 def everything() -> dict[str, Any]:

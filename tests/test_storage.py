@@ -39,7 +39,7 @@ from stylebatch.storage.local import LocalStorage
 NAMES = ("a.jpg", "b.png", "nested/deep/c.jpg", "nested/clear.webp")
 
 
-@pytest.fixture(params=["memory", pytest.param("s3", marks=pytest.mark.xdist_group("s3")), "file", "local"])
+@pytest.fixture(params=["memory", pytest.param("s3", marks=pytest.mark.slow), "file", "local"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of an empty folder. `local` is a file system by fsspec, which like SFTP makes no folders by itself."""
     name = f"bucket-{uuid.uuid4().hex}"
