@@ -7,10 +7,11 @@ taken: it is exact, and known in even places, too. The more the flows disagree (
 over, and the more of the frame's own painting stands; likewise where the moved frame of the film does not look like this.
 In even places noise alone makes flows disagree, and counts for less.
 
-Their coarsest band is drawn towards the frame's own, so that colours do not drift, and all the way while a film fades. A
-mean of paintings is dull, and a moved picture is soft. So the finest bands of a Laplacian pyramid of its luma are brought to
-the energy that they have in the frame's own painting, before it is shown. The next frame takes it over as it was before
-that: sharpened again and again, the wavelengths that gain most would outgrow all others, until strokes are rows of dots.
+The coarsest band of that mean is drawn towards the frame's own, so that colours do not drift, and all the way while a film
+fades. A mean of paintings is dull, and a moved picture is soft. So the finest bands of a Laplacian pyramid of its luma are
+brought to the energy that they have in the frame's own painting, before it is shown. The next frame takes it over as it was
+before that: sharpened again and again, the wavelengths that gain most would outgrow all others, until strokes are rows of
+dots.
 """
 
 from __future__ import annotations

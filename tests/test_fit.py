@@ -326,6 +326,12 @@ def test_each_second_step_judges_the_mean_of_four_passes(settings: dict[str, Any
     assert shifted[1]["lattice"] == pytest.approx(alone[1]["lattice"])  # of the one pass, which is the one that is used
 
 
+@pytest.mark.parametrize(("share", "steps"), [(0, []), (0.3, [4, 7, 10]), (0.5, [2, 4, 6, 8, 10]), (1, [*range(1, 11)])])
+def test_steps_that_judge_four_passes_are_spread_evenly(tmp_path: Path, share: float, steps: list[int]) -> None:
+    config = FitConfig(style=tmp_path, shift_share=share)
+    assert [step for step in range(1, 11) if draw(torch.Size((1, 3, 32, 32)), config, step - 1).shifts] == steps
+
+
 @pytest.mark.slow
 def test_the_first_steps_have_small_crops(settings: dict[str, Any]) -> None:
     """Total variation is a sum over pixels: of a quarter of them, about a quarter."""
