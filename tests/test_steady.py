@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from measure_steady import kurtosis, sharpness
 from PIL import Image
 from support.clips import make_clip, pictures
 
@@ -57,16 +58,6 @@ def unsteadiness(frames: list[Pixels], rows: slice = slice(8, -8)) -> float:
         expected = cv2.warpAffine(before.astype(np.float32), moved, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC)
         errors.append(np.square(frame - expected)[rows, 8:-8].mean())
     return float(np.mean(errors))
-
-
-def sharpness(frames: list[Pixels]) -> float:
-    return float(np.mean([cv2.Laplacian(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.CV_32F).var() for frame in frames]))
-
-
-def kurtosis(frame: Pixels) -> float:
-    """Of fine detail: 3 where it is even, as noise is, much more where it is gathered in dots."""
-    detail = cv2.Laplacian(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.CV_32F)
-    return float(np.mean(detail**4) / np.mean(detail**2) ** 2)
 
 
 def run(frames: list[Pixels], paintings: list[Pixels], share: float = STEADY) -> list[Pixels]:
