@@ -37,8 +37,9 @@ from stylebatch.page.queue import Queue
 pytestmark = pytest.mark.slow
 
 WAIT = 300
-#: Photographs that take long enough for a job to be stopped in the middle.
-MANY = 16
+#: Photographs that take long enough for a job to be stopped in the middle, and such a job.
+MANY = 20
+LONG = {"kind": "folder", "source": "many", "style": "scream", "precision": "fp32"}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     picture(32, 32, seed="secret").save(root.with_name("secret.png"))
     (root / "in" / "secret.png").symlink_to(root.with_name("secret.png"))
     (root / "many").mkdir()
-    picture(1000, 800).save(root / "many" / "00.jpg")
+    picture(480, 400).save(root / "many" / "00.jpg")
     for number in range(1, MANY):
         shutil.copy(root / "many" / "00.jpg", root / "many" / f"{number:02}.jpg")
     return root
@@ -178,9 +179,7 @@ def test_a_training_takes_no_network_from_outside(server: Server) -> None:
 
 
 def test_jobs_wait_for_each_other_and_can_be_paused_resumed_and_cancelled(server: Server, root: Path) -> None:
-    first, second, third = (
-        job(server, kind="folder", source="many", output=f"out{n}", style="scream")["id"] for n in range(3)
-    )
+    first, second, third = (job(server, **LONG, output=f"out{n}")["id"] for n in range(3))
     until(server, first, "running", done=1)
     assert server.ask(f"/api/jobs/{second}").json["state"] == "waiting"
     assert server.ask(f"/api/jobs/{second}/cancel", "POST").json["state"] == "cancelled"
@@ -199,7 +198,7 @@ def test_jobs_wait_for_each_other_and_can_be_paused_resumed_and_cancelled(server
 
 
 def test_a_job_says_what_it_is_held_for(server: Server) -> None:
-    id = job(server, kind="folder", source="many", output="held", style="scream")["id"]
+    id = job(server, **LONG, output="held")["id"]
     until(server, id, "running")
     picture(1000, 800).save(large := io.BytesIO(), "JPEG")
     told = {""}
@@ -301,9 +300,9 @@ def first_process() -> Iterator[None]:
 
 def test_a_server_that_is_started_again_goes_on(root: Path, tmp_path: Path) -> None:
     """However the last one ended: asked to, killed while its job is held, as during a preview, and that in a container."""
-    output, before, asked = root / "again", 0, {"kind": "folder", "source": "many", "output": "again", "style": "scream"}
+    output, before = root / "again", 0
     with page(root, tmp_path) as server:
-        token, id = server.token, job(server, **asked)["id"]
+        token, id = server.token, job(server, **LONG, output="again")["id"]
         until(server, id, "running", done=1)
         server.end()
     for container in (False, True) if sys.platform == "linux" else (False,):
@@ -335,7 +334,7 @@ def _children(server: Server) -> list[int]:
 
 
 def test_a_job_whose_process_is_killed_says_so_and_goes_on(server: Server, root: Path) -> None:
-    id = job(server, kind="folder", source="many", output="killed", style="scream")["id"]
+    id = job(server, **LONG, output="killed")["id"]
     until(server, id, "running", done=1)
     os.kill(_children(server)[-1], signal.SIGKILL)
     failed = until(server, id, "failed")

@@ -30,8 +30,11 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def network(padding_mode: str = "reflect", width: int = 8) -> TransNet:
+    """With one of the five residual blocks, which are alike: half of what the interpreter takes seconds for."""
     torch.manual_seed(1)
-    return TransNet(padding_mode, width).eval()  # type: ignore[arg-type]
+    net = TransNet(padding_mode, width).eval()  # type: ignore[arg-type]
+    del net.layer[10:14]
+    return net
 
 
 def by_triton(stages: list[Stage], pixels: Tensor, precision: str = "fp32") -> tuple[Tensor, bool]:
@@ -148,7 +151,7 @@ def test_mixes_and_strengths(style: str, strength: float) -> None:
     assert (by_triton(as_stages(net), pixels)[0].double() - plain(net, pixels)).abs().max() <= ONE_LEVEL
 
 
-LOUD = [0, 5, 13, 15]
+LOUD = [0, 4, 6, 7]
 
 
 def with_loud(*which: int) -> tuple[list[Stage], Tensor]:
@@ -228,11 +231,11 @@ def test_sixteen_bits_are_computed_in_fp32_not_in_tf32() -> None:
 
 @pytest.mark.slow
 @requires_triton
-def test_kernels_compile_for_each_generation_of_gpus() -> None:
+def test_kernels_compile_for_gpus_old_and_new() -> None:
     """Without one: what a width and a padding need is what running them here asks for."""
     script = Path(__file__).parent / "support" / "compile_kernels.py"
     without = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    networks = {"fp16 16 reflect 75 80 90": 3, "fp32 32 zeros 90": 1, "bf16 12 reflect 120": 1}
+    networks = ["fp16 16 reflect 75", "bf16 12 reflect 90", "fp32 32 zeros 120"]
     run = subprocess.run([sys.executable, script, *networks], env=without, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert all(int(count) >= 15 * gpus for count, gpus in zip(run.stdout.split(), networks.values(), strict=True))
+    assert [int(count) >= 15 for count in run.stdout.split()] == [True] * 3
