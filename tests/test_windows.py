@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,13 +15,14 @@ from support.clips import make_clip, pictures
 from stylebatch import stylize_folder
 from stylebatch.manifest import NAME
 
-#: A command, twice, and what lies in its output each time.
-COMMAND = """
+#: Each command twice, and what lies in its output each time.
+COMMANDS = """
+import json
 from stylebatch.cli import main
-output, *words = sys.argv[1:]
-for _ in range(2):
-    main(words, standalone_mode=False)
-    print("there:", {path.name: path.stat().st_ino for path in sorted(Path(output).iterdir())})
+for output, *words in json.loads(sys.argv[1]):
+    for _ in range(2):
+        main(words, standalone_mode=False)
+        print("there:", {path.name: path.stat().st_ino for path in sorted(Path(output).iterdir())})
 """
 IMPORTS = """
 import importlib, importlib.util, pkgutil, stylebatch, trainer
@@ -97,32 +99,27 @@ def on_windows(program: str, *arguments: object) -> str:
     return result.stdout
 
 
-def there(said: str) -> list[str]:
-    return [line for line in said.splitlines() if line.startswith("there:")]
-
-
 @pytest.mark.slow
 def test_every_module_is_imported_and_locks_hold(tmp_path: Path) -> None:
     on_windows(IMPORTS + LOCKS, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_folder(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
-    source, out = photos("b.jpg", "a.png", size=(120, 80)), tmp_path / "out"
-    command = "folder", source, out, "--style", checkpoint, "--device", "cpu", "--workers", 1
-    first, again = there(on_windows(COMMAND, out, *command))
-    assert first == again
+def test_a_folder_and_a_film(photos: Callable[..., Path], checkpoint: Path, tmp_path: Path) -> None:
+    source, out, clip = photos("b.jpg", "a.png", size=(120, 80)), tmp_path / "out", tmp_path / "clip.mp4"
+    make_clip(clip)
+    common = ["--style", str(checkpoint), "--device", "cpu"]
+    commands = [
+        [str(out), "folder", str(source), str(out), *common, "--workers", "1"],
+        [str(tmp_path / "films"), "video", str(clip), "-o", str(tmp_path / "films" / "film.mp4"), *common],
+    ]
+    said = on_windows(COMMANDS, json.dumps(commands)).splitlines()
+    folder, folder_again, film, film_again = (line for line in said if line.startswith("there:"))
+    assert folder == folder_again
+    assert film == film_again
     stylize_folder(source, tmp_path / "here", checkpoint, device="cpu")
     for name in ("a.png", "b.jpg", NAME):
         assert (out / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
     assert sorted(path.name for path in out.iterdir()) == [NAME, "a.png", "b.jpg"]
-
-
-@pytest.mark.slow
-def test_a_film(checkpoint: Path, tmp_path: Path) -> None:
-    make_clip(tmp_path / "clip.mp4")
-    command = "video", tmp_path / "clip.mp4", "-o", tmp_path / "out" / "film.mp4", "--style", checkpoint, "--device", "cpu"
-    first, again = there(on_windows(COMMAND, tmp_path / "out", *command))
-    assert first == again
-    assert len(pictures(tmp_path / "out" / "film.mp4")) == len(pictures(tmp_path / "clip.mp4"))
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [NAME, "film.mp4"]
+    assert len(pictures(tmp_path / "films" / "film.mp4")) == len(pictures(clip))
+    assert sorted(path.name for path in (tmp_path / "films").iterdir()) == [NAME, "film.mp4"]
