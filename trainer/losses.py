@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,9 +38,26 @@ def gram(features: Tensor, opacity: Tensor | None = None) -> Tensor:
         wide = features if features.dtype == torch.bfloat16 else _at_least_fp32(features)
         flat = wide.flatten(2)
         if opacity is None:
-            return _at_least_fp32(flat @ flat.mT) / (c * h * w)
+            products: Tensor = _InnerProducts.apply(flat)
+            return _at_least_fp32(products) / (c * h * w)
         counts = F.interpolate(opacity, (h, w), mode="area").flatten(2).to(flat)
         return _at_least_fp32((flat * counts) @ flat.mT) / (c * _at_least_fp32(counts).sum(2, keepdim=True))
+
+
+class _InnerProducts(torch.autograd.Function):
+    """X·Xᵀ of N×C×P. Its gradient, (G + Gᵀ)·X, is one product of that size; PyTorch's own is two and their sum."""
+
+    @staticmethod
+    def forward(ctx: Any, flat: Tensor) -> Tensor:
+        ctx.save_for_backward(flat)
+        products: Tensor = flat @ flat.mT
+        return products
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        flat: Tensor = ctx.saved_tensors[0]
+        with torch.autocast(flat.device.type, enabled=False):
+            return (gradient + gradient.mT) @ flat
 
 
 def style_loss(features: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
