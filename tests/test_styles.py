@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
@@ -15,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ship_style
 import torch
+from click.testing import CliRunner, Result
 from conftest import MAX_BLOCK_LEVELS, MAX_SHADING, MIN_BASE_PSNR, MIN_PSNR, assert_close
 from PIL import Image
 from safetensors.torch import save_file
@@ -41,7 +40,6 @@ from trainer.losses import content_loss, gram, shading, shading_loss
 from trainer.vgg import VGG16
 
 DATA = Path(__file__).parent / "data"
-ROOT = Path(__file__).parent.parent
 
 
 def unseen_photographs(size: int = 384) -> list[torch.Tensor]:
@@ -375,22 +373,22 @@ def test_weights_that_make_no_numbers_are_told(home: tuple[Path, Family], tmp_pa
         Stylizer(str(tmp_path / "huge.pth"), device="cpu")
 
 
-def ship(folder: Path, checkpoint: Path) -> subprocess.CompletedProcess[str]:
-    """By the script, into a copy of the program."""
-    for name in ("stylebatch", "scripts"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+@pytest.fixture
+def ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Result]:
+    """The script, where *hosi* and its base alone are shipped so far."""
+    (tmp_path / "shipped" / "bases").mkdir(parents=True)
+    shutil.copy(find_style("hosi"), tmp_path / "shipped")
+    shutil.copy(base_of(16), tmp_path / "shipped" / "bases")
+    for module in ("stylebatch.styles", "ship_style"):
+        monkeypatch.setattr(f"{module}.FOLDER", tmp_path / "shipped")
     said = {"artwork": "Picture", "artist": "Somebody", "year": "1900", "rights": "public domain", "photographs": "a few"}
     options = [f"--{name}={value}" for name, value in said.items()]
-    return subprocess.run(
-        [sys.executable, folder / "scripts" / "ship_style.py", checkpoint, *options], capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(folder)},
-    )  # fmt: skip
+    return lambda checkpoint: CliRunner().invoke(ship_style.main, [str(checkpoint), *options])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("save", "suffix"), [(save_safetensors, ".safetensors"), (save_pth, ".pth")])
 def test_both_files_that_a_training_writes_can_be_shipped(
-    save: Callable[[Checkpoint, Path], None], suffix: str, tmp_path: Path
+    ship: Callable[[Path], Result], save: Callable[[Checkpoint, Path], None], suffix: str, tmp_path: Path
 ) -> None:
     before = load_checkpoint(find_style("hosi"))
     facts = {
@@ -401,18 +399,19 @@ def test_both_files_that_a_training_writes_can_be_shipped(
         "config": {"steps": 7, "out": "/home/me", "init": "hosi"},
     }
     save(Checkpoint(before.model, facts), path := tmp_path / f"mine{suffix}")
-    result = ship(tmp_path, path)
-    assert result.returncode == 0, result.stderr
-    shipped = load_checkpoint(tmp_path / "stylebatch" / "styles" / "mine.safetensors").metadata
+    result = ship(path)
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'shipped' / 'mine.safetensors'}\n"), result.stderr
+    shipped = load_checkpoint(tmp_path / "shipped" / "mine.safetensors").metadata
     assert json.loads(shipped["config"]) == {"steps": 7}
     assert int(shipped["steps_before"]) == sum(int(before.metadata[key]) for key in ("step", "steps_before"))
     assert shipped["artist"] == "Somebody"
 
 
-@pytest.mark.slow
-def test_a_network_that_does_not_say_how_it_was_trained_is_not_shipped(checkpoint: Path, tmp_path: Path) -> None:
-    result = ship(tmp_path, checkpoint)
-    assert result.returncode == 2
+def test_a_network_that_does_not_say_how_it_was_trained_is_not_shipped(
+    ship: Callable[[Path], Result], checkpoint: Path
+) -> None:
+    result = ship(checkpoint)
+    assert result.exit_code == 2
     assert result.stderr.splitlines() == [
         f"Error: {checkpoint}: does not say how it was trained; give what `trainer fit` has written, .safetensors or .pth"
     ]
