@@ -27,12 +27,12 @@ class FitConfig(Options):
         None, "Folder of photographs, flat or nested; broken ones are skipped and named.", unset="those in the package",
         short="-c", resumable=True)
     out: Path = option(Path("checkpoints"), "Where checkpoints, pictures and curves go.", short="-o", result=False)
-    steps: int = option(500, "Length of the training at most.", least=1, resumable=True)
+    steps: int = option(400, "Length of the training at most.", least=1, resumable=True)
     epochs: int | None = option(None, "Length in passes over the photographs, instead of `steps`.", least=1, resumable=True)
     batch_size: int = option(2, "Photographs a step.", least=1)
     crop_size: int = option(256, "Side of the square training crops.", least=32, unit="px")
     small_crops: float = option(
-        0.6, "Share of the steps, the first ones, whose crops have half the side.", least=0, most=1, unit="%")
+        0.75, "Share of the steps, the first ones, whose crops have half the side.", least=0, most=1, unit="%")
     augment: bool = option(True, "Random crops, flips and order; otherwise whole photographs squashed to the crop size.")
     style_size: int = option(512, "Long side of the style picture; sets the size of strokes. 0: as it is.", unit="px")
     optimizer: str = option("muon", "What takes the steps.", choices=("muon", "adamw"))
