@@ -38,7 +38,7 @@ pytestmark = pytest.mark.slow
 
 WAIT = 300
 #: Photographs that take long enough for a job to be stopped in the middle, and such a job.
-MANY = 20
+MANY = 24
 LONG = {"kind": "folder", "source": "many", "style": "scream", "precision": "fp32"}
 
 
