@@ -72,15 +72,13 @@ for port, program in zip(ports, sys.argv[1:]):
             os.environ.update(RANK=rank, WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
             exec(program, {})
             sys.exit()
-for _ in 2 * ports:
-    os.wait()
+sys.exit(any([os.wait()[1] for _ in 2 * ports]))
 """
 
 
-def in_pairs(*programs: str) -> tuple[str, str]:
-    """What they say on standard output and on standard error."""
-    run = subprocess.run([sys.executable, "-c", PAIRS, *programs], capture_output=True, text=True, timeout=100)
-    return run.stdout, run.stderr
+def in_pairs(*programs: str) -> subprocess.CompletedProcess[str]:
+    """It fails if one of the processes does."""
+    return subprocess.run([sys.executable, "-c", PAIRS, *programs], capture_output=True, text=True, timeout=100)
 
 
 @pytest.fixture
@@ -115,9 +113,11 @@ def test_two_processes_train_what_one_trains(
     monkeypatch.setattr(schedule, "VALIDATE_EVERY", EVERY)
     alone = fit(FitConfig(**settings, out=one))
     words = as_words({**settings, "steps": EVERY, "out": two})
-    said, told = in_pairs(f"from trainer import cli, schedule; schedule.VALIDATE_EVERY = {EVERY}; cli.main({words!r})")
-    assert said == f"{two / 'paint.safetensors'}\n", told
-    assert [told.count(line) for line in ("reading the photographs", "measuring the painting", "use it: ")] == [1, 1, 1]
+    run = in_pairs(f"from trainer import cli, schedule; schedule.VALIDATE_EVERY = {EVERY}; cli.main({words!r})")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == f"{two / 'paint.safetensors'}\n"
+    lines = "reading the photographs", "measuring the painting", "use it: "
+    assert [run.stderr.count(line) for line in lines] == [1, 1, 1]
     resumed = fit(FitConfig(**settings, out=two, resume=True))
     here, there = rows(one), rows(two)
     assert [row["step"] for row in there] == [row["step"] for row in here]
@@ -181,13 +181,14 @@ except Exception as error:
 
 @pytest.mark.slow
 def test_when_one_ends_all_end() -> None:
-    said, told = in_pairs(*(END.replace("{end}", end) for end in ENDS))
-    assert sorted(said.splitlines()) == sorted(ENDS.values()), told
+    run = in_pairs(*(END.replace("{end}", end) for end in ENDS))
+    assert sorted(run.stdout.splitlines()) == sorted(ENDS.values()), run.stderr
+    assert run.returncode == 1  # one was killed
 
 
 @pytest.mark.slow
 def test_more_processes_than_photographs_is_an_error(settings: dict[str, Any], tmp_path: Path) -> None:
     words = as_words({**settings, "batch_size": 1, "out": tmp_path / "out"})
-    _, told = in_pairs(f"import trainer.cli; trainer.cli.main({words!r})")
-    assert told.count("Error: --batch-size 1: each of 2 processes needs one in a step") == 1
+    run = in_pairs(f"import trainer.cli; trainer.cli.main({words!r})")
+    assert run.stderr.count("Error: --batch-size 1: each of 2 processes needs one in a step") == 1
     assert not (tmp_path / "out").exists()

@@ -151,7 +151,7 @@ def test_mixes_and_strengths(style: str, strength: float) -> None:
     assert (by_triton(as_stages(net), pixels)[0].double() - plain(net, pixels)).abs().max() <= ONE_LEVEL
 
 
-LOUD = [0, 4, 6, 7]
+LOUD = [0, 3, 5, 7]
 
 
 def with_loud(*which: int) -> tuple[list[Stage], Tensor]:
@@ -231,11 +231,11 @@ def test_sixteen_bits_are_computed_in_fp32_not_in_tf32() -> None:
 
 @pytest.mark.slow
 @requires_triton
-def test_kernels_compile_for_gpus_old_and_new() -> None:
+def test_kernels_compile_for_each_generation_of_gpus() -> None:
     """Without one: what a width and a padding need is what running them here asks for."""
     script = Path(__file__).parent / "support" / "compile_kernels.py"
     without = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    networks = ["fp16 16 reflect 75", "bf16 12 reflect 90", "fp32 32 zeros 120"]
+    networks = {"fp16 16 reflect 75 80 90": 3, "fp32 32 zeros 90": 1, "bf16 12 reflect 120": 1}
     run = subprocess.run([sys.executable, script, *networks], env=without, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert [int(count) >= 15 for count in run.stdout.split()] == [True] * 3
+    assert all(int(count) >= 15 * gpus for count, gpus in zip(run.stdout.split(), networks.values(), strict=True))

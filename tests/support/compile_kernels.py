@@ -1,5 +1,5 @@
 """Compiles what kernels networks ask for, for GPUs that need not be there: each argument is a network,
-"PRECISION WIDTH PADDING_MODE CAPABILITY". Says how many."""
+"PRECISION WIDTH PADDING_MODE CAPABILITY…". Says how many."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _type(argument: Any) -> str:
 KERNELS = {name: getattr(backend, name) for name in ("enter", "measure", "conclude", "activate", "leave")}
 
 
-def compiled(precision: str, width: str, padding_mode: str, capability: str) -> int:
+def compiled(precision: str, width: str, padding_mode: str, *capabilities: str) -> int:
     asked: dict[str, ASTSource] = {}
     for name, kernel in KERNELS.items():
         setattr(backend, name, Noted(kernel, asked))
@@ -56,9 +56,10 @@ def compiled(precision: str, width: str, padding_mode: str, capability: str) -> 
     fused = backend.TritonBackend(as_stages(network), torch.device("cpu"), precision)  # type: ignore[arg-type]
     for dtype in (torch.uint8, torch.uint16):
         fused.start(torch.zeros(1, 40, 52, 3, dtype=dtype))()
-    for source in asked.values():
-        compiler.compile(source, target=GPUTarget("cuda", int(capability), 32))
-    return len(asked)
+    for capability in capabilities:
+        for source in asked.values():
+            compiler.compile(source, target=GPUTarget("cuda", int(capability), 32))
+    return len(asked) * len(capabilities)
 
 
 if __name__ == "__main__":
