@@ -23,6 +23,7 @@ def test_every_way_is_measured_and_agrees_with_plain_fp32() -> None:
     assert turns[-1] == (2 * len(measurements), 2 * len(measurements))
 
 
+@pytest.mark.slow
 def test_the_network_costs_what_its_table_says() -> None:
     """154,000 multiplications with addition for a pixel (Johnson's table at these widths), whatever the size."""
     assert network_gflop(512) == pytest.approx(512 * 512 * 2 * 154e3 / 1e9, rel=0.01)

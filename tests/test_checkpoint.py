@@ -55,6 +55,7 @@ def test_a_file_says_how_wide_its_network_is(tmp_path: Path) -> None:
         assert (loaded.network()(x) - narrow(x)).abs().max() < 1e-2  # fp16 weights
 
 
+@pytest.mark.slow
 def test_the_articles_file_gives_the_articles_picture(model: dict[str, torch.Tensor], tmp_path: Path) -> None:
     path = tmp_path / "hosi_trans_net_150.pth"
     network = TransNet("zeros")

@@ -52,6 +52,7 @@ def test_encoders_hold_no_lock(format: str, deep: bool, count: int, tmp_path: Pa
         assert getattr(written, "n_frames", 1) == count
 
 
+@pytest.mark.slow
 def test_an_avif_has_the_same_bytes_on_any_number_of_cores(tmp_path: Path) -> None:
     """Contact sheets too. It has tiles, which by default are as many as there are threads."""
     sheet = Image.fromarray(large()[:256, :1024])

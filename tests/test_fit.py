@@ -273,10 +273,13 @@ def test_flat_validation_cools_down_and_stops(settings: dict[str, Any], monkeypa
 
 @pytest.mark.slow
 def test_patience_begins_after_the_small_crops(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As above, with 4 of 20 steps on small crops and a patience of 2: step 6 is the last on the planned way."""
+    """As above, with 4 of 20 steps on small crops and a patience of 2: the first validation is after step 6, and step 8 is
+    the last on the planned way."""
     monkeypatch.setattr("trainer.schedule.VALIDATE_EVERY", 2)
     shared = {"steps": 20, "learning_rate": 1e-9, "patience": 2}
-    assert fit(FitConfig(**{**settings, **shared, "crop_size": 64, "small_crops": 0.2})).steps == 12
+    assert fit(FitConfig(**{**settings, **shared, "crop_size": 64, "small_crops": 0.2})).steps == 16
+    rows = losses(settings["out"] / "paint_losses.csv")
+    assert [row["step"] for row in rows if not math.isnan(row["validation"])] == [6, 8, 10, 12, 14, 16]
 
 
 @pytest.mark.slow
@@ -410,6 +413,7 @@ def test_losses_that_are_read_together_are_those_of_each_step(
     assert any("diverged" in line and "back to step 0" in line for line in said)
 
 
+@pytest.mark.slow
 def test_a_step_that_overflows_in_fp16_is_none() -> None:
     network = TransNet("reflect", 4)
     state = State(network, torch.optim.SGD(network.parameters()), torch.amp.GradScaler("cpu", init_scale=2.0**126))

@@ -207,6 +207,7 @@ def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return asked
 
 
+@pytest.mark.slow
 def test_a_folder_whose_jpegs_another_decoder_decodes(
     photos: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,6 +256,7 @@ def test_a_single_photograph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ch
     assert asked == [(tmp_path / "a.jpg").read_bytes(), result.read_bytes()]
 
 
+@pytest.mark.slow
 def test_numbered_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
     """Who decodes them, and who encodes them, makes another result."""
     shot = tmp_path / "shot"

@@ -285,6 +285,7 @@ def test_titles_are_legible() -> None:
     assert all((sheet != box).any() for sheet in sheets)
 
 
+@pytest.mark.slow
 def test_contact_sheets(
     photos: Callable[..., Path], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,7 +61,7 @@ def torchrun(count: int, *words: str, **options: Any) -> subprocess.Popen[str]:
 #: Each argument is a program for two processes that find each other: forks of this one, which has loaded PyTorch for all.
 PAIRS = """
 import os, socket, sys
-import trainer.fit
+import torch._dynamo, trainer.fit  # the first of which an optimizer loads
 places = [socket.create_server(("127.0.0.1", 0)) for _ in sys.argv[1:]]
 ports = [place.getsockname()[1] for place in places]
 for place in places:

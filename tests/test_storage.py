@@ -166,6 +166,7 @@ def test_films_come_from_a_store_and_go_to_one(store: str, checkpoint: Path, tmp
 
 
 @pytest.mark.usefixtures("short_segments")
+@pytest.mark.slow
 def test_a_film_for_a_store_goes_on(store: str, checkpoint: Path, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "a.mp4", frames=40, options=LOSSLESS)
     job = VideoJob(source=str(clip), style=str(checkpoint), device="cpu", backend="torch", output=f"{store}/out/a.mp4")

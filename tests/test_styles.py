@@ -240,7 +240,7 @@ def painted() -> Callable[..., Grams]:
     @cache
     @torch.inference_mode()
     def paint(style: str, strength: float = 1.0) -> Grams:
-        stylizer = Stylizer(style, strength=strength, device="cpu", precision="fp32")
+        stylizer = Stylizer(style, strength=strength, device="cpu", precision="fp32", backend="torch")
         pictures = [stylizer(photograph[None]).permute(0, 3, 1, 2) / 255 for photograph in photographs]
         features = [vgg(picture, STYLE_LAYERS) for picture in pictures]
         return {layer: torch.cat([gram(each[layer]) for each in features]) for layer in STYLE_LAYERS}
@@ -271,7 +271,8 @@ def test_lower_strengths_keep_light_and_colour_in_large(name: str) -> None:
         return F.avg_pool2d(picture.permute(2, 0, 1).float(), 32)
 
     for strength, most in MAX_BLOCK_LEVELS.items():
-        picture = Stylizer(name, strength=strength, device="cpu", precision="fp32")(photograph[None])[0]
+        stylizer = Stylizer(name, strength=strength, device="cpu", precision="fp32", backend="torch")
+        picture = stylizer(photograph[None])[0]
         assert (blocks(picture) - blocks(photograph)).abs().max() < most
 
 

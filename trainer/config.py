@@ -32,7 +32,7 @@ class FitConfig(Options):
     batch_size: int = option(2, "Photographs a step.", least=1)
     crop_size: int = option(256, "Side of the square training crops.", least=32, unit="px")
     small_crops: float = option(
-        0.75, "Share of the steps, the first ones, whose crops have half the side.", least=0, most=1, unit="%")
+        0.8, "Share of the steps, the first ones, whose crops have half the side.", least=0, most=1, unit="%")
     augment: bool = option(True, "Random crops, flips and order; otherwise whole photographs squashed to the crop size.")
     style_size: int = option(512, "Long side of the style picture; sets the size of strokes. 0: as it is.", unit="px")
     optimizer: str = option("muon", "What takes the steps.", choices=("muon", "adamw"))

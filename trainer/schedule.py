@@ -56,19 +56,18 @@ class Schedule:
         return planned * math.pow((end - state.step) / (end - step), POWER)
 
     def is_validated(self, state: State) -> bool:
-        return self.config.patience > 0 and state.step % VALIDATE_EVERY == 0
+        """With small crops never: there the rate is near its peak, and the loss goes up and down."""
+        return self.config.patience > 0 and state.step > self._small and state.step % VALIDATE_EVERY == 0
 
     def is_saved(self, state: State) -> bool:
         return state.step % self._checkpoint_interval == 0
 
     def judge(self, state: State, validated: float) -> str:
-        """Note whether a validation loss is better than the best one; cool down when none was for `patience` steps, of which
-        those of small crops do not count: there the rate is near its peak, and the loss goes up and down. Returns what that
-        changes, in one line, or nothing."""
-        waited = state.step - max(state.best_step, self._small)
+        """Note whether a validation loss is better than the best one; cool down when none was for `patience` steps. Returns
+        what that changes, in one line, or nothing."""
         if validated < BETTER * state.best:
             state.best, state.best_step = validated, state.step
-        elif state.cooling_from is None and waited >= self.config.patience:
+        elif state.cooling_from is None and state.step - state.best_step >= self.config.patience:
             state.cooling_from = state.step
             return (
                 f"validation loss flat since step {state.best_step}: cooling down, the last step is {self.end(state)} "
