@@ -156,6 +156,7 @@ def test_large_metadata_of_png_is_no_damage(large: bytes, tmp_path: Path) -> Non
     assert np.abs(read_image(tmp_path / "a.png").pixels.astype(int) - np.asarray(picture())).max() <= 1
 
 
+@pytest.mark.slow
 def test_text_that_expands_without_end_is_not_followed(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.png")
     whole = (tmp_path / "a.png").read_bytes()

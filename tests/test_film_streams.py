@@ -166,6 +166,7 @@ def lines(path: Path) -> list[tuple[float, str]]:
 
 @pytest.mark.parametrize("source", ["a.mkv", "a.mp4", "a.webm"])
 @pytest.mark.parametrize("output", ["b.mp4", "b.mov", "b.mkv", "b.webm"])
+@pytest.mark.slow
 def test_subtitles_that_overlap_come_at_their_times(source: str, output: str, tmp_path: Path) -> None:
     kind = {"codec": "libvpx-vp9", "options": {"deadline": "realtime"}} if source == "a.webm" else {}
     picture = make_clip(tmp_path / ("p.webm" if kind else "p.mp4"), frames=100, **kind)
@@ -270,6 +271,7 @@ def late_sound(tmp_path: Path) -> Path:
     return tmp_path / "c.vob"
 
 
+@pytest.mark.slow
 def test_sound_that_comes_up_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = late_sound(tmp_path)
     with av.open(str(source)) as container:
