@@ -30,7 +30,7 @@ from trainer.ranks import Ranks, Share, StopError, together
 from trainer.replay import Replay
 from trainer.results import PREVIEW_AFTER, Results
 from trainer.schedule import Schedule
-from trainer.start import NEAREST, Start, find_start
+from trainer.start import NEAREST, NEAREST_SIZE, Start, find_start
 from trainer.state import GoodStates, State
 from trainer.step import Draws, draw, paint
 from trainer.terms import LOSSES, TOTAL
@@ -177,15 +177,11 @@ def _train(
 
         validation_loss = loss_on(held_out)
 
-        # 4. The state in which an earlier run stopped, or the network to start from: what is nearest at half the size, as of
-        # small crops, is so at the whole, in a quarter of the time.
+        # 4. The state in which an earlier run stopped, or the network to start from.
         if not earlier and config.init == NEAREST:
             caller.stage("choosing the nearest network to start from")
-        start = (
-            Start.of_training(earlier)
-            if earlier
-            else ranks.shared(lambda: find_start(config, loss_on(F.avg_pool2d(held_out, 2))))
-        )
+        small = F.avg_pool2d(held_out, max(1, config.crop_size // NEAREST_SIZE))
+        start = Start.of_training(earlier) if earlier else ranks.shared(lambda: find_start(config, loss_on(small)))
         network = placed(start.network(config.padding_mode)).train()
         scaler = torch.amp.GradScaler(device.type, init_scale=objective.gradient_scale, enabled=precision == "fp16")
         state = State(network, OPTIMIZERS[config.optimizer](network, config.learning_rate), scaler)

@@ -16,6 +16,8 @@ from trainer.config import FitConfig
 
 #: The `init` that chooses by the painting.
 NEAREST = "nearest"
+#: About so many pixels a side have the photographs that it judges by: what is nearest there is so on larger ones, sooner.
+NEAREST_SIZE = 128
 
 
 @dataclass(frozen=True)
