@@ -164,9 +164,9 @@ def lines(path: Path) -> list[tuple[float, str]]:
     return [(time, text.decode().strip()) for time, text in texts if text]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["a.mkv", "a.mp4", "a.webm"])
 @pytest.mark.parametrize("output", ["b.mp4", "b.mov", "b.mkv", "b.webm"])
-@pytest.mark.slow
 def test_subtitles_that_overlap_come_at_their_times(source: str, output: str, tmp_path: Path) -> None:
     kind = {"codec": "libvpx-vp9", "options": {"deadline": "realtime"}} if source == "a.webm" else {}
     picture = make_clip(tmp_path / ("p.webm" if kind else "p.mp4"), frames=100, **kind)

@@ -226,8 +226,8 @@ def test_the_frame_before_is_repeated_as_it_is(width: int, tmp_path: Path) -> No
         assert abs(picture.astype(int) - expected).mean() < CODED_LEVELS, index
 
 
-@pytest.mark.usefixtures("short_segments")
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_segments")
 def test_after_damage_what_is_done_stays(checkpoint: Path, tmp_path: Path) -> None:
     source = make_clip(tmp_path / "a.mkv", frames=20, codec="ffv1", options=ALONE)
     harmed = broken(source, tmp_path / "b.mkv", 13, lambda data: data[:5])

@@ -75,8 +75,8 @@ def test_a_pan_holds_still_and_stays_sharp() -> None:
     assert np.abs(drift).max() < 1.5
 
 
-@pytest.mark.parametrize("step", [0.05, 0.5])
 @pytest.mark.slow
+@pytest.mark.parametrize("step", [0.05, 0.5])
 def test_the_last_frame_of_a_long_film_has_strokes_like_the_first(step: float) -> None:
     """They follow the scene, and flicker. What is sharpened in each frame does not gather in dots."""
     frames = pan(100, step=step)

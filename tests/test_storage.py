@@ -165,8 +165,8 @@ def test_films_come_from_a_store_and_go_to_one(store: str, checkpoint: Path, tmp
         run_job(replace(job, source=f"{store}/in/missing.mp4"))
 
 
-@pytest.mark.usefixtures("short_segments")
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_segments")
 def test_a_film_for_a_store_goes_on(store: str, checkpoint: Path, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "a.mp4", frames=40, options=LOSSLESS)
     job = VideoJob(source=str(clip), style=str(checkpoint), device="cpu", backend="torch", output=f"{store}/out/a.mp4")

@@ -166,12 +166,12 @@ def _train(
         objective = Objective(config, vgg, style.to(device), photographs.sample.to(device))
         held_out = photographs.held_out.to(device)
 
-        def loss_on(photographs: Tensor) -> Callable[[TransNet], float]:
-            target = objective.target(photographs)
+        def loss_on(squares: Tensor) -> Callable[[TransNet], float]:
+            target = objective.target(squares)
 
             def loss(network: TransNet) -> float:
                 with torch.no_grad(), autocast:
-                    return objective.mean_total(placed(network), photographs, target)
+                    return objective.mean_total(placed(network), squares, target)
 
             return loss
 
