@@ -98,3 +98,11 @@ class Painter:
         if self._process and self._process.returncode is None:
             self._process.kill()
         self._process = None
+
+    async def end(self) -> None:
+        """`close`, and wait until it has ended and its pipes are closed: once the loop is, they could not be."""
+        process = self._process
+        self.close()
+        async with self._one:
+            if process:
+                await process.communicate()

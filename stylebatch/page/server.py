@@ -122,7 +122,7 @@ def application(page: Page, token: str, port: int, host: str = "127.0.0.1") -> A
             await running
         page.drafts.close()
         page.looks.close()
-        page.painter.close()
+        await page.painter.end()
 
     everything = [
         *routes,
