@@ -15,7 +15,7 @@ from stylebatch import VideoOptions, VideoSink, VideoSource
 from stylebatch.errors import OutputError
 from stylebatch.video import segments
 from stylebatch.video.relay import Relay, in_order
-from stylebatch.video.work import Work
+from stylebatch.video.work import Segment, Work
 
 pytestmark = pytest.mark.usefixtures("short_segments")
 
@@ -117,6 +117,45 @@ def test_frames_that_find_no_room_are_not_kept_halfway(tmp_path: Path) -> None:
     again = Work(tmp_path / "b.mp4", "key", 5)
     assert list(again.left_frames()) == []
     again.close()
+
+
+def test_no_frame_is_missing_from_the_count_while_a_segment_is_closed(tmp_path: Path) -> None:
+    """From one of the threads that share the folder: a run begins at this number, and tells it where it is stopped."""
+    work = Work(tmp_path / "b.mp4", "key", 5)
+    counted, over = [0], threading.Event()
+
+    def count() -> None:
+        while not over.is_set():
+            counted.append(work.done)
+
+    with ThreadPoolExecutor(1) as pool:
+        counting = pool.submit(count)
+        for number in range(50):
+            work.keep(number, number, 1, b"data")
+            if number % 5 == 4:
+                work.add(Segment(5, number - 4, number, 1, 0, 0, ""), [])
+        over.set()
+        counting.result()
+    work.remove()
+    assert counted == sorted(counted)
+
+
+def test_a_sink_goes_on_after_the_frames_that_it_has_taken_from_another(tmp_path: Path) -> None:
+    """Though these lose their room before it is given more."""
+    film = VideoSource(make_clip(tmp_path / "a.mp4", frames=8))
+    frames = list(film)
+    sink = VideoSink(tmp_path / "b.mp4", film, {})
+    for frame in frames[:4]:
+        sink.add(frame.info, frame.pixels, frame.pixels)
+    sink.close()
+    sink.release()
+    again = VideoSink(tmp_path / "b.mp4", film, {})
+    again._work._frames.drop()
+    for frame in frames[again.next :]:
+        again.add(frame.info, frame.pixels, frame.pixels)
+    again.finish()
+    again.release()
+    assert len(list(VideoSource(tmp_path / "b.mp4"))) == 8
 
 
 def test_in_order() -> None:

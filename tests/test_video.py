@@ -362,7 +362,7 @@ def test_frames_of_the_open_segment_are_kept_as_far_as_they_are_whole(output: st
     frames = list(film)
     for count in (4, 9):
         sink = VideoSink(tmp_path / output, film, {})
-        for frame in frames[sink.done : count]:
+        for frame in frames[sink.next : count]:
             sink.add(frame.info, frame.pixels, frame.pixels)
         sink.close()
         sink.release()

@@ -179,13 +179,13 @@ def run_video(
 
     sink = VideoSink(path, film, {**settings, "input": film.content.digest}, put=put, effects=effects)
     try:
-        summary.skipped = done = sink.done
-        batches = _batches(film.frames(lambda index: index >= done), stylizer, job.batch_size)
+        summary.skipped = first = sink.next
+        batches = _batches(film.frames(lambda index: index >= first), stylizer, job.batch_size)
         with closing(batches):
             run(batches, stylizer, sink, summary=summary, progress=progress, stop=stop)
         summary.decoder_waited, summary.encoder_waited = batches.waited, sink.waited
         if summary.interrupted:
-            summary.done = sink.done - done
+            summary.done = sink.done - first
             return summary
         sink.finish()
     except OutputError as error:

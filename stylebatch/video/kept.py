@@ -86,10 +86,11 @@ class KeptFrames:
         for segment, frames in left.items():
             with os.fdopen(open_own(self.path(segment), os.O_RDWR), "r+b") as file:
                 end = 0
-                for pts, duration, data in islice(_whole(file), frames):
+                for place, (pts, duration, data) in enumerate(islice(_whole(file), frames)):
                     end = file.tell()
                     with self._lock:
-                        self._counts[segment] = self._counts.get(segment, 0) + 1
+                        if self._counts.get(segment, 0) == place:  # none of its frames had to make room
+                            self._counts[segment] = place + 1
                     yield pts, duration, data
                 file.truncate(end)
 

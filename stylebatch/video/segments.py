@@ -43,6 +43,7 @@ class Segments:
 
     Attributes:
         error: why no more can be encoded.
+        number: of the next frame to be added.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Segments:
         self._room = Semaphore(_WAITING + (at_once - 1) * encoding.segment // 2)
         self._open: deque[_Encoder] = deque()
         self._filled: _Encoder | None = None  # that takes frames
-        self._number = work.frames
+        self.number = work.frames
         self._keeps = False
         self._packed = self._raw("w")
         try:
@@ -78,14 +79,14 @@ class Segments:
         assert frame.pts is not None
         if self._keeps:
             for packet in self._packed.encode(frame):
-                self._work.keep(self._number, frame.pts, frame.duration, bytes(packet))
+                self._work.keep(self.number, frame.pts, frame.duration, bytes(packet))
         if self._filled is None:
             self._encoders.acquire()
             self._check()
-            self._filled = _Encoder(self, self._number)
+            self._filled = _Encoder(self, self.number)
             with self._lock:
                 self._open.append(self._filled)
-        self._number += 1
+        self.number += 1
         self._room.acquire()
         self._filled.put(frame)
         if len(self._filled.times) == self.encoding.segment:
@@ -148,7 +149,7 @@ class Segments:
         """The segment that takes frames has all of them."""
         assert self._filled
         if state:  # before the segment is there: without it, none could be gone on from
-            self._work.keep_state(-(-self._number // self.encoding.segment), 0, state)
+            self._work.keep_state(-(-self.number // self.encoding.segment), 0, state)
         self._filled.put(None)
         self._filled = None
 

@@ -72,8 +72,8 @@ class VideoSink(FilmSink):
         effects: what is done to the stylized frames; by default what the source's options say, but no steadying.
 
     Attributes:
-        done: frames that the next sink need not be given; at first those that another one has left. The next to come has
-            this number.
+        next: the number of the next frame to add; at first after those that another sink has left.
+        done: frames that the next sink need not be given.
         warnings: what the output cannot hold.
         waited: seconds that the encoders had nothing to do.
 
@@ -118,7 +118,7 @@ class VideoSink(FilmSink):
         except BaseException:
             self._work.close()
             raise
-        self._next = self.done
+        self.next = self._segments.number
         ahead = max(_WAITING, cores() // 2)
         self._pool = ThreadPoolExecutor(cores(), "effects")
         self._coded = Relay(self._encode, ahead)
@@ -126,14 +126,14 @@ class VideoSink(FilmSink):
 
     @property
     def done(self) -> int:
-        return self._work.frames + self._work.kept
+        return self._work.done
 
     def add(self, info: FrameInfo, original: ArrayLike, stylized: ArrayLike) -> None:
         """Take the next frame, both H×W×3, uint8 or uint16, arrays or tensors on the CPU. Waits while the encoder is busy
         with the ones before."""
-        if info.index != self._next:
-            raise ValueError(f"frame {info.index} after {self._next - 1}")
-        self._next += 1
+        if info.index != self.next:
+            raise ValueError(f"frame {info.index} after {self.next - 1}")
+        self.next += 1
         self._check()
         painted = _Painted(info, np.asarray(original), np.asarray(stylized))
         if self._steadied:
@@ -166,9 +166,9 @@ class VideoSink(FilmSink):
             self._work.remove()
             return
         state = self._effects.state
-        if state and self._work.kept and self.done == self._next:
+        if state and self._work.kept and self.done == self.next:
             with suppress(OutputError):  # no room: the open segments are made again
-                self._work.keep_state(*divmod(self._next, self.encoding.segment), state)
+                self._work.keep_state(*divmod(self.next, self.encoding.segment), state)
         self._work.close()
 
     def _stop(self) -> None:

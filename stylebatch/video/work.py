@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
 from av.packet import Packet
@@ -93,6 +94,7 @@ class Work:
         own_folder(self.folder)
         self._journal = Log(self.folder / _JOURNAL)
         self.segments: list[Segment] = []
+        self._lock = Lock()  # held while a segment's frames stop to be kept ones
         self._length = length
         self._frames = KeptFrames(self.folder, length)
         lines = self._journal.read().split(b"\n")
@@ -117,15 +119,22 @@ class Work:
         """How many of open segments are kept, up to the first that is not."""
         return self._frames.count(len(self.segments))
 
+    @property
+    def done(self) -> int:
+        """How many another run need not be given: those in closed segments and those kept."""
+        with self._lock:
+            return self.frames + self.kept
+
     def add(self, segment: Segment, packets: Sequence[Packet[Any]]) -> None:
         """Write the next segment's packets, durably, and then its line."""
         index = len(self.segments)
         size = self._with_room(lambda: self._write(index, packets))
         segment = Segment(**{**asdict(segment), "size": size})
         self._append(asdict(segment))
-        self._frames.drop(index)
+        with self._lock:
+            self._frames.drop(index)
+            self.segments.append(segment)
         self._state_path(index).unlink(missing_ok=True)
-        self.segments.append(segment)
 
     def keep_state(self, index: int, after: int, state: bytes) -> None:
         """Note, durably, the state after so many frames of a segment.
