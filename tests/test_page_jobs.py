@@ -304,7 +304,10 @@ def test_a_server_that_is_started_again_goes_on(root: Path, tmp_path: Path) -> N
     with page(root, tmp_path) as server:
         token, id = server.token, job(server, **LONG, output="again")["id"]
         until(server, id, "running", done=1)
+        working = _children(server)
         server.end()
+    assert working
+    _all_ended(server, working)
     for container in (False, True) if sys.platform == "linux" else (False,):
         before, last = len(list(output.glob("*.jpg"))), before
         assert last < before < MANY
@@ -321,6 +324,15 @@ def test_a_server_that_is_started_again_goes_on(root: Path, tmp_path: Path) -> N
     assert not [path for path in output.iterdir() if path.name.startswith(".stylebatch-")]
 
 
+def test_a_server_that_ends_while_a_job_is_started(root: Path, tmp_path: Path) -> None:
+    with page(root, tmp_path) as server:
+        id = job(server, **LONG, output="started")["id"]
+        until(server, id, "running")
+        working = _children(server)
+        server.end()
+    _all_ended(server, working)
+
+
 def test_what_is_no_job_in_the_folder_of_jobs_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "7.json").write_text("{")
     (tmp_path / "8.json").write_text("[]")
@@ -331,6 +343,12 @@ def test_what_is_no_job_in_the_folder_of_jobs_is_passed_over(tmp_path: Path) -> 
 def _children(server: Server) -> list[int]:
     pid = server.process.pid
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _all_ended(server: Server, processes: list[int]) -> None:
+    """Of a server that has ended, which has had no more to say than at its start."""
+    assert not [each for each in processes if Path(f"/proc/{each}").exists()]
+    assert len(server.told) == 1, server.told
 
 
 def test_a_job_whose_process_is_killed_says_so_and_goes_on(server: Server, root: Path) -> None:

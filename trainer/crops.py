@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from stylebatch.frame import Failure, Pixels
 from stylebatch.images.decoding import read_pixels
+from stylebatch.images.jpeg import ADVICE
 from stylebatch.images.source import ImageSource
 
 #: The smallest random crop, as a share of the photograph's short side.
@@ -77,6 +78,6 @@ def open_rgb(path: Path, at_least: int = 0) -> Image.Image:
 
 
 def why_broken(path: Path) -> str:
-    """Why a photograph cannot be read, as `stylebatch` words it."""
+    """Why a photograph cannot be read, as `stylebatch` words it, without advice that only it can follow."""
     outcome = ImageSource(path.parent)[path.name]
-    return outcome.reason if isinstance(outcome, Failure) else "cannot be read"
+    return outcome.reason.removesuffix(ADVICE) if isinstance(outcome, Failure) else "cannot be read"

@@ -19,6 +19,8 @@ Decode: TypeAlias = Callable[[bytes], Pixels | None]
 #: H×W×3 uint8, and what Pillow's `save` is given beside the format → the file, or None if it is not taken.
 Encode: TypeAlias = Callable[[Pixels, dict[str, Any]], bytes | None]
 
+#: Where a picture breaks off or its data are damaged, behind what is wrong.
+ADVICE = "; `allow_truncated` takes what there is"
 _SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 #: How often brightness and the two colours lie across and down in 4:2:0 and 4:2:2.
 _SUBSAMPLED = (((2, 2), (1, 1), (1, 1)), ((2, 1), (1, 1), (1, 1)))
@@ -117,7 +119,7 @@ def _decoded(data: bytes, space: str, size: tuple[int, int], allow_damaged: bool
     if not allow_damaged and _tells_of_damage(warning, data):
         told = warning.removeprefix("Corrupt JPEG data: ")
         truncated = "truncated or " if "remature end" in told else ""
-        raise OSError(f"{truncated}damaged JPEG data ({told}); `allow_truncated` takes what there is")
+        raise OSError(f"{truncated}damaged JPEG data ({told}){ADVICE}")
     grey_or_colours: Pixels = pixels.squeeze(2) if space == "GRAY" else pixels
     return grey_or_colours
 

@@ -15,7 +15,7 @@ from stylebatch.errors import StylebatchError
 from stylebatch.frame import Failure, Frame
 from stylebatch.images.decoding import READABLE, open_image, read_coded, read_frames
 from stylebatch.images.formats import EXTENSIONS, PICTURE_SUFFIXES
-from stylebatch.images.jpeg import CodedJpeg, Decode
+from stylebatch.images.jpeg import ADVICE, CodedJpeg, Decode
 from stylebatch.images.options import DEFAULTS, ImageOptions
 from stylebatch.storage import IS_OUTPUT, LEADS_OUT, Folder, Storage, storage_of
 
@@ -114,7 +114,7 @@ def _in_words(error: Exception) -> str:
     """What a decoder says, for people; what is unknown stays as it is."""
     text = str(error)
     if _BREAKS_OFF.search(text):
-        return "truncated: the file breaks off; `allow_truncated` takes what there is"
+        return f"truncated: the file breaks off{ADVICE}"
     if _DAMAGED.search(text) or not text:
         return "damaged: what is in it cannot be decoded"
     return f"broken: {text}"

@@ -27,6 +27,8 @@ _OPEN = (WAITING, RUNNING)
 _MOST = 200
 #: Seconds that a job has to end what is in flight before its process is killed.
 _GRACE = 30.0
+#: The same when the server ends, and whoever ended it waits at the terminal.
+_LAST_GRACE = 10.0
 #: Seconds for which an output may be busy: the process of a server that was killed ends its last picture, maybe a large one.
 _PATIENCE = 600.0
 #: Seconds between looks at whether a job is held; what two in a row find is told.
@@ -155,12 +157,11 @@ class Queue:
         await self._changed(entry)
 
     async def run(self) -> None:
-        """Do them, until the task is cancelled."""
-        while True:
+        """Do them, until `close`."""
+        while not self._closing:
             async with self._change:
-                await self._change.wait_for(lambda: self._next() is not None)
-            entry = self._next()
-            if entry:
+                await self._change.wait_for(lambda: self._closing or self._next())
+            if not self._closing and (entry := self._next()):
                 try:
                     await self._do(entry)
                 except Exception as error:  # the queue goes on with the others
@@ -169,9 +170,10 @@ class Queue:
                     await self._changed(entry)
 
     async def close(self) -> None:
-        """Stop what runs, so that the next server goes on with it."""
+        """Stop what runs, so that the next server goes on with it, and begin nothing more."""
         self._closing = True
-        await self._stop()
+        await self._changed(None)
+        await self._stop(_LAST_GRACE)
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
         """All entries, and from then on those that change, as `{"jobs": [...], "ids": [...]}`; empty, from time to time."""
@@ -201,7 +203,7 @@ class Queue:
             await self._stop()
         return entry
 
-    async def _stop(self) -> None:
+    async def _stop(self, grace: float = _GRACE) -> None:
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -211,7 +213,7 @@ class Queue:
             process.stdin.write(b"stop\n")
             await process.stdin.drain()
         try:
-            await asyncio.wait_for(process.wait(), _GRACE)
+            await asyncio.wait_for(process.wait(), grace)
         except TimeoutError:
             process.kill()
             await process.wait()
@@ -221,22 +223,28 @@ class Queue:
         await self._changed(entry)
         deadline, pause = time.monotonic() + _PATIENCE, 0.5
         try:
-            while (
-                (told := await self._attempt(entry)).get("busy") and time.monotonic() < deadline and entry.state == RUNNING
-            ):
-                await asyncio.sleep(pause)
+            while (told := await self._attempt(entry)).get("busy") and time.monotonic() < deadline and self._goes_on(entry):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause), self._change:
+                        await self._change.wait_for(lambda: not self._goes_on(entry))
                 pause = min(2 * pause, 4.0)
         finally:
             self._running = self._process = None
-        if entry.state == RUNNING and not self._closing:
+        if self._goes_on(entry):
             entry.error = told.get("error") or entry.told.get("aborted") or _nothing_painted(entry.told)
             entry.state = FAILED if entry.error else DONE
         await self._changed(entry)
+
+    def _goes_on(self, entry: Entry) -> bool:
+        """Nobody has asked the running one to stop."""
+        return entry.state == RUNNING and not self._closing
 
     async def _attempt(self, entry: Entry) -> dict[str, Any]:
         """Run the process to its end. Gives the last line that it has told."""
         module = "trainer.worker" if entry.kind == "train" else "stylebatch.page.worker"
         process = self._process = await started(module)
+        if not self._goes_on(entry):  # any more
+            process.kill()
         assert process.stdin
         assert process.stdout
         told: dict[str, Any] = {}
@@ -257,7 +265,7 @@ class Queue:
         finally:
             watching.cancel()
             entry.waits_for = ""
-        if "summary" not in told and "error" not in told and entry.state == RUNNING and not self._closing:
+        if "summary" not in told and "error" not in told and self._goes_on(entry):
             return {"error": f"its process ended with status {code}: it may take more memory than there is; resume goes on"}
         return told
 

@@ -30,7 +30,7 @@ from stylebatch.page.replies import answering, failure
 from stylebatch.page.security import Guard, token_in
 from stylebatch.page.shared import Page, in_thread, query_of
 from stylebatch.page.training import TrainingEndpoints
-from stylebatch.page.work import WorkEndpoints, run_queue
+from stylebatch.page.work import WorkEndpoints
 
 _STATIC = Path(__file__).parent / "static"
 #: Connections at once; one browser has six and its events.
@@ -115,11 +115,10 @@ def application(page: Page, token: str, port: int, host: str = "127.0.0.1") -> A
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        running = asyncio.create_task(run_queue(page))
+        running = asyncio.create_task(page.queue.run())
         yield
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
+        await page.queue.close()
+        await running
         page.drafts.close()
         page.looks.close()
         await page.painter.end()

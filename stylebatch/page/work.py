@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import mimetypes
 import os
@@ -285,12 +284,3 @@ def _check_medium(path: Path) -> None:
             if film.streams.video:
                 return
     raise HTTPException(415, f"{path.name}: {told}")
-
-
-async def run_queue(page: Page) -> None:
-    """The queue, for as long as the server runs."""
-    try:
-        await page.queue.run()
-    except asyncio.CancelledError:
-        await page.queue.close()
-        raise
