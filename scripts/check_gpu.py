@@ -44,11 +44,11 @@ from stylebatch.checkpoint import Checkpoint, save_pth  # noqa: E402
 from stylebatch.frame import Batch, FrameInfo, Saved  # noqa: E402
 from stylebatch.loader import Load  # noqa: E402
 from stylebatch.pipeline import Summary, run  # noqa: E402
-from stylebatch.stages import as_stages  # noqa: E402
+from stylebatch.stages import BEYOND, as_stages, beyond_borders  # noqa: E402
 from stylebatch.styles import load_style, shipped_styles  # noqa: E402
 from stylebatch.stylizer import VALUES_PER_CHANNEL, Stylizer  # noqa: E402
 from stylebatch.system import cores  # noqa: E402
-from stylebatch.transnet import WIDTH, TransNet  # noqa: E402
+from stylebatch.transnet import WIDTH, TransNet, pad_to_multiple  # noqa: E402
 
 #: After so many seconds no further section is begun, and its lines have failed.
 SECONDS = 200
@@ -171,8 +171,10 @@ def right(check: Check) -> None:
             if width == height == 1:  # no contrast: what float64 makes of its rounding is noise
                 expected = Stylizer("hosi", device="cpu", precision="fp32", backend="torch")(small).double()
             else:
+                extended = pad_to_multiple(small.permute(0, 3, 1, 2).double() / top, beyond=BEYOND)
                 with torch.inference_mode():
-                    expected = network(small.permute(0, 3, 1, 2).double() / top).permute(0, 2, 3, 1) * top
+                    painted = network(extended)[..., BEYOND : BEYOND + height, BEYOND : BEYOND + width]
+                expected = painted.permute(0, 2, 3, 1) * top
             far = (full(small).double() - expected.round()).abs().max()
             check.line(f"{width}×{height} in {top.bit_length()} bits, against the plain one", int(far), "levels", most=most)
     stylizer = Stylizer("hosi", device=check.name)
@@ -183,7 +185,7 @@ def right(check: Check) -> None:
     times = 3 if check.quick else 100
     same = sum(torch.equal(stylizer(batch), together) for _ in range(times))
     check.line(f"{times} runs with the same bytes", same, "runs", least=times)
-    stages = as_stages(load_style("hosi").network())
+    stages = beyond_borders(as_stages(load_style("hosi").network()))
     loud = [replace(stages[0], kernel=stages[0].kernel * 1e6), *stages[1:]]
     _, finite = load_backend(stylizer.backend, loud, check.device, "fp16").start(pixels)()
     check.line("what overflows in fp16 is noticed", not finite, least=1)
@@ -429,7 +431,7 @@ def memory(check: Check) -> None:
         counted = VALUES_PER_CHANNEL[stylizer.backend] * stylizer.width * 2
         check.line(f"bytes a pixel, {backend} in fp16", taken, "bytes", most=counted)
         del stylizer
-    stages = as_stages(load_style("hosi").network())
+    stages = beyond_borders(as_stages(load_style("hosi").network()))
     for count, (width, height) in ((8, (1920, 1080)), (1, (6000, 4500))):
         spare = int(0.6 * taken * count * width * height)
         batch = pixels if count > 1 else check.pictures(1, width, height)

@@ -33,7 +33,7 @@ from stylebatch.storage.local import FileContent
 
 NAME = ".stylebatch.jsonl"
 #: Raised when the same input, style and options give other pixels than before.
-FORMAT = 3
+FORMAT = 4
 
 
 class Standing(IntEnum):

@@ -27,6 +27,9 @@ from stylebatch.transnet import ResBlock, TransNet
 EPSILON = 1e-5
 #: What the first stage takes of a pixel in [0,1].
 PIXEL_SCALE = 255 / 256
+#: Pixels by which a picture goes on beyond its borders while it is painted. As far as that lie what networks paint next to
+#: the borders of what they see: lines, lighter or darker (docs/styles.md, "Borders").
+BEYOND = 8
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Stage:
         padding_mode: what they hold.
         shuffle: whether each position becomes 2×2 pixels.
         crop: pixels taken from each side after that.
+        beyond: pixels by which pictures are to go on, by their reflection, beyond each border, of the first stage.
         centred: whether its input has been made to lie around zero. Not before a padding with zeros: it would change them.
         residual: whether what went into the stage before is added after the normalisation.
         last: a sigmoid ends the network; all others normalise and end in a ReLU.
@@ -53,6 +57,7 @@ class Stage:
     padding_mode: Literal["reflect", "replicate", "zeros"] = "reflect"
     shuffle: bool = False
     crop: int = 0
+    beyond: int = 0
     centred: bool = False
     residual: bool = False
     last: bool = False
@@ -88,6 +93,13 @@ def as_stages(network: TransNet) -> list[Stage]:
     stages[0] = replace(stages[0], kernel=stages[0].kernel / PIXEL_SCALE, centred=stages[0].padding_mode != "zeros")
     stages[-1] = _two_by_two_outputs(replace(stages[-1], last=True))
     return stages
+
+
+def beyond_borders(stages: list[Stage]) -> list[Stage]:
+    """The stages, for pictures that go on beyond their borders. Not those of a network that pads with zeros, as the
+    article's do, whose checkpoints give their own output."""
+    first, *others = stages
+    return [replace(first, beyond=0 if first.padding_mode == "zeros" else BEYOND), *others]
 
 
 def levels_to_subtract(pixels: Tensor, first: Stage) -> Tensor:

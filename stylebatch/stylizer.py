@@ -18,7 +18,7 @@ from stylebatch.fork import HelperProcess, can_compute
 from stylebatch.frame import BATCH_PIXELS, Pixels
 from stylebatch.kinds import Pictures, as_batch
 from stylebatch.pixels import with_tone_of
-from stylebatch.stages import as_stages
+from stylebatch.stages import as_stages, beyond_borders
 from stylebatch.strokes import check_strokes, underpainted, widening
 from stylebatch.styles import from_anywhere, load_style, note
 
@@ -100,7 +100,7 @@ class Stylizer:
         network = checkpoint.network()
         if _overflows(network):
             raise StylebatchError(f"style {style}: its weights are too large to compute with: they make no pictures")
-        self._stages = as_stages(network)
+        self._stages = beyond_borders(as_stages(network))
         self._backends: dict[tuple[Precision, torch.device, bool], Backend] = {}
         self._turn = 0
         try:

@@ -105,7 +105,7 @@ def whole_size(size: int) -> int:
     return max(2 * SIZE_MULTIPLE, -(-size // SIZE_MULTIPLE) * SIZE_MULTIPLE)
 
 
-def pad_to_multiple(x: Tensor, dims: tuple[int, int] = (-2, -1)) -> Tensor:
+def pad_to_multiple(x: Tensor, dims: tuple[int, int] = (-2, -1), beyond: int = 0) -> Tensor:
     """Extend height and width at the bottom and right to sizes that TransNet keeps: multiples of 4, at least 8.
 
     Under 8 pixels the bottleneck would be one pixel wide, which has neither a reflection nor a variance.
@@ -113,12 +113,15 @@ def pad_to_multiple(x: Tensor, dims: tuple[int, int] = (-2, -1)) -> Tensor:
     Args:
         x: any dtype and layout.
         dims: which dimensions are height and width.
+        beyond: pixels by which to extend all four sides before.
     """
     for dim in dims:
         size = x.shape[dim]
-        padded = whole_size(size)
+        padded = whole_size(size + 2 * beyond)
         if padded > size:
-            index = torch.arange(padded, device=x.device)
-            beyond = 2 * (size - 1) - index if padded < 2 * size else torch.full_like(index, size - 1)
-            x = x.index_select(dim, torch.where(index < size, index, beyond))
+            index = torch.arange(-beyond, padded - beyond, device=x.device)
+            if padded - beyond < 2 * size:
+                index = index.abs()
+                index = torch.where(index < size, index, 2 * (size - 1) - index)
+            x = x.index_select(dim, index.clamp(0, size - 1))
     return x

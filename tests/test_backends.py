@@ -9,7 +9,7 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
-from conftest import ONE_LEVEL, STEPS_OF_65535, assert_close, picture, requires_openvino
+from conftest import ONE_LEVEL, STEPS_OF_65535, assert_close, picture, plain_picture, requires_openvino
 from torch import Tensor
 
 from stylebatch import Stylizer
@@ -24,14 +24,6 @@ from stylebatch.transnet import TransNet
 
 CPU = torch.device("cpu")
 BACKENDS = ["torch", pytest.param("openvino", marks=requires_openvino), "bands"]
-
-
-def plain(path: Path, pixels: Tensor) -> Tensor:
-    """What the plain network makes of pixels, in float64."""
-    top = torch.iinfo(pixels.dtype).max
-    with torch.inference_mode():
-        y = load_checkpoint(path).network().double()(pixels.permute(0, 3, 1, 2).double() / top)
-    return (y * top).round().permute(0, 2, 3, 1)
 
 
 def on(backend: str, style: Path, monkeypatch: pytest.MonkeyPatch, precision: str = "fp32") -> Stylizer:
@@ -81,7 +73,7 @@ def test_every_backend_is_the_plain_network(
     save_pth(Checkpoint(TransNet(width=width).state_dict(), {"padding_mode": padding_mode}), tmp_path / "style.pth")
     stylizer = on(backend, tmp_path / "style.pth", monkeypatch)
     for pixels in photographs((3, 50), (37, 45), dtype=dtype):
-        actual, expected = stylizer(pixels), plain(tmp_path / "style.pth", pixels)
+        actual, expected = stylizer(pixels), plain_picture(load_checkpoint(tmp_path / "style.pth").network(), pixels)
         assert actual.shape == pixels.shape
         assert actual.dtype == dtype
         assert actual.is_contiguous()

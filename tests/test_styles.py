@@ -15,7 +15,7 @@ import pytest
 import ship_style
 import torch
 from click.testing import CliRunner, Result
-from conftest import MAX_BLOCK_LEVELS, MAX_SHADING, MIN_BASE_PSNR, MIN_PSNR, assert_close
+from conftest import MAX_BLOCK_LEVELS, MAX_BORDER_LEVELS, MAX_SHADING, MIN_BASE_PSNR, MIN_PSNR, assert_close
 from PIL import Image
 from safetensors.torch import save_file
 from torch.nn import functional as F
@@ -93,6 +93,21 @@ def test_styles_keep_light_and_dark(name: str) -> None:
         for photograph in unseen_photographs():
             losses.append(shading_loss(network(photograph), shading(photograph)).item())
     assert sum(losses) / len(losses) < MAX_SHADING
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["trial", "wave", "woman_with_a_hat"])
+def test_no_lines_along_the_borders(name: str) -> None:
+    """Against the same places amid a larger picture. Without going on beyond the borders, 30 levels and more."""
+    stylizer, around, depth = Stylizer(name, device="cpu", precision="fp32", backend="torch"), 32, 4
+    inner, differences = slice(around, -around), []
+    for photograph in unseen_photographs(448):
+        pixels = as_pixels(photograph)
+        larger = stylizer(pixels[None])[0, inner, inner].double().mean(2)
+        difference = stylizer(pixels[None, inner, inner].contiguous())[0].double().mean(2) - larger
+        sides = (difference, difference.flip(0), difference.T, difference.T.flip(0))
+        differences.append(torch.stack([side[:depth].mean(1) for side in sides]))
+    assert torch.stack(differences).mean(0).abs().max() < MAX_BORDER_LEVELS
 
 
 def test_names_and_paths(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

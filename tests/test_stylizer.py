@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import MIN_PSNR, ONE_LEVEL, STEPS_OF_65535, picture, requires_cuda
+from conftest import MIN_PSNR, ONE_LEVEL, STEPS_OF_65535, picture, plain_picture, requires_cuda
 from torch import Tensor
 
 from stylebatch import Stylizer
@@ -29,9 +29,7 @@ def stylizer(checkpoint: Path) -> Stylizer:
 
 def test_it_is_the_network_on_0_to_1(stylizer: Stylizer, checkpoint: Path) -> None:
     pixels = batch(1, 2)
-    with torch.inference_mode():
-        y = load_checkpoint(checkpoint).network()(pixels.permute(0, 3, 1, 2).float() / 255)
-    expected = (y * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    expected = plain_picture(load_checkpoint(checkpoint).network(), pixels)
     actual = stylizer(pixels)
     assert actual.dtype == torch.uint8
     assert actual.is_contiguous()
@@ -43,9 +41,7 @@ def test_it_is_the_network_on_0_to_1(stylizer: Stylizer, checkpoint: Path) -> No
 def test_sixteen_bits_stay_sixteen(checkpoint: Path, precision: str) -> None:
     """Whatever the precision: the network's own fp32 result, to a step of 65535."""
     pixels = (batch(1, 2).int() * 257 + torch.randint(-99, 99, (2, 44, 60, 3))).clamp(0, 65535).to(torch.uint16)
-    with torch.inference_mode():
-        y = load_checkpoint(checkpoint).network()(pixels.permute(0, 3, 1, 2).float() / 65535)
-    expected = (y * 65535).round().clamp(0, 65535).permute(0, 2, 3, 1)
+    expected = plain_picture(load_checkpoint(checkpoint).network(), pixels)
     actual = Stylizer(checkpoint, device="cpu", precision=precision)(pixels)
     assert actual.dtype == torch.uint16
     assert (actual.float() - expected).abs().max() <= STEPS_OF_65535

@@ -68,5 +68,9 @@ def test_padding_reflects_or_replicates() -> None:
     x = torch.arange(10.0).view(1, 1, 1, 10).expand(1, 3, 12, 10)
     assert pad_to_multiple(x)[0, 0, 0].tolist() == [*range(10), 8, 7]
     assert pad_to_multiple(x[..., :1])[0, 0, 0].tolist() == [0] * 8
+    around = pad_to_multiple(x, beyond=5)[0, 0]
+    assert around[0].tolist() == [5, 4, 3, 2, 1, *range(10), 8, 7, 6, 5, 4]
+    assert around.shape == (24, 20)
+    assert pad_to_multiple(x[..., :3], beyond=5)[0, 0, 0].tolist() == [0] * 5 + [0, 1, 2] + [2] * 8
     aligned = x[..., :8]
     assert pad_to_multiple(aligned) is aligned

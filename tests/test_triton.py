@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import MIN_PSNR, ONE_LEVEL, STEPS_OF_65535, picture, requires_cuda, requires_triton
+from conftest import MIN_PSNR, ONE_LEVEL, STEPS_OF_65535, picture, plain_picture, requires_cuda, requires_triton
 from torch import Tensor
 
 from stylebatch import Stylizer
 from stylebatch.backends import RefusedError, load_backend
 from stylebatch.backends.pytorch import PyTorchBackend
 from stylebatch.benchmark import psnr
-from stylebatch.stages import Stage, as_stages
+from stylebatch.stages import Stage, as_stages, beyond_borders
 from stylebatch.styles import load_style
 from stylebatch.transnet import TransNet
 
@@ -51,15 +51,6 @@ def photographs(count: int, width: int, height: int, dtype: torch.dtype = torch.
     return (pixels * 257 + torch.randint(-99, 99, pixels.shape)).clamp(0, 65535).to(dtype)
 
 
-def plain(network: TransNet, pixels: Tensor) -> Tensor:
-    """What the plain network makes of pixels, in float64."""
-    top = torch.iinfo(pixels.dtype).max
-    with torch.inference_mode():
-        y = network.double()(pixels.permute(0, 3, 1, 2).double() / top)
-    network.float()
-    return (y * top).round().permute(0, 2, 3, 1)
-
-
 @pytest.mark.parametrize(
     ("padding_mode", "width", "size", "dtype"),
     [
@@ -80,7 +71,15 @@ def test_fused_stages_are_the_plain_network(
     stylized, finite = by_triton(as_stages(net), pixels)
     assert finite
     tolerance = ONE_LEVEL if dtype == torch.uint8 else STEPS_OF_65535
-    assert (stylized.double() - plain(net, pixels)).abs().max() <= tolerance
+    assert (stylized.double() - plain_picture(net, pixels, beyond=0)).abs().max() <= tolerance
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(9, 2), (21, 15)])
+def test_pictures_go_on_beyond_their_borders(size: tuple[int, int]) -> None:
+    net, pixels = network(), photographs(1, *size)
+    stylized, _ = by_triton(beyond_borders(as_stages(net)), pixels)
+    assert (stylized.double() - plain_picture(net, pixels)).abs().max() <= ONE_LEVEL
 
 
 @pytest.mark.slow
@@ -89,7 +88,7 @@ def test_in_small_parts_and_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     net, pixels = network(), photographs(1, 30, 21)
     monkeypatch.setattr("stylebatch.backends.triton.TILE", 256)
     monkeypatch.setattr("stylebatch.backends.triton.PARTS", 5)
-    assert (by_triton(as_stages(net), pixels)[0].double() - plain(net, pixels)).abs().max() <= ONE_LEVEL
+    assert (by_triton(as_stages(net), pixels)[0].double() - plain_picture(net, pixels, beyond=0)).abs().max() <= ONE_LEVEL
 
 
 @pytest.mark.slow
@@ -130,7 +129,7 @@ def test_a_batch_of_too_many_values_is_computed_in_turn(monkeypatch: pytest.Monk
     stages = as_stages(net)
     one = (12 + 8) * (4 + 8) * 8
     monkeypatch.setattr("stylebatch.backends.triton.MOST_VALUES", 2 * one)
-    assert (by_triton(stages, pixels)[0].double() - plain(net, pixels)).abs().max() <= ONE_LEVEL
+    assert (by_triton(stages, pixels)[0].double() - plain_picture(net, pixels, beyond=0)).abs().max() <= ONE_LEVEL
     monkeypatch.setattr("stylebatch.backends.triton.MOST_VALUES", one - 1)
     with pytest.raises(MemoryError, match=r"10×3 pixels are too many to be computed at once; use `size`"):
         triton_backend.TritonBackend(stages, torch.device("cpu"), "fp32").start(pixels)
@@ -139,7 +138,7 @@ def test_a_batch_of_too_many_values_is_computed_in_turn(monkeypatch: pytest.Monk
 @pytest.mark.slow
 def test_half_precision_stays_close() -> None:
     net, pixels = load_style("hosi").network(), photographs(1, 32, 12)
-    stages, full = as_stages(net), plain(net, pixels).to(torch.uint8)
+    stages, full = as_stages(net), plain_picture(net, pixels, beyond=0).to(torch.uint8)
     for precision in ("fp16", "bf16"):
         assert psnr(by_triton(stages, pixels, precision)[0], full) >= MIN_PSNR
 
@@ -148,7 +147,7 @@ def test_half_precision_stays_close() -> None:
 @pytest.mark.parametrize(("style", "strength"), [("hosi:0.6,wave:0.4", 1.0), ("wave", 0.5)])
 def test_mixes_and_strengths(style: str, strength: float) -> None:
     net, pixels = load_style(style, strength).network(), photographs(1, 24, 12)
-    assert (by_triton(as_stages(net), pixels)[0].double() - plain(net, pixels)).abs().max() <= ONE_LEVEL
+    assert (by_triton(as_stages(net), pixels)[0].double() - plain_picture(net, pixels, beyond=0)).abs().max() <= ONE_LEVEL
 
 
 LOUD = [0, 3, 5, 7]
@@ -223,7 +222,7 @@ def test_threads_share_a_stylizer_on_a_gpu() -> None:
 @requires_cuda
 def test_sixteen_bits_are_computed_in_fp32_not_in_tf32() -> None:
     pixels = photographs(1, 96, 64, torch.uint16)
-    expected = plain(load_style("hosi").network(), pixels)
+    expected = plain_picture(load_style("hosi").network(), pixels)
     for backend in ("triton", "torch"):
         stylized = Stylizer("hosi", device="cuda", backend=backend)(pixels)
         assert (stylized.double() - expected).abs().max() <= STEPS_OF_65535

@@ -38,13 +38,15 @@ class InBands:
             MemoryError: the layers kept do not fit into main memory.
         """
         _, height, width, _ = pixels.shape
-        padded = pad_to_multiple(pixels, dims=(1, 2))
+        beyond = self.stages[0].beyond
+        padded = pad_to_multiple(pixels, dims=(1, 2), beyond=beyond)
         kernel = self.stages[0].kernel
         if kernel.device.type == "cpu":
             _check_memory(padded[0, :, :, 0].numel() * values_per_pixel(self.stages) * kernel.itemsize)
         with torch.inference_mode():
             results = [stylize_in_bands(self.stages, picture, between) for picture in padded]
-        stylized = torch.stack([result for result, _ in results])[:, :height, :width].contiguous()
+        whole = torch.stack([result for result, _ in results])
+        stylized = whole[:, beyond : beyond + height, beyond : beyond + width].contiguous()
         finite = all(finite for _, finite in results)
         return lambda: (stylized, finite)
 

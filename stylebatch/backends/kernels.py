@@ -32,18 +32,22 @@ def _within(at, size, MODE: tl.constexpr):
 
 
 @triton.jit
-def _in_picture(at, size, whole):
+def _in_picture(at, size, whole, BEYOND: tl.constexpr):
     """As `pad_to_multiple`, which makes `whole` pixels of `size`."""
-    beyond = tl.where(whole < 2 * size, 2 * (size - 1) - at, size - 1)
-    return tl.where(at < size, at, beyond)
+    at -= BEYOND
+    reflected = tl.abs(at)
+    reflected = tl.where(reflected < size, reflected, 2 * (size - 1) - reflected)
+    at = tl.where(whole - BEYOND < 2 * size, reflected, at)
+    return tl.minimum(tl.maximum(at, 0), size - 1)
 
 
 @triton.jit(do_not_specialize=["height", "width", "whole_height", "whole_width"])
 def enter(
     pixels, levels, out, height, width, whole_height, whole_width, scale,
-    PADDING: tl.constexpr, MODE: tl.constexpr, TILE_WIDTH: tl.constexpr,
+    BEYOND: tl.constexpr, PADDING: tl.constexpr, MODE: tl.constexpr, TILE_WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """N×H×W×3 integers, less N×3 levels, times `scale`, padded, in blocks of 2×2 pixels of four channels, the last empty."""
+    """N×H×W×3 integers, less N×3 levels, times `scale`, extended by BEYOND and to whole sizes, padded, in blocks of 2×2
+    pixels of four channels, the last empty."""
     blocks_high, blocks_wide = whole_height // 2 + PADDING, whole_width // 2 + PADDING
     tiles = (blocks_wide + TILE_WIDTH - 1) // TILE_WIDTH
     i, n = tl.program_id(0) // tiles, tl.program_id(1).to(tl.int64)
@@ -53,8 +57,8 @@ def enter(
     inside = (j < blocks_wide)[:, None] & (c % 4 < 3)[None, :]
     if MODE == "zeros":
         inside &= ((y >= 0) & (y < whole_height))[None, :] & (x >= 0) & (x < whole_width)
-    y = _in_picture(_within(y, whole_height, MODE), height, whole_height)
-    x = _in_picture(_within(x, whole_width, MODE), width, whole_width)
+    y = _in_picture(_within(y, whole_height, MODE), height, whole_height, BEYOND)
+    x = _in_picture(_within(x, whole_width, MODE), width, whole_width, BEYOND)
     row = pixels + ((n * height + y) * width * 3 + c % 4)[None, :]
     value = tl.load(row + 3 * x, mask=inside, other=0).to(tl.float32)
     value -= tl.load(levels + 3 * n + c % 4, mask=c % 4 < 3, other=0)[None, :]
@@ -171,17 +175,18 @@ def activate(
 @triton.jit(do_not_specialize=["high", "wide", "height", "width"])
 def leave(
     y, bias, out, finite, high, wide, height, width,
-    CHANNELS: tl.constexpr, BLOCK: tl.constexpr, TOP: tl.constexpr, TILE_WIDTH: tl.constexpr,
+    BEYOND: tl.constexpr, CHANNELS: tl.constexpr, BLOCK: tl.constexpr, TOP: tl.constexpr, TILE_WIDTH: tl.constexpr,
 ):  # fmt: skip
     """Blocks of pixels before the sigmoid, N×high×wide×CHANNELS of which 3·BLOCK² are in use, plus their bias, as
-    N×height×width×3 integers up to TOP; `finite` becomes 0 where one is no number."""
+    N×height×width×3 integers up to TOP, without what lies BEYOND; `finite` becomes 0 where one is no number."""
     tiles = (wide + TILE_WIDTH - 1) // TILE_WIDTH
     i, n = tl.program_id(0) // tiles, tl.program_id(1).to(tl.int64)
     j = tl.program_id(0) % tiles * TILE_WIDTH + tl.arange(0, TILE_WIDTH)
     c = tl.arange(0, CHANNELS)
     used = c < 3 * BLOCK * BLOCK
-    row, column = BLOCK * i + c // (3 * BLOCK), BLOCK * j[:, None] + (c // 3 % BLOCK)[None, :]
-    inside = (used & (row < height))[None, :] & (column < width)
+    row = BLOCK * i + c // (3 * BLOCK) - BEYOND
+    column = BLOCK * j[:, None] + (c // 3 % BLOCK)[None, :] - BEYOND
+    inside = (used & (row >= 0) & (row < height))[None, :] & (column >= 0) & (column < width)
     at = y + (n * high + i) * wide * CHANNELS + (j * CHANNELS)[:, None] + c[None, :]
     value = tl.load(at, mask=inside, other=0).to(tl.float32) + tl.load(bias + c, mask=used, other=0)[None, :]
     number = tl.abs(value) < float("inf")

@@ -49,7 +49,8 @@ class OpenVINOBackend:
 
     def _computed(self, pixels: Tensor) -> tuple[Tensor, bool]:
         _, height, width, _ = pixels.shape
-        padded = pad_to_multiple(pixels, dims=(1, 2)).contiguous()
+        beyond = self._stages[0].beyond
+        padded = pad_to_multiple(pixels, dims=(1, 2), beyond=beyond).contiguous()
         with self._lock:
             request = self._request(pixels.dtype)
             levels = levels_to_subtract(padded, self._stages[0]).permute(0, 3, 1, 2)
@@ -60,7 +61,8 @@ class OpenVINOBackend:
             except Exception:
                 del self._requests[pixels.dtype]  # after an error, it and its kernels are of no use
                 raise
-            return torch.from_numpy(stylized[:, :height, :width].copy()), bool(finite)
+            inner = stylized[:, beyond : beyond + height, beyond : beyond + width]
+            return torch.from_numpy(inner.copy()), bool(finite)
 
     def _request(self, dtype: torch.dtype) -> ov.InferRequest:
         if dtype not in self._requests:

@@ -35,8 +35,9 @@ class PyTorchBackend:
     def _run(self, pixels: Tensor, between: Callable[[], object] = lambda: None) -> tuple[Tensor, Tensor]:
         """The same shape and dtype, and whether every value was finite."""
         _, height, width, _ = pixels.shape
-        levels = levels_to_subtract(pixels, self.stages[0])
-        x = before = pad_to_multiple(to_input(pixels, levels, self.stages[0].kernel.dtype))
+        first = self.stages[0]
+        levels = levels_to_subtract(pixels, first)
+        x = before = pad_to_multiple(to_input(pixels, levels, first.kernel.dtype), beyond=first.beyond)
         for stage in self.stages:
             between()
             y = convolve(stage, x, top=stage.padding, bottom=stage.padding)
@@ -45,7 +46,8 @@ class PyTorchBackend:
                 y = instance_norm(y)
                 y = (y.add_(before) if stage.residual else y).relu_()
             x, before = y, x
-        return to_integers(x[..., :height, :width], pixels.dtype), x.isfinite().all()
+        inner = x[..., first.beyond : first.beyond + height, first.beyond : first.beyond + width]
+        return to_integers(inner, pixels.dtype), x.isfinite().all()
 
 
 def on_device(stages: list[Stage], device: torch.device, precision: Precision) -> list[Stage]:

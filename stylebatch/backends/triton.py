@@ -81,8 +81,9 @@ class TritonBackend:
     def start(self, pixels: Tensor) -> Result:
         """Done on return, but on CUDA. Raises MemoryError where a picture alone has too many values in a layer."""
         _, height, width, _ = pixels.shape
-        around = 2 * self._last.padding
-        values = (whole_size(height) + around) * (whole_size(width) + around) * self._steps[0].channels
+        around, beyond = 2 * self._last.padding, 2 * self._steps[0].stage.beyond
+        high, wide = whole_size(height + beyond) + around, whole_size(width + beyond) + around
+        values = high * wide * self._steps[0].channels
         if values > MOST_VALUES:
             raise MemoryError(f"{width}×{height} pixels are too many to be computed at once; use `size`")
         at_once = MOST_VALUES // values
@@ -139,21 +140,22 @@ class TritonBackend:
         tile = TILE // 4 // channels
         leave[high * triton.cdiv(wide, tile), n](
             y, self._bias, out, finite, high, wide, height, width,
-            CHANNELS=channels, BLOCK=LAST_BLOCK, TOP=torch.iinfo(pixels.dtype).max, TILE_WIDTH=tile,
+            BEYOND=self._steps[0].stage.beyond, CHANNELS=channels, BLOCK=LAST_BLOCK, TOP=torch.iinfo(pixels.dtype).max,
+            TILE_WIDTH=tile,
         )  # fmt: skip
         return out, finite
 
     def _enter(self, pixels: Tensor) -> Tensor:
         n, height, width, _ = pixels.shape
         first = self._steps[0].stage
-        high, wide = whole_size(height), whole_size(width)
+        high, wide = whole_size(height + 2 * first.beyond), whole_size(width + 2 * first.beyond)
         levels = levels_to_subtract(pixels, first).contiguous()
         blocks = high // FIRST_BLOCK + first.padding, wide // FIRST_BLOCK + first.padding
         out = self._empty(n, *blocks, first.kernel.shape[1])
         tile = TILE // out.shape[3]
         enter[blocks[0] * triton.cdiv(blocks[1], tile), n](
             pixels, levels, out, height, width, high, wide, PIXEL_SCALE / torch.iinfo(pixels.dtype).max,
-            PADDING=first.padding, MODE=first.padding_mode, TILE_WIDTH=tile,
+            BEYOND=first.beyond, PADDING=first.padding, MODE=first.padding_mode, TILE_WIDTH=tile,
         )  # fmt: skip
         return out
 

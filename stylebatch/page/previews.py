@@ -27,7 +27,7 @@ from stylebatch.images.jpeg import to_jpeg
 from stylebatch.page.lanes import Check
 from stylebatch.page.photos import Photo, Photos
 from stylebatch.pixels import with_tone_of
-from stylebatch.stages import Stage, as_stages
+from stylebatch.stages import Stage, as_stages, beyond_borders
 from stylebatch.strokes import underpainted, widening
 from stylebatch.styles import check_style, find_style, parts_of
 
@@ -132,7 +132,8 @@ class Networks:
             kept = self._kept.pop(key, None)
         if kept is None:
             checkpoint = load_checkpoint(path)
-            kept = _Network(as_stages(checkpoint.network()), checkpoint.width, checkpoint.base, checkpoint.digest)
+            stages = beyond_borders(as_stages(checkpoint.network()))
+            kept = _Network(stages, checkpoint.width, checkpoint.base, checkpoint.digest)
         with self._lock:
             self._kept[key] = kept
             while len(self._kept) > self._most:

@@ -34,7 +34,7 @@ from stylebatch.video.work import Work
 from stylebatch.video.yuv import FromRGB
 
 #: Raised when the same film, style and options give other frames than before.
-_FORMAT = 5
+_FORMAT = 6
 #: Frames that may be on their way between any two of the threads, at least; with more cores half as many as these.
 _WAITING = 4
 
