@@ -197,19 +197,19 @@ def test_debug_shows_the_traceback() -> None:
 
 @pytest.mark.parametrize("program", ["stylebatch", "trainer"])
 def test_help_is_quick_and_loads_nothing_heavy(program: str) -> None:
-    """By the processor's time: what else a machine does counts less in it."""
+    """Three times as long as Python takes to start and load click, on any machine: 0.1 to 0.3 s."""
     heavy_ones = ("torch", "cv2", "av", "numpy", "PIL", "urllib.request")
-    code = (
-        f"import {program}.cli, sys, time; sys.argv = ['{program}', '--help']; {program}.cli.main(standalone_mode=False); "
-        + f"print([m for m in {heavy_ones} if m in sys.modules], time.process_time())"
-    )
-    seconds = []
-    for _ in range(3):
+    told = f"import sys, time; print([m for m in {heavy_ones} if m in sys.modules], time.process_time())"
+    called = f"sys.argv = ['{program}', '--help']; {program}.cli.main(standalone_mode=False)"
+    helped = f"import {program}.cli, sys; {called}; {told}"
+    seconds: dict[str, list[float]] = {helped: [], f"import click; {told}": []}
+    for code in 3 * list(seconds):
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         heavy, _, took = result.stdout.splitlines()[-1].rpartition(" ")
-        seconds.append(float(took))
+        seconds[code].append(float(took))
         assert heavy == "[]"
-    assert min(seconds) < 0.3
+    help_took, click_took = map(min, seconds.values())
+    assert help_took < 5 * click_took
 
 
 @pytest.mark.slow
