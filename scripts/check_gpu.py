@@ -39,16 +39,16 @@ from torch.autograd import DeviceType  # type: ignore[attr-defined]  # noqa: E40
 from torch.nn import functional as F  # noqa: E402
 
 from stylebatch.backends import load_backend  # noqa: E402
-from stylebatch.benchmark import network_gflop, psnr  # noqa: E402
+from stylebatch.benchmark import network_gflop, plain_picture, psnr  # noqa: E402
 from stylebatch.checkpoint import Checkpoint, save_pth  # noqa: E402
 from stylebatch.frame import Batch, FrameInfo, Saved  # noqa: E402
 from stylebatch.loader import Load  # noqa: E402
 from stylebatch.pipeline import Summary, run  # noqa: E402
-from stylebatch.stages import BEYOND, as_stages, beyond_borders  # noqa: E402
+from stylebatch.stages import as_stages, beyond_borders  # noqa: E402
 from stylebatch.styles import load_style, shipped_styles  # noqa: E402
 from stylebatch.stylizer import VALUES_PER_CHANNEL, Stylizer  # noqa: E402
 from stylebatch.system import cores  # noqa: E402
-from stylebatch.transnet import WIDTH, TransNet, pad_to_multiple  # noqa: E402
+from stylebatch.transnet import WIDTH, TransNet  # noqa: E402
 
 #: After so many seconds no further section is begun, and its lines have failed.
 SECONDS = 200
@@ -163,7 +163,7 @@ def right(check: Check) -> None:
         for precision in ("fp16", "bf16") if check.gpu else ("bf16",):
             stylized = Stylizer(style, device=check.name, precision=precision)(pixels)
             check.line(f"{style} in {precision}, against fp32", psnr(stylized, exact), "dB", least=40)
-    network = load_style("hosi").network().double()
+    network = load_style("hosi").network()
     full = Stylizer("hosi", device=check.name, precision="fp32")
     for width, height in ((1, 1), (5, 3), (48, 32), (131, 97)):
         for top, most in ((255, 1), (65535, 4)):
@@ -171,10 +171,7 @@ def right(check: Check) -> None:
             if width == height == 1:  # no contrast: what float64 makes of its rounding is noise
                 expected = Stylizer("hosi", device="cpu", precision="fp32", backend="torch")(small).double()
             else:
-                extended = pad_to_multiple(small.permute(0, 3, 1, 2).double() / top, beyond=BEYOND)
-                with torch.inference_mode():
-                    painted = network(extended)[..., BEYOND : BEYOND + height, BEYOND : BEYOND + width]
-                expected = painted.permute(0, 2, 3, 1) * top
+                expected = plain_picture(network, small)
             far = (full(small).double() - expected.round()).abs().max()
             check.line(f"{width}×{height} in {top.bit_length()} bits, against the plain one", int(far), "levels", most=most)
     stylizer = Stylizer("hosi", device=check.name)

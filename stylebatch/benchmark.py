@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from stylebatch.device import DTYPES, Precision, half_in_hardware, pick_device
+from stylebatch.stages import as_stages, beyond_borders
 from stylebatch.stylizer import Stylizer
-from stylebatch.transnet import WIDTH, TransNet
+from stylebatch.transnet import WIDTH, TransNet, pad_to_multiple
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,20 @@ def network_gflop(side: int, width: int = WIDTH) -> float:
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         TransNet("zeros", width)(torch.empty(1, 3, side, side))
     return float(counter.get_total_flops()) / 1e9
+
+
+def plain_picture(network: TransNet, pixels: Tensor, beyond: int | None = None) -> Tensor:
+    """What a stylizer is compared with: the picture that the network as it is written makes of N×H×W×3 uint8 or uint16, in
+    float64. A network that reflects sees its photograph go on by `beyond` pixels, by default as a stylizer's does."""
+    if beyond is None:
+        beyond = beyond_borders(as_stages(network))[0].beyond
+    _, height, width, _ = pixels.shape
+    top = torch.iinfo(pixels.dtype).max
+    x = pad_to_multiple(pixels.permute(0, 3, 1, 2).double() / top, beyond=beyond)
+    with torch.inference_mode():
+        y: Tensor = network.double()(x)[..., beyond : beyond + height, beyond : beyond + width]
+    network.float()
+    return (y * top).round().permute(0, 2, 3, 1)
 
 
 def psnr(a: Tensor, b: Tensor) -> float:

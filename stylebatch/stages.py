@@ -29,7 +29,7 @@ EPSILON = 1e-5
 PIXEL_SCALE = 255 / 256
 #: Pixels by which a picture goes on beyond its borders while it is painted. As far as that lie what networks paint next to
 #: the borders of what they see: lines, lighter or darker (docs/styles.md, "Borders").
-BEYOND = 8
+_BEYOND = 8
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def beyond_borders(stages: list[Stage]) -> list[Stage]:
     """The stages, for pictures that go on beyond their borders. Not those of a network that pads with zeros, as the
     article's do, whose checkpoints give their own output."""
     first, *others = stages
-    return [replace(first, beyond=0 if first.padding_mode == "zeros" else BEYOND), *others]
+    return [replace(first, beyond=0 if first.padding_mode == "zeros" else _BEYOND), *others]
 
 
 def levels_to_subtract(pixels: Tensor, first: Stage) -> Tensor:

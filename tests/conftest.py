@@ -18,8 +18,7 @@ from torch import Tensor
 
 from stylebatch import Summary, stylize_folder
 from stylebatch.checkpoint import Checkpoint, save_pth
-from stylebatch.stages import BEYOND
-from stylebatch.transnet import TransNet, pad_to_multiple
+from stylebatch.transnet import TransNet
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # its kernels run in Python, on the CPU; it looks when it is first imported
@@ -52,20 +51,6 @@ MAX_BORDER_LEVELS = 15
 def assert_close(actual: Tensor, expected: Tensor, dtype: torch.dtype = torch.float32) -> None:
     relative, absolute = TOLERANCES[dtype]
     torch.testing.assert_close(actual.double(), expected.double(), rtol=relative, atol=absolute)
-
-
-def plain_picture(network: TransNet, pixels: Tensor, beyond: int | None = None) -> Tensor:
-    """What the plain network makes of N×H×W×3 integers, in float64. A network that reflects sees the picture go on by
-    `beyond` pixels."""
-    if beyond is None:
-        beyond = BEYOND if network.padding_mode == "reflect" else 0
-    _, height, width, _ = pixels.shape
-    top = torch.iinfo(pixels.dtype).max
-    x = pad_to_multiple(pixels.permute(0, 3, 1, 2).double() / top, beyond=beyond)
-    with torch.inference_mode():
-        y = network.double()(x)[..., beyond : beyond + height, beyond : beyond + width]
-    network.float()
-    return (y * top).round().permute(0, 2, 3, 1)
 
 
 def run(source: Path, output: Path, checkpoint: Path | str, **options: Any) -> Summary:

@@ -9,12 +9,13 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
-from conftest import ONE_LEVEL, STEPS_OF_65535, assert_close, picture, plain_picture, requires_openvino
+from conftest import ONE_LEVEL, STEPS_OF_65535, assert_close, picture, requires_openvino
 from torch import Tensor
 
 from stylebatch import Stylizer
 from stylebatch.backends import bands, load_backend, pick_backend
 from stylebatch.backends.pytorch import convolve, instance_norm
+from stylebatch.benchmark import plain_picture
 from stylebatch.checkpoint import Checkpoint, load_checkpoint, save_pth
 from stylebatch.device import shortage
 from stylebatch.errors import StylebatchError

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import MIN_PSNR, ONE_LEVEL, STEPS_OF_65535, picture, plain_picture, requires_cuda
+from conftest import MIN_PSNR, ONE_LEVEL, STEPS_OF_65535, picture, requires_cuda
 from torch import Tensor
 
 from stylebatch import Stylizer
-from stylebatch.benchmark import psnr
+from stylebatch.benchmark import plain_picture, psnr
 from stylebatch.checkpoint import load_checkpoint
 from stylebatch.device import pick_device, pick_devices, pick_precision
 from stylebatch.errors import StylebatchError

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import MIN_PSNR, ONE_LEVEL, STEPS_OF_65535, picture, plain_picture, requires_cuda, requires_triton
+from conftest import MIN_PSNR, ONE_LEVEL, STEPS_OF_65535, picture, requires_cuda, requires_triton
 from torch import Tensor
 
 from stylebatch import Stylizer
 from stylebatch.backends import RefusedError, load_backend
 from stylebatch.backends.pytorch import PyTorchBackend
-from stylebatch.benchmark import psnr
+from stylebatch.benchmark import plain_picture, psnr
 from stylebatch.stages import Stage, as_stages, beyond_borders
 from stylebatch.styles import load_style
 from stylebatch.transnet import TransNet
