@@ -160,7 +160,7 @@ def network(way: str, side: int, style: str, model: Path) -> dict[str, float]:
         torch.manual_seed(0)
         save_pth(Checkpoint(TransNet().state_dict(), {"style": "wide", "padding_mode": "reflect"}), Path(style))
     plain = load_checkpoint(find_style(style)).network()
-    expected = plain_picture(plain, pixels, beyond=0 if way == "onnx" else None).byte()
+    expected = plain_picture(plain, pixels, 0 if way == "onnx" else None, torch.float32).byte()
     if way == "onnx":
         run = onnx_network(style, model)
         result, actual = measure_network(run, unit), (run(unit) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
@@ -219,6 +219,7 @@ def clip(way: str, source: Path, style: str, model: Path) -> dict[str, float]:
 
 def styles(way: str) -> dict[str, tuple[float, float]]:
     """style → over the sample photographs, against plain fp32: the lowest PSNR in dB, the largest difference in levels."""
+    import torch
 
     from stylebatch.benchmark import plain_picture, psnr
     from stylebatch.checkpoint import load_checkpoint
@@ -233,7 +234,7 @@ def styles(way: str) -> dict[str, tuple[float, float]]:
         psnrs, levels = [99.0], [0.0]
         for path in sorted(PHOTOS.glob("*.jpg")):
             pixels = (load_photograph(path, STYLES_SIDE) * 255).round().byte().permute(0, 2, 3, 1).contiguous()
-            expected, actual = plain_picture(plain, pixels).byte(), stylizer(pixels)
+            expected, actual = plain_picture(plain, pixels, dtype=torch.float32).byte(), stylizer(pixels)
             psnrs.append(psnr(actual, expected))
             levels.append(float((actual.int() - expected.int()).abs().max()))
         worst[name] = min(psnrs), max(levels)

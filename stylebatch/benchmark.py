@@ -108,16 +108,18 @@ def network_gflop(side: int, width: int = WIDTH) -> float:
     return float(counter.get_total_flops()) / 1e9
 
 
-def plain_picture(network: TransNet, pixels: Tensor, beyond: int | None = None) -> Tensor:
-    """What a stylizer is compared with: the picture that the network as it is written makes of N×H×W×3 uint8 or uint16, in
-    float64. A network that reflects sees its photograph go on by `beyond` pixels, by default as a stylizer's does."""
+def plain_picture(
+    network: TransNet, pixels: Tensor, beyond: int | None = None, dtype: torch.dtype = torch.float64
+) -> Tensor:
+    """What a stylizer is compared with: the picture that the fp32 network as it is written makes of N×H×W×3 uint8 or uint16,
+    in that dtype. A network that reflects sees its photograph go on by `beyond` pixels, by default as a stylizer's does."""
     if beyond is None:
         beyond = beyond_borders(as_stages(network))[0].beyond
     _, height, width, _ = pixels.shape
     top = torch.iinfo(pixels.dtype).max
-    x = pad_to_multiple(pixels.permute(0, 3, 1, 2).double() / top, beyond=beyond)
+    x = pad_to_multiple(pixels.permute(0, 3, 1, 2).to(dtype) / top, beyond=beyond)
     with torch.inference_mode():
-        y: Tensor = network.double()(x)[..., beyond : beyond + height, beyond : beyond + width]
+        y: Tensor = network.to(dtype)(x)[..., beyond : beyond + height, beyond : beyond + width]
     network.float()
     return (y * top).round().permute(0, 2, 3, 1)
 
